@@ -1,0 +1,109 @@
+//! Where a client wants to go.
+
+use std::fmt;
+
+use crate::host::{Host, HostError};
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Destination {
+    pub host: Host,
+    pub port: u16,
+}
+
+impl Destination {
+    pub fn new(host: Host, port: u16) -> Self {
+        Self { host, port }
+    }
+
+    /// Reads `host:port`, the port being required: the target of CONNECT (RFC 9110 §9.3.6).
+    pub fn parse(authority: &str) -> Result<Self, HostError> {
+        match split_port(authority)? {
+            (host, Some(port)) => Ok(Self::new(Host::parse(host)?, port)),
+            (host, None) => Host::parse(host).and(Err(HostError::PortMissing)),
+        }
+    }
+
+    /// Reads `host` or `host:port`: a Host header, or the authority of a URI whose scheme has a default port.
+    pub fn parse_or_default(authority: &str, default_port: u16) -> Result<Self, HostError> {
+        let (host, port) = split_port(authority)?;
+        Ok(Self::new(Host::parse(host)?, port.unwrap_or(default_port)))
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Parts the port from the host; the host is left as it is for [`Host::parse`].
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), HostError> {
+    if authority.contains('@') {
+        return Err(HostError::UserInfo);
+    }
+    let after_literal = authority.rfind(']').map_or(0, |end| end + 1);
+    let Some(colon) = authority[after_literal..].find(':').map(|at| at + after_literal) else {
+        return Ok((authority, None));
+    };
+    let (host, port) = (&authority[..colon], &authority[colon + 1..]);
+    if after_literal == 0 && port.contains(':') {
+        return Err(HostError::BareIpv6);
+    }
+    // Leading zeros and signs are what `u16::from_str` would forgive.
+    if port.starts_with('0') || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(HostError::BadPort);
+    }
+    match port.parse() {
+        Ok(port) => Ok((host, Some(port))),
+        Err(_) => Err(HostError::BadPort),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connect_target_is_host_and_port() {
+        for (text, canonical) in [
+            ("Example.com:443", "example.com:443"),
+            ("example.com.:8443", "example.com:8443"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+            ("[2001:db8::1]:443", "[2001:db8::1]:443"),
+            ("[::ffff:192.0.2.1]:443", "192.0.2.1:443"),
+        ] {
+            assert_eq!(Destination::parse(text).map(|to| to.to_string()), Ok(canonical.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn odd_targets_are_refused() {
+        for (text, error) in [
+            ("example.com", HostError::PortMissing),
+            ("[::1]", HostError::PortMissing),
+            ("example.com:", HostError::BadPort),
+            ("example.com:0", HostError::BadPort),
+            ("example.com:0443", HostError::BadPort),
+            ("example.com:+443", HostError::BadPort),
+            ("example.com:65536", HostError::BadPort),
+            ("example.com:https", HostError::BadPort),
+            ("example.com:443:443", HostError::BareIpv6),
+            ("::1:443", HostError::BareIpv6),
+            (":443", HostError::Empty),
+            ("[::1]]:443", HostError::BadIpv6),
+            ("user:password@example.com:443", HostError::UserInfo),
+            ("[::1]x:443", HostError::BadIpv6),
+            ("127.1:443", HostError::BadIpv4),
+        ] {
+            assert_eq!(Destination::parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_default_port_fills_in() {
+        let to = Destination::parse_or_default("example.com", 80);
+        assert_eq!(to, Ok(Destination::new(Host::parse("example.com").unwrap(), 80)));
+        assert_eq!(Destination::parse_or_default("example.com:", 80), Err(HostError::BadPort));
+    }
+}

@@ -1,0 +1,89 @@
+//! How a flow can end other than well: one enum, one reason for each variant, no catch-all.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::host::HostError;
+use crate::reason::Reason;
+
+/// How a flow ended. The text goes into the record's `error` and never holds what a client may steer at length.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("denied by policy: {0}")]
+    Denied(Reason),
+    #[error("{0}")]
+    BadRequest(Cow<'static, str>),
+    #[error("the Host header {0}")]
+    HostMismatch(&'static str),
+    #[error("the ClientHello {0}")]
+    BadClientHello(&'static str),
+    #[error("the head did not arrive in time")]
+    HeadTimeout,
+    #[error("too many flows are open")]
+    LimitFlows,
+    #[error("this client has too many flows open")]
+    LimitClient,
+    #[error("records can't be written")]
+    AuditUnavailable,
+    #[error("{address} is {what}")]
+    AddressProhibited { address: IpAddr, what: &'static str },
+    #[error("{0} is exeat itself")]
+    SelfConnect(SocketAddr),
+    #[error("look-up failed: {0}")]
+    Dns(String),
+    #[error("{0} refused the connection")]
+    DialRefused(SocketAddr),
+    #[error("no address answered in time")]
+    DialTimeout,
+    #[error("connecting to {0} failed: {1}")]
+    DialFailed(SocketAddr, io::Error),
+    #[error("the upstream reset the connection")]
+    UpstreamReset,
+    #[error("the upstream's answer can't be passed on: {0}")]
+    BadResponse(String),
+    #[error("the client reset the connection")]
+    ClientReset,
+    #[error("no byte moved for the idle time-out")]
+    IdleTimeout,
+    #[error("a new policy no longer allows it")]
+    Revoked,
+    #[error("exeat is stopping")]
+    Draining,
+    #[error("{0}")]
+    Internal(Cow<'static, str>),
+}
+
+impl Error {
+    /// The word for it in records, metrics and replies.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Denied(reason) => *reason,
+            Self::BadRequest(_) => Reason::BadRequest,
+            Self::HostMismatch(_) => Reason::HostMismatch,
+            Self::BadClientHello(_) => Reason::BadClientHello,
+            Self::HeadTimeout => Reason::HeadTimeout,
+            Self::LimitFlows => Reason::LimitFlows,
+            Self::LimitClient => Reason::LimitClient,
+            Self::AuditUnavailable => Reason::AuditUnavailable,
+            Self::AddressProhibited { .. } => Reason::AddressProhibited,
+            Self::SelfConnect(_) => Reason::SelfConnect,
+            Self::Dns(_) => Reason::DnsFailed,
+            Self::DialRefused(_) => Reason::DialRefused,
+            Self::DialTimeout => Reason::DialTimeout,
+            Self::DialFailed(..) => Reason::DialFailed,
+            Self::UpstreamReset | Self::BadResponse(_) => Reason::UpstreamReset,
+            Self::ClientReset => Reason::ClientReset,
+            Self::IdleTimeout => Reason::IdleTimeout,
+            Self::Revoked => Reason::Revoked,
+            Self::Draining => Reason::Draining,
+            Self::Internal(_) => Reason::Internal,
+        }
+    }
+}
+
+impl From<HostError> for Error {
+    fn from(error: HostError) -> Self {
+        Self::BadRequest(error.to_string().into())
+    }
+}
