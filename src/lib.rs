@@ -3,13 +3,43 @@
 //! The modules stand in layers and import downwards only; `docs/architecture.md` draws them and
 //! `tests/architecture.rs` holds the code to the drawing.
 
-// facts: plain values that know nothing of each other's use
+// wiring: settings, listeners, reload
+pub mod admin;
+pub mod config;
+pub mod reload;
+pub mod server;
+
+// doors: how flows arrive
+pub mod explicit;
+
+// core: what every door shares
+pub mod gate;
+pub mod proxy;
+pub mod reply;
+
+// motion: sockets
+pub mod dial;
+pub mod relay;
+pub mod resolve;
+pub mod stream;
+
+// account: what happened
+pub mod flow;
+pub mod metrics;
+pub mod record;
+
+// decision: pure functions from bytes and rules to verdicts
+pub mod guard;
+pub mod policy;
+pub mod sniff;
+
+// facts: plain values
 pub mod client;
 pub mod destination;
+pub mod drain;
 pub mod error;
 pub mod host;
 pub mod mistake;
 pub mod reason;
-
-// decision: pure functions from bytes and rules to verdicts
-pub mod guard;
+pub mod sys;
+pub mod yaml;

@@ -1,0 +1,1 @@
+//! Settings: what a person wrote, what it means, and every mistake in it at once.

@@ -1,0 +1,1 @@
+//! Tells every part of exeat that it is time to stop.

@@ -1,0 +1,1 @@
+//! The explicit door: CONNECT and plain HTTP requests.

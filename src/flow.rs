@@ -1,0 +1,1 @@
+//! One flow, from accept to its single record.

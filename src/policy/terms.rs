@@ -1,0 +1,123 @@
+//! What a profile and a rule say besides the name: the terms on which a destination is allowed or denied.
+
+use globset::GlobSet;
+use ipnet::IpNet;
+use jiff::civil::Date;
+
+/// What a rule does with what it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Allow,
+    Deny,
+}
+
+/// Whether a profile's silence denies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Enforce,
+    /// Let through what no rule decides, and record `would_deny`.
+    Report,
+}
+
+/// What must be inside a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// A ClientHello whose server name is the destination.
+    Tls,
+    /// HTTP requests to the destination.
+    Http,
+    /// Anything: exeat does not look inside.
+    Tcp,
+}
+
+/// Which special addresses (see [`crate::guard`]) a rule lets its name resolve to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Private {
+    /// Public addresses only.
+    #[default]
+    No,
+    /// Any but metadata addresses.
+    Any,
+    /// Those in these networks, metadata addresses never.
+    Networks(Vec<IpNet>),
+}
+
+/// Inclusive ranges of ports, sorted and without overlaps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ports(Vec<(u16, u16)>);
+
+impl Ports {
+    /// Every port.
+    pub fn all() -> Self {
+        Self(vec![(0, u16::MAX)])
+    }
+
+    /// The union of the ranges, each given by its first and last port.
+    pub fn new(mut ranges: Vec<(u16, u16)>) -> Self {
+        ranges.sort_unstable();
+        let mut joined: Vec<(u16, u16)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match joined.last_mut() {
+                Some((_, end)) if u32::from(first) <= u32::from(*end) + 1 => *end = last.max(*end),
+                _ => joined.push((first, last)),
+            }
+        }
+        Self(joined)
+    }
+
+    pub fn contains(&self, port: u16) -> bool {
+        self.0.iter().any(|&(first, last)| (first..=last).contains(&port))
+    }
+
+    pub fn ranges(&self) -> &[(u16, u16)] {
+        &self.0
+    }
+}
+
+/// The path patterns of a rule, as written and compiled.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    pub patterns: Vec<String>,
+    pub globs: GlobSet,
+}
+
+/// The terms of a rule. Rules with the same terms share them, so a list of a million names has one.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub action: Action,
+    pub ports: Ports,
+    /// `None`: TLS on 443, HTTP on 80, either of the two elsewhere; for a deny rule, everything.
+    pub protocol: Option<Protocol>,
+    pub private: Private,
+    /// The last day, ending at 24:00 UTC, on which the rule holds.
+    pub until: Option<Date>,
+    /// Upper-case; empty: any.
+    pub methods: Vec<String>,
+    pub paths: Option<Paths>,
+    /// Whether a hello with Encrypted Client Hello passes by its outer name.
+    pub ech_outer: bool,
+}
+
+/// What a profile says of itself.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub name: String,
+    /// `None`: every client.
+    pub clients: Option<Vec<IpNet>>,
+    pub mode: Mode,
+    pub ech_outer: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_ranges_join() {
+        let ports = Ports::new(vec![(8000, 8100), (443, 443), (80, 80), (8050, 9000), (444, 450)]);
+        assert_eq!(ports.ranges(), [(80, 80), (443, 450), (8000, 9000)]);
+        assert!(ports.contains(447) && !ports.contains(79));
+        assert!(Ports::new(vec![(0, u16::MAX), (5, 6)]).contains(u16::MAX));
+    }
+}

@@ -1,0 +1,1 @@
+//! The audit record of a flow and where it is written.

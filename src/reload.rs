@@ -1,0 +1,1 @@
+//! Watches the files that exeat was started with, and swaps the policy without a restart.

@@ -1,0 +1,1 @@
+//! Binds every listener, then serves until told to stop.

@@ -1,0 +1,1 @@
+//! Reads what the first bytes of a connection say.

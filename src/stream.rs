@@ -1,0 +1,1 @@
+//! A connection whose first bytes may already have been read.

@@ -1,0 +1,1 @@
+//! What exeat asks of the operating system.
