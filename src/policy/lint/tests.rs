@@ -168,11 +168,11 @@ fn warnings_are_bounded() {
     assert!(found[1000].ends_with("warning: 499 more warnings"), "{}", found[1000]);
 }
 
-/// Each of the rules with another above it, and as many under one suffix: any quadratic step would take hours.
+/// Each of the rules with another above it, and as many under one suffix: any quadratic step would take minutes.
 #[test]
-fn two_hundred_thousand_rules_take_seconds() {
+fn forty_thousand_rules_take_seconds() {
     let mut text = "version: 1\nprofiles:\n  - name: a\n    allow:\n".to_owned();
-    for index in 0..100_000 {
+    for index in 0..20_000 {
         // Writing to a String can't fail.
         let _ = writeln!(text, "      - host{index}.example.com\n      - n{index}-*.example.com");
     }
