@@ -102,3 +102,6 @@ impl fmt::Debug for Builder {
         f.write_str("Builder")
     }
 }
+
+#[cfg(test)]
+mod tests;
