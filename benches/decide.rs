@@ -12,6 +12,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use exeat::client::Client;
 use exeat::destination::Destination;
+use exeat::mistake::Place;
 use exeat::policy::pattern::Pattern;
 use exeat::policy::terms::{Action, Mode, Ports, Private, Profile, Terms};
 use exeat::policy::{Builder, Policy, Question, Seen, Target};
@@ -170,7 +171,13 @@ fn policy_of(revision: u64, targets: impl Iterator<Item = Target>) -> Policy {
 }
 
 fn everyone() -> Profile {
-    Profile { name: "everyone".to_owned(), clients: None, mode: Mode::Enforce, ech_outer: false }
+    Profile {
+        name: "everyone".to_owned(),
+        place: Place::start(Path::new("p")),
+        clients: None,
+        mode: Mode::Enforce,
+        ech_outer: false,
+    }
 }
 
 fn allow() -> Terms {
@@ -183,6 +190,7 @@ fn allow() -> Terms {
         methods: Vec::new(),
         paths: None,
         ech_outer: false,
+        reason: None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use exeat::client::Client;
 use exeat::destination::Destination;
 use exeat::host::Name;
+use exeat::mistake::Place;
 use exeat::policy::pattern::Pattern;
 use exeat::policy::terms::{Action, Mode, Paths, Ports, Private, Profile, Protocol, Terms};
 use exeat::policy::{Builder, Policy, Question, Seen, Target};
@@ -22,7 +23,13 @@ use crate::allocator::Counting;
 static ALLOCATOR: Counting = Counting;
 
 fn everyone(mode: Mode) -> Profile {
-    Profile { name: "everyone".to_owned(), clients: None, mode, ech_outer: false }
+    Profile {
+        name: "everyone".to_owned(),
+        place: Place::start(Path::new("p")),
+        clients: None,
+        mode,
+        ech_outer: false,
+    }
 }
 
 fn allow() -> Terms {
@@ -35,6 +42,7 @@ fn allow() -> Terms {
         methods: Vec::new(),
         paths: None,
         ech_outer: false,
+        reason: None,
     }
 }
 

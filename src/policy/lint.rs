@@ -3,7 +3,6 @@
 //! A policy may have a million rules, so each is compared only with those above it in the index.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -171,10 +170,8 @@ impl<'p> Lint<'p> {
     fn finish(mut self) -> Vec<Mistake> {
         self.warnings.sort_by_key(|(order, _)| *order);
         let mut warnings: Vec<Mistake> = self.warnings.into_iter().map(|(_, mistake)| mistake).collect();
-        if self.uncounted > 0 {
-            let file =
-                warnings.last().map_or_else(|| Arc::from(Path::new("")), |last| Arc::clone(&last.place.file));
-            let place = Place { file, line: 1, column: 1 };
+        if let (1.., Some(last)) = (self.uncounted, warnings.last()) {
+            let place = Place::start(&last.place.file);
             warnings.push(Mistake::warning(place, format!("{} more warnings", self.uncounted)));
         }
         warnings
