@@ -37,7 +37,7 @@ fn each_invalid_policy_is_refused_with_exactly_its_mistakes() {
 }
 
 fn failures(loaded: &Loaded, policy: &Policy) -> Vec<String> {
-    let outcomes = loaded.expectations.iter().filter_map(|test| test.check(policy, TODAY).err());
+    let outcomes = loaded.expectations.iter().filter_map(|test| test.failure(policy, TODAY));
     outcomes.map(|failure| format!("{}: {failure}", failure.place)).collect()
 }
 
