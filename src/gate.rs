@@ -1,1 +1,3 @@
-//! The gates that judge what is inside a connection.
+//! The gates that judge what is inside a connection, whoever brings it.
+
+pub mod http;

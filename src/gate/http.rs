@@ -1,0 +1,4 @@
+//! The gate for HTTP: each request is judged, whether it came to the proxy itself or inside a tunnel.
+
+pub mod headers;
+pub mod request;
