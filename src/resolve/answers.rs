@@ -1,0 +1,157 @@
+//! The answers to one look-up as they arrive, and the words for why there are none.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::mem;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::op::ResponseCode;
+use tokio::time::Sleep;
+
+use super::Lookup;
+use crate::error::Error;
+
+/// How long IPv4 addresses wait for the IPv6 ones (the resolution delay of RFC 8305 §3).
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+
+/// The addresses of a name, in up to two batches: neither family waits for the other for long.
+pub struct Answers {
+    v6: Family,
+    v4: Family,
+    delay: Option<Pin<Box<Sleep>>>,
+    /// Whether any address was given out.
+    found: bool,
+}
+
+enum Family {
+    Asked(Lookup),
+    Answered(Result<Vec<IpAddr>, Failure>),
+}
+
+/// Why a look-up gave no address; the later one says more where the two families differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Failure {
+    #[error("the name has no addresses")]
+    NoAddresses,
+    #[error("the DNS server's answer is malformed")]
+    Malformed,
+    #[error("the DNS server can't be reached")]
+    Unreachable,
+    #[error("no DNS server answered in time")]
+    Timeout,
+    #[error("the DNS server refused to answer (REFUSED)")]
+    Refused,
+    #[error("the DNS server failed (SERVFAIL)")]
+    ServerFailed,
+    #[error("the name does not exist (NXDOMAIN)")]
+    NoSuchName,
+}
+
+impl Answers {
+    pub(super) fn asked(v6: Lookup, v4: Lookup) -> Self {
+        Self { v6: Family::Asked(v6), v4: Family::Asked(v4), delay: None, found: false }
+    }
+
+    pub(super) fn known(addresses: Vec<IpAddr>) -> Self {
+        let (v6, v4) = addresses.into_iter().partition(IpAddr::is_ipv6);
+        Self { v6: Family::Answered(Ok(v6)), v4: Family::Answered(Ok(v4)), delay: None, found: false }
+    }
+
+    pub(super) fn failed(failure: Failure) -> Self {
+        let family = || Family::Answered(Err(failure));
+        Self { v6: family(), v4: family(), delay: None, found: false }
+    }
+
+    /// The next batch, never an empty one; `None` once all have been given out; an error if there
+    /// was none at all. It may be dropped and called again without losing anything.
+    pub async fn next(&mut self) -> Result<Option<Vec<IpAddr>>, Error> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Vec<IpAddr>>, Error>> {
+        let (v6_pending, v4_pending) = (self.v6.is_pending(context), self.v4.is_pending(context));
+        if v6_pending && !self.found && self.v4.has_addresses() && self.is_delayed(context) {
+            return Poll::Pending;
+        }
+        let mut batch = self.v6.take();
+        batch.append(&mut self.v4.take());
+        if !batch.is_empty() {
+            self.found = true;
+            return Poll::Ready(Ok(Some(batch)));
+        }
+        if v6_pending || v4_pending {
+            return Poll::Pending;
+        }
+        Poll::Ready(if self.found { Ok(None) } else { Err(Error::Dns(self.failure().to_string())) })
+    }
+
+    fn is_delayed(&mut self, context: &mut Context<'_>) -> bool {
+        let delay = self.delay.get_or_insert_with(|| Box::pin(tokio::time::sleep(RESOLUTION_DELAY)));
+        delay.as_mut().poll(context).is_pending()
+    }
+
+    fn failure(&self) -> Failure {
+        self.v6.failure().max(self.v4.failure())
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answers").field("found", &self.found).finish_non_exhaustive()
+    }
+}
+
+impl Family {
+    fn is_pending(&mut self, context: &mut Context<'_>) -> bool {
+        let Self::Asked(lookup) = self else { return false };
+        let Poll::Ready(result) = lookup.as_mut().poll(context) else { return true };
+        *self = Self::Answered(result);
+        false
+    }
+
+    fn has_addresses(&self) -> bool {
+        matches!(self, Self::Answered(Ok(addresses)) if !addresses.is_empty())
+    }
+
+    fn take(&mut self) -> Vec<IpAddr> {
+        match self {
+            Self::Answered(Ok(addresses)) => mem::take(addresses),
+            _ => Vec::new(),
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Answered(Err(failure)) => *failure,
+            _ => Failure::NoAddresses,
+        }
+    }
+}
+
+impl From<NetError> for Failure {
+    fn from(error: NetError) -> Self {
+        match error {
+            NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => response_code.into(),
+            NetError::Dns(DnsError::ResponseCode(code)) => code.into(),
+            NetError::Timeout | NetError::Busy => Self::Timeout,
+            NetError::Io(_) | NetError::NoConnections => Self::Unreachable,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+impl From<ResponseCode> for Failure {
+    fn from(code: ResponseCode) -> Self {
+        match code {
+            ResponseCode::NoError => Self::NoAddresses,
+            ResponseCode::NXDomain => Self::NoSuchName,
+            ResponseCode::Refused => Self::Refused,
+            ResponseCode::FormErr => Self::Malformed,
+            _ => Self::ServerFailed,
+        }
+    }
+}
