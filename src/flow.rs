@@ -1,1 +1,180 @@
-//! One flow, from accept to its single record.
+//! A flow: one tunnel, one forwarded request, one DNS question. Its record and its metrics come from here alone.
+
+mod counters;
+mod ledger;
+mod open;
+mod places;
+mod registry;
+mod stop;
+mod walk;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::destination::Destination;
+use crate::error::Error;
+use crate::flow::open::{Facts, Open};
+use crate::flow::registry::Key;
+use crate::reason::Reason;
+use crate::record::{FlowId, Inside, Profiles, clip};
+
+pub use self::counters::Counters;
+pub use self::ledger::Ledger;
+pub use self::places::Limits;
+pub use self::stop::{Stop, Stopped};
+pub use self::walk::{Row, Walk};
+
+/// Longest text of an error in a record.
+const ERROR_MAX: usize = 256;
+
+/// The guard of one flow: told what is learnt, consumed by [`Flow::end`]. Dropped otherwise, as in a
+/// panic or an abort, it is recorded all the same.
+#[derive(Debug)]
+#[must_use = "a flow that is dropped is recorded as a defect"]
+pub struct Flow {
+    ledger: Arc<Ledger>,
+    open: Arc<Open>,
+    key: Key,
+}
+
+impl Flow {
+    fn new(ledger: Arc<Ledger>, open: Arc<Open>, key: Key) -> Self {
+        Self { ledger, open, key }
+    }
+
+    pub fn id(&self) -> FlowId {
+        self.open.id
+    }
+
+    /// Takes one of the places for open flows, held until the flow ends. Asked once the head is read,
+    /// so that a refusal can be answered.
+    pub fn take_permit(&self) -> Result<(), Error> {
+        if self.ledger.sink().refuses() {
+            return Err(Error::AuditUnavailable);
+        }
+        let places = self.ledger.places();
+        let taken = self.open.facts(|facts| {
+            if !facts.permit {
+                places.take(facts.record.client.ip())?;
+                facts.permit = true;
+            }
+            Ok(())
+        });
+        taken.unwrap_or(Ok(()))
+    }
+
+    /// Where the client wants to go.
+    pub fn to(&self, to: &Destination) {
+        self.open.facts(|facts| facts.record.to = Some(to.clone()));
+    }
+
+    /// The profiles that take part for the client.
+    pub fn profiles(&self, names: &Profiles) {
+        self.open.facts(|facts| facts.record.profiles = Some(Arc::clone(names)));
+    }
+
+    /// What the first bytes showed.
+    pub fn seen(&self, inside: Inside) {
+        self.open.facts(|facts| facts.record.inside = inside);
+    }
+
+    /// The upstream that was connected to, and how long the look-up and the connect took.
+    pub fn dialled(&self, upstream: SocketAddr, dns: Duration, connect: Duration) {
+        self.ledger.metrics().dialled(dns, connect);
+        self.open.facts(|facts| {
+            facts.record.address = Some(upstream.ip().to_canonical());
+            facts.record.dial = Some(dns + connect);
+        });
+    }
+
+    /// The HTTP status that the client gets.
+    pub fn status(&self, status: u16) {
+        self.open.facts(|facts| facts.record.status = Some(status));
+    }
+
+    /// The bytes it moved, for the relay to count.
+    pub fn counters(&self) -> &Counters {
+        &self.open.counters
+    }
+
+    /// Resolves when the flow has to end before its peers end it.
+    pub fn stopped(&self) -> Stopped<'_> {
+        Stopped(&self.open.switch)
+    }
+
+    /// Says that a drop from here on is the client's doing: hyper drops the future of a request when the
+    /// connection it came on goes away.
+    pub fn ends_with_connection(&self) {
+        self.open.facts(|facts| facts.ends_with_connection = true);
+    }
+
+    /// Records that the flow starts, if the settings ask for such records.
+    pub fn opened(&self) {
+        let sink = self.ledger.sink();
+        if sink.wants_opened()
+            && let Some(record) = self.open.facts(|facts| facts.record.clone())
+        {
+            sink.write(record);
+        }
+    }
+
+    /// Ends the flow: its one record, and its metrics.
+    pub fn end(self, result: Result<(), Error>) {
+        self.close(|_| result);
+    }
+
+    fn close(&self, result: impl FnOnce(&Facts) -> Result<(), Error>) {
+        let Some(mut facts) = self.open.take() else { return };
+        self.ledger.registry().remove(self.key);
+        let result = result(&facts);
+        let (sent, received) = self.open.uncounted(&mut facts);
+        let mut record = facts.record;
+        if facts.permit {
+            self.ledger.places().release(record.client.ip());
+        }
+        if let Some(hits) = facts.hits {
+            hits.inc();
+        }
+        let took = self.open.begun.elapsed();
+        let reason = match &result {
+            Ok(()) => record.reason.unwrap_or(Reason::Internal),
+            Err(error) => error.reason(),
+        };
+        let metrics = self.ledger.metrics();
+        metrics.moved(sent, received);
+        metrics.end(record.ingress, reason, took);
+        record.reason = Some(reason);
+        record.error = result.err().as_ref().and_then(words);
+        (record.sent, record.received) = facts.counted;
+        record.duration = Some(took);
+        self.ledger.sink().write(record);
+    }
+
+    /// What a flow ended of that nobody ended.
+    fn dropped(&self, facts: &Facts) -> Error {
+        if thread::panicking() {
+            return Error::Internal("a panic ended the flow".into());
+        }
+        match self.open.switch.thrown() {
+            Some(stop) => stop.into(),
+            None if facts.ends_with_connection => Error::ClientReset,
+            None => Error::Internal("the flow was dropped".into()),
+        }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.close(|facts| Err(self.dropped(facts)));
+    }
+}
+
+/// What a record says of an error; nothing if the reason says it all.
+fn words(error: &Error) -> Option<Box<str>> {
+    if matches!(error, Error::Denied(_)) {
+        return None;
+    }
+    Some(clip(&error.to_string(), ERROR_MAX).into())
+}

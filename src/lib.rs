@@ -40,6 +40,7 @@ pub mod destination;
 pub mod drain;
 pub mod error;
 pub mod host;
+pub mod ingress;
 pub mod mistake;
 pub mod reason;
 pub mod sys;

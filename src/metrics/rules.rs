@@ -1,0 +1,108 @@
+//! How often each rule decided, within a bound on the number of series.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock};
+
+use prometheus::{IntCounter, IntCounterVec};
+
+/// Most series that name a rule: a policy may have a million rules, a Prometheus server must not.
+pub const SERIES_MAX: usize = 10_000;
+/// Most profiles with a series for their rules beyond that bound.
+const PROFILES_MAX: usize = 1_000;
+/// The label of what is counted together.
+const REST: &str = "";
+
+/// Counts decisions by rule. Series exist for rules that were hit.
+#[derive(Debug)]
+pub struct RuleHits {
+    family: IntCounterVec,
+    series: RwLock<Series>,
+}
+
+/// The counters there are, by profile and then by pattern, where [`REST`] stands for all other patterns.
+#[derive(Debug, Default)]
+struct Series {
+    profiles: HashMap<Box<str>, HashMap<Box<str>, IntCounter>>,
+    rules: usize,
+    rests: usize,
+}
+
+impl RuleHits {
+    pub(super) fn new(family: IntCounterVec) -> Self {
+        Self { family, series: RwLock::default() }
+    }
+
+    /// The counter of a rule. Who holds it may go on counting when the rule is gone from the policy,
+    /// but that no longer shows.
+    pub fn counter(&self, profile: &str, rule: &str) -> Option<IntCounter> {
+        let found = self.series.read().unwrap_or_else(PoisonError::into_inner).find(profile, rule);
+        found.or_else(|| {
+            let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+            series.find(profile, rule).or_else(|| series.make(&self.family, profile, rule))
+        })
+    }
+
+    /// Drops the series of rules that are gone; `rules` are all that the policy has, by profile and pattern.
+    /// A walk over every rule: not for an I/O thread.
+    pub fn keep<P: AsRef<str>, R: AsRef<str>>(&self, rules: impl IntoIterator<Item = (P, R)>) {
+        let mut gone = self.names();
+        for (profile, rule) in rules {
+            if let Some(patterns) = gone.get_mut(profile.as_ref()) {
+                patterns.remove(rule.as_ref());
+                patterns.remove(REST);
+            }
+        }
+        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        for (profile, patterns) in gone {
+            for rule in patterns {
+                series.drop_one(&self.family, &profile, &rule);
+            }
+        }
+    }
+
+    fn names(&self) -> HashMap<Box<str>, HashSet<Box<str>>> {
+        let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        let patterns = |counters: &HashMap<Box<str>, IntCounter>| counters.keys().cloned().collect();
+        series.profiles.iter().map(|(profile, counters)| (profile.clone(), patterns(counters))).collect()
+    }
+}
+
+impl Series {
+    fn find(&self, profile: &str, rule: &str) -> Option<IntCounter> {
+        let counters = self.profiles.get(profile)?;
+        if let Some(counter) = counters.get(rule) {
+            return Some(counter.clone());
+        }
+        if self.rules < SERIES_MAX { None } else { counters.get(REST).cloned() }
+    }
+
+    /// Makes the series of a rule; beyond the bounds that of its profile, or of nothing in particular.
+    fn make(&mut self, family: &IntCounterVec, profile: &str, rule: &str) -> Option<IntCounter> {
+        let (profile, rule) = if self.rules < SERIES_MAX {
+            (profile, rule)
+        } else if self.rests < PROFILES_MAX {
+            (profile, REST)
+        } else {
+            (REST, REST)
+        };
+        let counter = family.get_metric_with_label_values(&[profile, rule]).ok()?;
+        let counters = self.profiles.entry(profile.into()).or_default();
+        if counters.insert(rule.into(), counter.clone()).is_none() {
+            *if rule == REST { &mut self.rests } else { &mut self.rules } += 1;
+        }
+        Some(counter)
+    }
+
+    fn drop_one(&mut self, family: &IntCounterVec, profile: &str, rule: &str) {
+        let Some(counters) = self.profiles.get_mut(profile) else { return };
+        if counters.remove(rule).is_none() {
+            return;
+        }
+        if counters.is_empty() {
+            self.profiles.remove(profile);
+        }
+        *if rule == REST { &mut self.rests } else { &mut self.rules } -= 1;
+        // It fails only for a series that does not exist.
+        let _ = family.remove_label_values(&[profile, rule]);
+    }
+}
