@@ -23,7 +23,8 @@ use hickory_resolver::proto::rr::{Name as WireName, RecordType};
 
 use crate::host::Name;
 
-pub use answers::{Answers, Failure};
+pub use answers::Answers;
+use answers::Failure;
 pub use files::FileError;
 use files::Hosts;
 
