@@ -1,1 +1,139 @@
-//! The admin listener: metrics, health, open flows, the policy in force.
+//! The admin door: health, metrics, the open flows and the policy in force, over HTTP.
+
+mod access;
+mod answer;
+mod flows;
+mod readiness;
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use crate::admin::answer::Answer;
+use crate::flow::Ledger;
+
+pub use self::access::Access;
+pub use self::readiness::Readiness;
+
+/// A head must be there this long after the connection or the last answer: also the limit on keep-alive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection is closed after this, whoever reads slowly.
+const LIFETIME: Duration = Duration::from_secs(600);
+const HEAD_MAX: usize = 16 * 1024;
+/// Connections at a time; a Prometheus server needs one.
+const CONNECTIONS: usize = 64;
+
+/// What the admin door shows.
+#[derive(Debug)]
+pub struct State {
+    ledger: Arc<Ledger>,
+    readiness: Arc<Readiness>,
+    access: Access,
+    connections: Semaphore,
+}
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Metrics,
+    Health,
+    Ready,
+    Flows,
+}
+
+impl State {
+    pub fn new(ledger: Arc<Ledger>, readiness: Arc<Readiness>, access: Access) -> Self {
+        Self { ledger, readiness, access, connections: Semaphore::new(CONNECTIONS) }
+    }
+}
+
+/// Serves one accepted connection to its end.
+pub async fn serve_connection(stream: TcpStream, state: Arc<State>) {
+    let Ok(_permit) = state.connections.try_acquire() else { return };
+    let Ok(peer) = stream.peer_addr() else { return };
+    let peer = peer.ip().to_canonical();
+    let answer = service_fn(|request: Request<Incoming>| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(respond(&state, peer, &request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), answer);
+    match tokio::time::timeout(LIFETIME, connection).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "an admin connection failed"),
+    }
+}
+
+/// Answers a request of the client at `peer`.
+pub async fn respond<B>(state: &State, peer: IpAddr, request: &Request<B>) -> Answer {
+    if let Err(refusal) = state.access.check_host(request) {
+        return refusal;
+    }
+    let Some(route) = Route::find(request.uri().path()) else {
+        return answer::error(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "there are /metrics, /healthz, /readyz and /flows",
+        );
+    };
+    if let Err(refusal) = state.access.check_peer(peer, route.is_private()) {
+        return refusal;
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return answer::method_not_allowed("GET, HEAD");
+    }
+    match route {
+        Route::Metrics => metrics(state).await,
+        Route::Health => answer::text(StatusCode::OK, "ok\n"),
+        Route::Ready => ready(state),
+        Route::Flows => flows::respond(&state.ledger, request.uri().query()),
+    }
+}
+
+impl Route {
+    fn find(path: &str) -> Option<Self> {
+        match path {
+            "/metrics" => Some(Self::Metrics),
+            "/healthz" => Some(Self::Health),
+            "/readyz" => Some(Self::Ready),
+            "/flows" => Some(Self::Flows),
+            _ => None,
+        }
+    }
+
+    /// Whether it tells who goes where.
+    fn is_private(self) -> bool {
+        !matches!(self, Self::Metrics | Self::Health | Self::Ready)
+    }
+}
+
+async fn metrics(state: &State) -> Answer {
+    // The bytes of open tunnels are counted now, not when the tunnels end hours later.
+    let mut walk = state.ledger.walk();
+    while walk.count_bytes() {
+        tokio::task::yield_now().await;
+    }
+    match state.ledger.metrics().text() {
+        Ok(text) => answer::full(StatusCode::OK, prometheus::TEXT_FORMAT, text),
+        Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string()),
+    }
+}
+
+fn ready(state: &State) -> Answer {
+    let missing = state.readiness.missing();
+    if missing.is_empty() {
+        return answer::text(StatusCode::OK, "ready\n");
+    }
+    answer::text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {}\n", missing.join(", ")))
+}

@@ -1,6 +1,5 @@
 //! A flow: one tunnel, one forwarded request, one DNS question. Its record and its metrics come from here alone.
 
-mod counters;
 mod ledger;
 mod open;
 mod places;
@@ -13,6 +12,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::counters::Counters;
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::open::{Facts, Open};
@@ -20,7 +20,6 @@ use crate::flow::registry::Key;
 use crate::reason::Reason;
 use crate::record::{FlowId, Inside, Profiles, clip};
 
-pub use self::counters::Counters;
 pub use self::ledger::Ledger;
 pub use self::places::Limits;
 pub use self::stop::{Stop, Stopped};

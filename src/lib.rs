@@ -35,6 +35,7 @@ pub mod sniff;
 
 // facts: plain values
 pub mod client;
+pub mod counters;
 pub mod destination;
 pub mod drain;
 pub mod error;

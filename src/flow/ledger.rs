@@ -64,8 +64,8 @@ impl Ledger {
     }
 
     /// Goes through the open flows in small steps.
-    pub fn walk(&self) -> Walk<'_> {
-        Walk::new(&self.metrics, &self.registry)
+    pub fn walk(self: &Arc<Self>) -> Walk {
+        Walk::new(Arc::clone(self))
     }
 
     /// Tells every open flow, and any that still begins, to end because exeat stops.

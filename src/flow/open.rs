@@ -1,11 +1,12 @@
 //! What the ledger keeps of an open flow, shared by the flow and by those who look on.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use prometheus::IntCounter;
 
-use crate::flow::counters::Counters;
+use crate::counters::Counters;
 use crate::flow::stop::Switch;
 use crate::record::{FlowId, Record};
 
@@ -57,7 +58,8 @@ impl Open {
 
     /// The bytes that moved since this was last asked, sent and received.
     pub(super) fn uncounted(&self, facts: &mut Facts) -> (u64, u64) {
-        let now = (self.counters.sent(), self.counters.received());
+        let now =
+            (self.counters.sent.load(Ordering::Relaxed), self.counters.received.load(Ordering::Relaxed));
         let before = std::mem::replace(&mut facts.counted, now);
         (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1))
     }

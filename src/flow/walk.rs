@@ -2,19 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
+use crate::flow::ledger::Ledger;
 use crate::flow::open::{Facts, Open};
-use crate::flow::registry::{Cursor, Registry};
-use crate::metrics::Metrics;
+use crate::flow::registry::Cursor;
 use crate::record::Profiles;
 
 /// A walk over the open flows, a few hundred at a time, with no lock held between two steps.
 #[derive(Debug)]
-pub struct Walk<'a> {
-    metrics: &'a Metrics,
-    registry: &'a Registry,
+pub struct Walk {
+    ledger: Arc<Ledger>,
     cursor: Cursor,
     step: Vec<Arc<Open>>,
 }
@@ -37,14 +37,14 @@ pub struct Row {
     pub received: u64,
 }
 
-impl<'a> Walk<'a> {
-    pub(super) fn new(metrics: &'a Metrics, registry: &'a Registry) -> Self {
-        Self { metrics, registry, cursor: Cursor::default(), step: Vec::new() }
+impl Walk {
+    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
+        Self { ledger, cursor: Cursor::default(), step: Vec::new() }
     }
 
     /// Adds the flows of the next step to `rows`; false at the end of the walk.
     pub fn rows(&mut self, rows: &mut Vec<Row>) -> bool {
-        let more = self.registry.step(&mut self.cursor, &mut self.step);
+        let more = self.ledger.registry().step(&mut self.cursor, &mut self.step);
         rows.extend(self.step.iter().filter_map(|open| open.facts(|facts| Row::new(open, facts))));
         more
     }
@@ -52,11 +52,11 @@ impl<'a> Walk<'a> {
     /// Adds to the metrics what the flows of the next step have moved since they were last counted;
     /// false at the end of the walk.
     pub fn count_bytes(&mut self) -> bool {
-        let more = self.registry.step(&mut self.cursor, &mut self.step);
+        let more = self.ledger.registry().step(&mut self.cursor, &mut self.step);
         for open in &self.step {
             open.facts(|facts| {
                 let (sent, received) = open.uncounted(facts);
-                self.metrics.moved(sent, received);
+                self.ledger.metrics().moved(sent, received);
             });
         }
         more
@@ -77,8 +77,8 @@ impl Row {
             rule: record.rule.clone(),
             started: format!("{:.3}", record.time),
             duration_ms: u64::try_from(open.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            sent: open.counters.sent(),
-            received: open.counters.received(),
+            sent: open.counters.sent.load(Ordering::Relaxed),
+            received: open.counters.received.load(Ordering::Relaxed),
         }
     }
 }
