@@ -30,6 +30,8 @@ pub enum Error {
     AddressProhibited { address: IpAddr, what: &'static str },
     #[error("{0} is exeat itself")]
     SelfConnect(SocketAddr),
+    #[error("the request has been here before")]
+    Circle,
     #[error("look-up failed: {0}")]
     Dns(String),
     #[error("{0} refused the connection")]
@@ -67,7 +69,7 @@ impl Error {
             Self::LimitClient => Reason::LimitClient,
             Self::AuditUnavailable => Reason::AuditUnavailable,
             Self::AddressProhibited { .. } => Reason::AddressProhibited,
-            Self::SelfConnect(_) => Reason::SelfConnect,
+            Self::SelfConnect(_) | Self::Circle => Reason::SelfConnect,
             Self::Dns(_) => Reason::DnsFailed,
             Self::DialRefused(_) => Reason::DialRefused,
             Self::DialTimeout => Reason::DialTimeout,

@@ -16,6 +16,7 @@ pub mod explicit;
 pub mod gate;
 pub mod proxy;
 pub mod reply;
+pub mod via;
 
 // motion: sockets
 pub mod dial;

@@ -21,6 +21,7 @@ use crate::record::Profiles;
 use crate::relay::Relay;
 use crate::reply::Refusal;
 use crate::stream::Stream;
+use crate::via::Via;
 
 /// What all doors and gates share.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub struct Proxy {
     pub policy: Arc<ArcSwap<Policy>>,
     pub relay: Relay,
     pub bounds: Bounds,
+    pub via: Via,
 }
 
 /// Bounds on what a client may send, and how long it may take, before it is judged.

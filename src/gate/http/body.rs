@@ -17,7 +17,8 @@ use crate::error::Error;
 use crate::flow::{Flow, Meter};
 use crate::gate::http::clock::Clock;
 use crate::gate::http::expect::Hold;
-use crate::gate::http::pool::{Lease, Pool};
+use crate::gate::http::home::Home;
+use crate::gate::http::pool::Lease;
 
 /// What goes back to a client: a refusal of ours, or what the upstream answers.
 pub type ReplyBody = Either<Full<Bytes>, Received>;
@@ -25,18 +26,31 @@ pub type ReplyBody = Either<Full<Bytes>, Received>;
 /// A request's body on its way to the upstream.
 #[derive(Debug)]
 pub struct Sent {
-    body: Incoming,
+    body: Option<Incoming>,
     meter: Meter,
     hold: Option<Hold>,
-    /// Whether the connection has seen the end of the body, so that it can be used again.
     complete: Arc<AtomicBool>,
 }
 
 impl Sent {
-    /// Wraps a body; the flag that comes with it tells when all of it has been sent.
-    pub fn new(body: Incoming, meter: Meter, hold: Option<Hold>) -> (Self, Arc<AtomicBool>) {
+    pub fn new(body: Incoming, meter: Meter) -> Self {
         let complete = Arc::new(AtomicBool::new(body.is_end_stream()));
-        (Self { body, meter, hold, complete: Arc::clone(&complete) }, complete)
+        Self { body: Some(body), meter, hold: None, complete }
+    }
+
+    /// No body at all.
+    pub fn nothing(meter: Meter) -> Self {
+        Self { body: None, meter, hold: None, complete: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// Keeps it back until the upstream asks for it.
+    pub fn hold(&mut self, hold: Hold) {
+        self.hold = Some(hold);
+    }
+
+    /// Tells when all of it has been sent: only then may the connection serve another request.
+    pub fn complete(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.complete)
     }
 }
 
@@ -52,24 +66,27 @@ impl Body for Sent {
             ready!(hold.poll_release(cx));
             self.hold = None;
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = match &mut self.body {
+            Some(body) => ready!(Pin::new(body).poll_frame(cx)),
+            None => None,
+        };
         if let Some(Ok(frame)) = &frame
             && let Some(bytes) = frame.data_ref()
         {
             self.meter.add_sent(bytes.len() as u64);
         }
-        if frame.is_none() || self.body.is_end_stream() {
+        if frame.is_none() || self.is_end_stream() {
             self.complete.store(true, Ordering::Release);
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -77,7 +94,7 @@ impl Body for Sent {
 #[derive(Debug)]
 pub struct Received {
     body: Incoming,
-    open: Option<Exchange>,
+    open: Option<Open>,
     idle: Duration,
     /// Armed lazily: it fires at most once in `idle`, and looks then when a byte last moved.
     timer: Pin<Box<Sleep>>,
@@ -86,12 +103,11 @@ pub struct Received {
 
 /// What is still open while the body moves.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct Open {
     pub flow: Flow,
     pub lease: Lease,
-    pub pool: Arc<Pool>,
-    /// Whether the connection may serve another request, as far as the head tells.
-    pub reusable: bool,
+    /// Where the connection goes when it may serve another request.
+    pub home: Home,
     /// Set when the request's body has been sent.
     pub request_complete: Arc<AtomicBool>,
     pub clock: Clock,
@@ -117,10 +133,10 @@ impl From<Infallible> for CutShort {
 }
 
 impl Received {
-    pub fn new(body: Incoming, exchange: Exchange, idle: Duration) -> Self {
+    pub fn new(body: Incoming, open: Open, idle: Duration) -> Self {
         let mut received = Self {
             body,
-            open: Some(exchange),
+            open: Some(open),
             idle,
             timer: Box::pin(tokio::time::sleep(idle)),
             moved: Instant::now(),
@@ -134,18 +150,18 @@ impl Received {
 
     /// Ends the flow; a connection that is fit for it goes back to the pool.
     fn finish(&mut self, result: Result<(), Error>) {
-        let Some(exchange) = self.open.take() else { return };
-        exchange.clock.answered();
-        if result.is_ok() && exchange.reusable && exchange.request_complete.load(Ordering::Acquire) {
-            exchange.pool.put(exchange.lease);
+        let Some(open) = self.open.take() else { return };
+        open.clock.answered();
+        if result.is_ok() && open.request_complete.load(Ordering::Acquire) {
+            open.home.put(open.lease);
         }
-        exchange.flow.end(result);
+        open.flow.end(result);
     }
 
     /// Fails once the flow is stopped or nothing has moved for too long.
     fn poll_stop(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if let Some(exchange) = &self.open
-            && let Poll::Ready(stop) = Pin::new(&mut exchange.flow.stopped()).poll(cx)
+        if let Some(open) = &self.open
+            && let Poll::Ready(stop) = Pin::new(&mut open.flow.stopped()).poll(cx)
         {
             return Err(stop.into());
         }
@@ -185,8 +201,8 @@ impl Body for Received {
                 Poll::Ready(Some(Err(CutShort)))
             }
             Some(Ok(frame)) => {
-                if let (Some(bytes), Some(exchange)) = (frame.data_ref(), &self.open) {
-                    exchange.flow.counters().add_received(bytes.len() as u64);
+                if let (Some(bytes), Some(open)) = (frame.data_ref(), &self.open) {
+                    open.flow.counters().add_received(bytes.len() as u64);
                     self.moved = Instant::now();
                 }
                 if self.body.is_end_stream() {

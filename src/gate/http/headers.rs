@@ -47,6 +47,11 @@ pub fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(header::UPGRADE, protocol);
 }
 
+/// Whether the sender ends the connection after this message.
+pub fn closes(headers: &HeaderMap) -> bool {
+    tokens(headers, &header::CONNECTION).any(|token| token == "close")
+}
+
 /// Whether the sender takes trailers; the word is about one hop, so it is said anew on the next.
 pub fn takes_trailers(headers: &HeaderMap) -> bool {
     tokens(headers, &header::TE).any(|token| token == "trailers")

@@ -61,10 +61,7 @@ impl Pool {
     pub async fn take(&self, key: &Key) -> Option<Lease> {
         loop {
             let mut lease = self.shelf().take(key)?;
-            // It becomes ready only after the connection has looked for surplus bytes that the
-            // upstream sent behind its last answer; an answer to nobody is never ours.
-            if lease.sender.ready().await.is_ok() {
-                lease.reused = true;
+            if lease.is_alive().await {
                 return Some(lease);
             }
         }
@@ -72,10 +69,9 @@ impl Pool {
 
     /// Puts a connection back; beyond the bounds it is closed instead.
     pub fn put(&self, lease: Lease) {
-        if lease.sender.is_closed() {
-            return;
+        if !lease.sender.is_closed() {
+            self.shelf().put(lease);
         }
-        self.shelf().put(lease);
     }
 
     /// Closes what has been idle for too long, and what an older policy opened.
@@ -143,6 +139,13 @@ impl Lease {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it can take another request. It becomes ready only after the connection has looked for
+    /// surplus bytes that the upstream sent behind its last answer: an answer to nobody is never ours.
+    pub async fn is_alive(&mut self) -> bool {
+        self.reused = true;
+        self.sender.ready().await.is_ok()
     }
 
     pub fn is_reused(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::destination::Destination;
 use crate::error::Error;
 
 /// The port of `http` URIs and of Host headers without one.
-const HTTP_PORT: u16 = 80;
+pub const HTTP_PORT: u16 = 80;
 
 /// Reads the target of a CONNECT (RFC 9110 §9.3.6).
 pub fn connect_target<B>(request: &Request<B>) -> Result<Destination, Error> {
