@@ -56,7 +56,8 @@ impl Answers {
         Self { v6: Family::Asked(v6), v4: Family::Asked(v4), delay: None, found: false }
     }
 
-    pub(super) fn known(addresses: Vec<IpAddr>) -> Self {
+    /// Addresses that need no look-up.
+    pub(crate) fn known(addresses: Vec<IpAddr>) -> Self {
         let (v6, v4) = addresses.into_iter().partition(IpAddr::is_ipv6);
         Self { v6: Family::Answered(Ok(v6)), v4: Family::Answered(Ok(v4)), delay: None, found: false }
     }
@@ -70,6 +71,11 @@ impl Answers {
     /// was none at all. It may be dropped and called again without losing anything.
     pub async fn next(&mut self) -> Result<Option<Vec<IpAddr>>, Error> {
         poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// What to say when whoever asked can't wait any longer.
+    pub(crate) fn timed_out() -> Error {
+        Error::Dns(Failure::Timeout.to_string())
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Vec<IpAddr>>, Error>> {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 /// What one question is answered with. Names that no test set up do not exist.
 #[derive(Clone, Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// Those of the question's family; none is an empty answer (NODATA).
     Addresses(Vec<IpAddr>),
     /// A CNAME, alone: the resolver has to ask for its target.
@@ -34,7 +34,7 @@ pub enum Reply {
 
 /// A running server; it stops when dropped.
 #[derive(Debug)]
-pub struct Dns {
+pub(crate) struct Dns {
     address: SocketAddr,
     zone: Arc<Zone>,
     _serving: JoinSet<()>,
@@ -55,12 +55,12 @@ enum Transport {
 }
 
 impl Dns {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with_ttl(60).await
     }
 
     /// A server whose answers, also the negative ones, may be kept for so many seconds.
-    pub async fn with_ttl(ttl: u32) -> Self {
+    pub(crate) async fn with_ttl(ttl: u32) -> Self {
         let (udp, tcp) = bind().await;
         let address = udp.local_addr().unwrap();
         let zone = Arc::new(Zone { ttl, replies: Mutex::default(), asked: Mutex::default() });
@@ -70,30 +70,30 @@ impl Dns {
         Self { address, zone, _serving: serving }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Gives a name its addresses, in both families.
-    pub fn set(&self, name: &str, addresses: &[&str]) {
+    pub(crate) fn set(&self, name: &str, addresses: &[&str]) {
         let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
         self.reply(name, Reply::Addresses(addresses));
     }
 
     /// Gives one reply to both questions for a name.
-    pub fn reply(&self, name: &str, reply: Reply) {
+    pub(crate) fn reply(&self, name: &str, reply: Reply) {
         self.script(name, RecordType::A, [reply.clone()]);
         self.script(name, RecordType::AAAA, [reply]);
     }
 
     /// Gives the replies to one question, in turn; the last one stays.
-    pub fn script(&self, name: &str, family: RecordType, replies: impl IntoIterator<Item = Reply>) {
+    pub(crate) fn script(&self, name: &str, family: RecordType, replies: impl IntoIterator<Item = Reply>) {
         let replies = replies.into_iter().collect();
         self.zone.replies.lock().unwrap().insert((name.to_owned(), family), replies);
     }
 
     /// Every question so far, as `name TYPE` and, over TCP, `name TYPE tcp`, sorted.
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         let mut asked = self.zone.asked.lock().unwrap().clone();
         asked.sort();
         asked
