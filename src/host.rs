@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Longest name in text form, without the trailing dot (RFC 1035 §2.3.4).
-const NAME_MAX: usize = 253;
+pub const NAME_MAX: usize = 253;
 /// Longest label (RFC 1035 §2.3.4).
 pub const LABEL_MAX: usize = 63;
 

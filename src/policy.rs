@@ -1,3 +1,99 @@
 //! The policy in force and its one decision: may this client go there, with what is known of it so far?
 
+mod builder;
+mod clients;
+mod conditions;
+mod index;
+mod judge;
+pub mod pattern;
+mod question;
+mod rules;
 pub mod terms;
+mod verdict;
+
+use std::fmt;
+
+use jiff::civil::Date;
+
+use crate::client::Client;
+use crate::policy::clients::Clients;
+use crate::policy::rules::Rules;
+
+pub use crate::policy::builder::{Builder, ProfileId, SourceId, Target, TermsId};
+pub use crate::policy::clients::Subject;
+pub use crate::policy::question::{Question, Seen};
+pub use crate::policy::rules::Rule;
+pub use crate::policy::verdict::{Admission, Passage, Verdict};
+
+/// An immutable set of rules. A look-up costs the labels of the name times the client's own profiles,
+/// whatever the number of rules, profiles and clients.
+pub struct Policy {
+    revision: u64,
+    rules: Rules,
+    clients: Clients,
+}
+
+impl Policy {
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The number of rules.
+    pub fn len(&self) -> usize {
+        self.rules.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rules.rows.is_empty()
+    }
+
+    /// The profiles that take part for a client. Ask once a connection, and again for a new revision.
+    pub fn subject(&self, client: &Client) -> Subject {
+        self.clients.subject(client, &self.rules.profiles, self.revision)
+    }
+
+    /// The decision: no I/O, no clock but `today`, no allocation. The subject must be this policy's own.
+    pub fn decide<'a>(&'a self, subject: &'a Subject, question: &Question<'a>, today: Date) -> Verdict<'a> {
+        debug_assert_eq!(subject.revision, self.revision, "a subject of another revision");
+        verdict::decide(&self.rules, subject, *question, today)
+    }
+
+    /// The names of the profiles that take part, in file order.
+    pub fn profile_names(&self, subject: &Subject) -> impl Iterator<Item = &str> {
+        debug_assert_eq!(subject.revision, self.revision, "a subject of another revision");
+        subject.profiles.iter().map(|&index| self.rules.profiles[index as usize].name.as_str())
+    }
+
+    /// Every rule, in file order.
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = Rule<'_>> {
+        let mut rows: Vec<_> = self.rules.rows.iter().collect();
+        rows.sort_unstable_by_key(|row| row.order);
+        rows.into_iter().map(|row| Rule::new(&self.rules, row))
+    }
+
+    /// The next day, from `today` on, that is the last of some rule.
+    pub fn next_expiry(&self, today: Date) -> Option<Date> {
+        self.rules.terms.iter().filter_map(|terms| terms.until).filter(|last| *last >= today).min()
+    }
+}
+
+impl Builder {
+    /// The policy, of a revision that no other policy in this process has.
+    pub fn finish(self, revision: u64) -> Policy {
+        let (rules, clients) = self.into_parts();
+        Policy { revision, rules, clients }
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { revision, rules, .. } = self;
+        write!(f, "Policy {{ revision: {revision}, rules: {} }}", rules.rows.len())
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Builder")
+    }
+}

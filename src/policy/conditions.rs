@@ -1,0 +1,141 @@
+//! One rule against one question, once name, port and date agree: what is inside, and which address.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::guard::{self, Special};
+use crate::host::Host;
+use crate::policy::clients::Subject;
+use crate::policy::question::{Question, Seen};
+use crate::policy::rules::{Row, Rules};
+use crate::policy::terms::{Private, Protocol, Terms};
+use crate::reason::Reason;
+
+/// Why an allow rule does not accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The guard stands, and the rule does not open it.
+    Address(Special),
+    /// What is inside is not what the rule is for.
+    Inside(Reason),
+}
+
+/// What a rule lets be inside.
+struct Expected {
+    tls: bool,
+    http: bool,
+    /// Whatever it is, without a look.
+    any: bool,
+}
+
+/// Whether an allow rule accepts all that is known. The address comes first: that the rest may pass in
+/// report mode says nothing about it.
+pub(super) fn accepts(
+    rules: &Rules,
+    row: &Row,
+    subject: &Subject,
+    question: &Question<'_>,
+    address: Option<IpAddr>,
+) -> Result<(), Refusal> {
+    let terms = rules.terms_of(row);
+    if let Some(address) = address
+        && let Some(special) = guard::special(address)
+        && !opens(terms, rules.network_of(row), subject, address, special)
+    {
+        return Err(Refusal::Address(special));
+    }
+    let takes_ech = terms.ech_outer || rules.profile_of(row).ech_outer;
+    accepts_inside(terms, takes_ech, question).map_err(Refusal::Inside)
+}
+
+/// Whether a deny rule covers what was seen. What was not read might be anything, so it is covered;
+/// before anything was read there is still time.
+pub(super) fn denies(terms: &Terms, seen: Seen<'_>) -> bool {
+    match (terms.protocol, seen) {
+        (None | Some(Protocol::Tcp), _) | (Some(_), Seen::Unread) => true,
+        (Some(Protocol::Tls), Seen::Tls { .. }) => true,
+        (Some(Protocol::Http), Seen::Http { method, path }) => names_request(terms, method, path),
+        (Some(_), _) => false,
+    }
+}
+
+fn accepts_inside(terms: &Terms, takes_ech: bool, question: &Question<'_>) -> Result<(), Reason> {
+    let expected = Expected::of(terms, question.to.port);
+    if expected.any || question.seen == Seen::Unknown {
+        return Ok(());
+    }
+    match question.seen {
+        Seen::Tls { ech: true, .. } if expected.tls && !takes_ech => Err(Reason::EchDenied),
+        Seen::Tls { server_name, .. } if expected.tls => match (&question.to.host, server_name) {
+            (Host::Ip(_), _) => Ok(()),
+            (Host::Name(_), None) => Err(Reason::ServerNameMissing),
+            (Host::Name(name), Some(server_name)) if name == server_name => Ok(()),
+            (Host::Name(_), Some(_)) => Err(Reason::ServerNameMismatch),
+        },
+        Seen::Http { method, path } if expected.http => match names_request(terms, method, path) {
+            true => Ok(()),
+            false => Err(Reason::NoRule),
+        },
+        _ if expected.http && !expected.tls => Err(Reason::NotHttp),
+        _ => Err(Reason::NotTls),
+    }
+}
+
+impl Expected {
+    fn of(terms: &Terms, port: u16) -> Self {
+        let (tls, http, any) = match (terms.protocol, port) {
+            (Some(Protocol::Tls), _) | (None, 443) => (true, false, false),
+            (Some(Protocol::Http), _) | (None, 80) => (false, true, false),
+            (Some(Protocol::Tcp), _) => (true, true, true),
+            (None, _) => (true, true, false),
+        };
+        // Methods and paths can be seen in HTTP alone.
+        match terms.methods.is_empty() && terms.paths.is_none() {
+            true => Self { tls, http, any },
+            false => Self { tls: false, http, any: false },
+        }
+    }
+}
+
+/// Whether the rule's methods and paths take in a request; the query is no part of the path.
+fn names_request(terms: &Terms, method: &str, path: &str) -> bool {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    (terms.methods.is_empty() || terms.methods.iter().any(|own| own == method))
+        && terms.paths.as_ref().is_none_or(|own| own.globs.is_match(path))
+}
+
+/// Whether a rule opens the guard for a special address: by `private`, or by a network of its own that is
+/// about nothing else than such addresses.
+fn opens(terms: &Terms, own: Option<IpNet>, subject: &Subject, address: IpAddr, special: Special) -> bool {
+    let own = own.filter(|network| network.contains(&address));
+    match (special, address) {
+        // Credentials of the host itself: only for those who could ask without us, and named one by one.
+        (Special::Metadata, _) => {
+            subject.on_this_host
+                && own.is_some_and(|network| network.prefix_len() == network.max_prefix_len())
+        }
+        (Special::Embedded, IpAddr::V6(v6)) => {
+            let covers_inside = guard::embedded(v6).is_some_and(|v4| {
+                guard::special(IpAddr::V4(v4)).is_none() || covers(&terms.private, IpAddr::V4(v4))
+            });
+            // Every form carries its IPv4 address in at most 32 of the bits; a shorter prefix names none of them.
+            let is_named = own.is_some_and(|network| network.prefix_len() >= 96);
+            covers_inside && (is_named || covers(&terms.private, address))
+        }
+        (Special::Embedded, IpAddr::V4(_)) => false,
+        (Special::Block(block), _) => {
+            let is_within =
+                |network: IpNet| block.contains(network.network()) && block.contains(network.broadcast());
+            own.is_some_and(is_within) || covers(&terms.private, address)
+        }
+    }
+}
+
+fn covers(private: &Private, address: IpAddr) -> bool {
+    match private {
+        Private::No => false,
+        Private::Any => true,
+        Private::Networks(networks) => networks.iter().any(|network| network.contains(&address)),
+    }
+}

@@ -1,0 +1,159 @@
+//! The one decision: what the rules say to a question. Pure, and it allocates nothing.
+
+use std::net::IpAddr;
+
+use jiff::civil::Date;
+
+use crate::guard::{self, Special};
+use crate::host::Host;
+use crate::policy::clients::Subject;
+use crate::policy::conditions::{self, Refusal};
+use crate::policy::question::{Question, Seen};
+use crate::policy::rules::{Row, Rules};
+use crate::policy::terms::{Action, Terms};
+use crate::reason::Reason;
+
+/// What the rules say.
+#[derive(Clone, Copy)]
+pub(super) struct Finding<'r> {
+    pub(super) reason: Reason,
+    /// The rule that decided; for a denial, the one that came nearest to allowing it.
+    pub(super) row: Option<&'r Row>,
+    pub(super) special: Option<Special>,
+}
+
+/// The closest rule of each outcome so far.
+#[derive(Default)]
+struct Tally<'r> {
+    denies: Option<&'r Row>,
+    allows: Option<&'r Row>,
+    refuses: Option<(&'r Row, Refusal)>,
+}
+
+/// A deny wins over every allow; an allow is one rule that accepts everything by itself.
+pub(super) fn judge<'r>(
+    rules: &'r Rules,
+    subject: &Subject,
+    question: &Question<'_>,
+    today: Date,
+) -> Finding<'r> {
+    if subject.profiles.is_empty() {
+        return Finding { reason: Reason::NoProfile, row: None, special: None };
+    }
+    let address = address_of(question);
+    let mut tally = Tally::default();
+    let weigh = |row: &'r Row| {
+        let terms = rules.terms_of(row);
+        if !holds(terms, question.to.port, today) {
+            return;
+        }
+        match terms.action {
+            Action::Deny if conditions::denies(terms, question.seen) => keep_closest(&mut tally.denies, row),
+            Action::Deny => {}
+            Action::Allow => match conditions::accepts(rules, row, subject, question, address) {
+                Ok(()) => keep_closest(&mut tally.allows, row),
+                Err(refusal) => tally.refuse(row, refusal),
+            },
+        }
+    };
+    match &question.to.host {
+        Host::Name(name) => rules.each_for_name(name, &subject.profiles, weigh),
+        Host::Ip(ip) => rules.each_for_address(ip.to_canonical(), &subject.profiles, weigh),
+    }
+    if tally.denies.is_none() {
+        tally.denies = denied_beside(rules, subject, question, address, today);
+    }
+    conclude(&tally, subject, question.seen, address)
+}
+
+/// The address that is or would be dialled, as far as it is known.
+fn address_of(question: &Question<'_>) -> Option<IpAddr> {
+    let own = match question.to.host {
+        Host::Ip(ip) => Some(ip),
+        Host::Name(_) => None,
+    };
+    question.address.or(own).map(|address| address.to_canonical())
+}
+
+/// Whether a rule takes part at all.
+fn holds(terms: &Terms, port: u16, today: Date) -> bool {
+    terms.ports.contains(port) && terms.until.is_none_or(|last| today <= last)
+}
+
+/// The deny rule, if there is one, for what stands beside the destination: the address its name led to, and a
+/// server name that is not its name.
+fn denied_beside<'r>(
+    rules: &'r Rules,
+    subject: &Subject,
+    question: &Question<'_>,
+    address: Option<IpAddr>,
+    today: Date,
+) -> Option<&'r Row> {
+    let mut closest = None;
+    let mut weigh = |row: &'r Row| {
+        let terms = rules.terms_of(row);
+        let denies = terms.action == Action::Deny
+            && holds(terms, question.to.port, today)
+            && conditions::denies(terms, question.seen);
+        if denies {
+            keep_closest(&mut closest, row);
+        }
+    };
+    if let Some(address) = address.filter(|&address| question.to.host != Host::Ip(address)) {
+        rules.each_for_address(address, &subject.profiles, &mut weigh);
+    }
+    if let Seen::Tls { server_name: Some(name), .. } = question.seen
+        && question.to.host.name() != Some(name)
+    {
+        rules.each_for_name(name, &subject.profiles, &mut weigh);
+    }
+    closest
+}
+
+fn conclude<'r>(
+    tally: &Tally<'r>,
+    subject: &Subject,
+    seen: Seen<'_>,
+    address: Option<IpAddr>,
+) -> Finding<'r> {
+    if let Some(row) = tally.denies {
+        return Finding { reason: Reason::DeniedByRule, row: Some(row), special: None };
+    }
+    if let Some(row) = tally.allows {
+        return Finding { reason: Reason::Allowed, row: Some(row), special: None };
+    }
+    let row = tally.refuses.map(|(row, _)| row);
+    let refusal = match tally.refuses {
+        Some((_, refusal)) => refusal,
+        // No rule speaks for the address, so report mode has to let the guard speak.
+        None if subject.reports => match address.and_then(guard::special) {
+            Some(special) => Refusal::Address(special),
+            None => Refusal::Inside(Reason::NoRule),
+        },
+        None => Refusal::Inside(Reason::NoRule),
+    };
+    match refusal {
+        Refusal::Address(special) => {
+            Finding { reason: Reason::AddressProhibited, row, special: Some(special) }
+        }
+        // Nothing read is nothing to report: the caller is to look inside first.
+        Refusal::Inside(_) if subject.reports && seen != Seen::Unread => {
+            Finding { reason: Reason::ReportOnly, row, special: None }
+        }
+        Refusal::Inside(reason) => Finding { reason, row, special: None },
+    }
+}
+
+impl<'r> Tally<'r> {
+    fn refuse(&mut self, row: &'r Row, refusal: Refusal) {
+        if self.refuses.is_none_or(|(closest, _)| row.is_closer_than(closest)) {
+            self.refuses = Some((row, refusal));
+        }
+    }
+}
+
+fn keep_closest<'r>(closest: &mut Option<&'r Row>, row: &'r Row) {
+    if closest.is_none_or(|closest| row.is_closer_than(closest)) {
+        *closest = Some(row);
+    }
+}

@@ -1,0 +1,114 @@
+//! The answer, and the two leaves that only an allowing answer gives: to connect, and to let bytes pass.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use jiff::civil::Date;
+
+use crate::destination::Destination;
+use crate::error::Error;
+use crate::guard::Special;
+use crate::policy::clients::Subject;
+use crate::policy::judge::judge;
+use crate::policy::question::{Question, Seen};
+use crate::policy::rules::{Rule, Rules};
+use crate::reason::Reason;
+
+/// The answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict<'a> {
+    pub reason: Reason,
+    /// Let through only because every matching profile is in report mode.
+    pub would_deny: bool,
+    /// The rule that decided; for a denial, the one that came nearest to allowing it.
+    pub rule: Option<Rule<'a>>,
+    /// Why the address may not be dialled, where that is the reason.
+    pub special: Option<Special>,
+    /// What the leaves rest on: the fields above are for telling, and may be changed by whoever holds them.
+    is_allow: bool,
+    case: Case<'a>,
+}
+
+/// Leave to connect to the destination of the question, and to nothing else: only an allowing verdict makes one.
+#[derive(Debug)]
+pub struct Admission<'a>(Case<'a>);
+
+/// Leave to let bytes pass: made only by an allowing verdict on what was seen inside.
+#[derive(Debug)]
+pub struct Passage(());
+
+/// What was asked, so that it can be asked again with the address known.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    rules: &'a Rules,
+    subject: &'a Subject,
+    question: Question<'a>,
+    today: Date,
+}
+
+/// Asks the rules.
+pub(super) fn decide<'a>(
+    rules: &'a Rules,
+    subject: &'a Subject,
+    question: Question<'a>,
+    today: Date,
+) -> Verdict<'a> {
+    Case { rules, subject, question, today }.decide()
+}
+
+impl<'a> Verdict<'a> {
+    pub fn is_allow(&self) -> bool {
+        self.is_allow
+    }
+
+    /// Leave to connect to the destination that was asked about.
+    pub fn admit(self) -> Result<Admission<'a>, Error> {
+        if !self.is_allow {
+            return Err(Error::Denied(self.reason));
+        }
+        Ok(Admission(self.case))
+    }
+
+    /// Leave to let bytes pass. A verdict on what nobody looked for gives none, be it an allow.
+    pub fn pass(self) -> Result<Passage, Error> {
+        if !self.is_allow {
+            return Err(Error::Denied(self.reason));
+        }
+        if self.case.question.seen == Seen::Unknown {
+            return Err(Error::Internal("bytes were to pass before they were seen".into()));
+        }
+        Ok(Passage(()))
+    }
+}
+
+impl<'a> Admission<'a> {
+    pub fn to(&self) -> &'a Destination {
+        self.0.question.to
+    }
+
+    /// The verdict with this resolved address: the rule that allows it must be one that accepts all the rest too.
+    pub fn accepts(&self, address: IpAddr) -> Verdict<'a> {
+        let question = Question { address: Some(address), ..self.0.question };
+        Case { question, ..self.0 }.decide()
+    }
+}
+
+impl<'a> Case<'a> {
+    fn decide(self) -> Verdict<'a> {
+        let finding = judge(self.rules, self.subject, &self.question, self.today);
+        Verdict {
+            reason: finding.reason,
+            would_deny: finding.reason == Reason::ReportOnly,
+            rule: finding.row.map(|row| Rule::new(self.rules, row)),
+            special: finding.special,
+            is_allow: matches!(finding.reason, Reason::Allowed | Reason::ReportOnly),
+            case: self,
+        }
+    }
+}
+
+impl fmt::Debug for Case<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.question, f)
+    }
+}
