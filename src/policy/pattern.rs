@@ -184,3 +184,6 @@ pub(super) fn label_matches(pattern: &str, label: &str) -> bool {
     }
     left.ends_with(last)
 }
+
+#[cfg(test)]
+mod tests;
