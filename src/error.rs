@@ -14,6 +14,8 @@ pub enum Error {
     Denied(Reason),
     #[error("{0}")]
     BadRequest(Cow<'static, str>),
+    #[error("the head is too long")]
+    HeadTooLong,
     #[error("the Host header {0}")]
     HostMismatch(&'static str),
     #[error("the ClientHello {0}")]
@@ -61,7 +63,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Denied(reason) => *reason,
-            Self::BadRequest(_) => Reason::BadRequest,
+            Self::BadRequest(_) | Self::HeadTooLong => Reason::BadRequest,
             Self::HostMismatch(_) => Reason::HostMismatch,
             Self::BadClientHello(_) => Reason::BadClientHello,
             Self::HeadTimeout => Reason::HeadTimeout,

@@ -42,6 +42,12 @@ impl Stream {
         &self.head
     }
 
+    /// Takes the first bytes out of the head, at most as many as it has.
+    pub fn take_head(&mut self, count: usize) -> Bytes {
+        let count = count.min(self.head.len());
+        self.head.split_to(count).freeze()
+    }
+
     /// Reads once and adds to the head what came, up to `limit` bytes in all. Returns how many came;
     /// 0 says that the peer sends no more, or that the head has `limit` bytes already. No byte is
     /// lost when the future is dropped, and no buffer is held while it waits.

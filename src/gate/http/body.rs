@@ -73,7 +73,7 @@ impl Body for Sent {
         if let Some(Ok(frame)) = &frame
             && let Some(bytes) = frame.data_ref()
         {
-            self.meter.add_sent(bytes.len() as u64);
+            self.meter.add_sent(bytes.len());
         }
         if frame.is_none() || self.is_end_stream() {
             self.complete.store(true, Ordering::Release);
@@ -202,7 +202,7 @@ impl Body for Received {
             }
             Some(Ok(frame)) => {
                 if let (Some(bytes), Some(open)) = (frame.data_ref(), &self.open) {
-                    open.flow.counters().add_received(bytes.len() as u64);
+                    open.flow.counters().add_received(bytes.len());
                     self.moved = Instant::now();
                 }
                 if self.body.is_end_stream() {

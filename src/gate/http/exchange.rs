@@ -17,6 +17,7 @@ use crate::gate::http::clock::Clock;
 use crate::gate::http::home::Home;
 use crate::gate::http::send::Answer;
 use crate::gate::http::{headers, request};
+use crate::ingress::Ingress;
 use crate::proxy::{Proxy, Standing};
 use crate::record::Inside;
 use crate::stream::Stream;
@@ -41,6 +42,15 @@ impl Exchanges {
     /// Requests of a client, whose connections to upstreams wait at `home` between them.
     pub fn new(proxy: Arc<Proxy>, standing: Arc<Standing>, home: Home) -> Self {
         Self { proxy, home, standing: Mutex::new(standing), switched: Mutex::new(None) }
+    }
+
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// A flow of this connection's client.
+    pub fn begin(&self, ingress: Ingress) -> Flow {
+        self.proxy.ledger.begin(ingress, lock(&self.standing).client)
     }
 
     /// The client's standing before the policy of this moment.

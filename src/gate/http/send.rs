@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -203,9 +203,9 @@ fn upstream_error(error: &hyper::Error) -> Error {
 /// Resolves once no byte of the request has moved for `idle`.
 async fn silence(flow: &Flow, idle: Duration) {
     loop {
-        let before = flow.counters().sent();
+        let before = flow.counters().sent.load(Ordering::Relaxed);
         tokio::time::sleep(idle).await;
-        if flow.counters().sent() == before {
+        if flow.counters().sent.load(Ordering::Relaxed) == before {
             return;
         }
     }

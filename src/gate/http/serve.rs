@@ -4,8 +4,8 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -16,18 +16,8 @@ use crate::drain;
 use crate::error::Error;
 use crate::gate::http::body::ReplyBody;
 use crate::gate::http::clock::{Clock, Clocked};
+use crate::proxy::Bounds;
 use crate::stream::Stream;
-
-/// Bounds on what a client may send before it is answered.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// A head's size.
-    pub head_bytes: usize,
-    /// A head's time, from its first byte to its last.
-    pub head: Duration,
-    /// How long a connection may stay idle between requests.
-    pub keepalive: Duration,
-}
 
 /// How serving ended.
 #[derive(Debug)]
@@ -51,7 +41,15 @@ where
     let answer = service_fn(|request| {
         clock.head_read();
         let answer = service(request, clock.clone());
-        async move { Ok::<_, Infallible>(answer.await) }
+        let clock = clock.clone();
+        // hyper gives a connection back only if its future can be moved.
+        Box::pin(async move {
+            let response = answer.await;
+            if let Either::Left(_) = response.body() {
+                clock.answered();
+            }
+            Ok::<_, Infallible>(response)
+        })
     });
     let mut connection = http1::Builder::new()
         .auto_date_header(false) // a proxy passes on the origin's Date (RFC 9110 §6.6.1)
@@ -81,6 +79,9 @@ where
 /// What an error of the connection says about a head that no service saw. An idle connection that
 /// times out or breaks is no refusal, and what breaks during an answer is the answer's own story.
 fn refused_head(error: &hyper::Error, clock: &Clock) -> Result<(), Error> {
+    if error.is_parse_too_large() {
+        return Err(Error::HeadTooLong);
+    }
     if error.is_parse() {
         return Err(Error::BadRequest(error.to_string().into()));
     }
