@@ -11,6 +11,7 @@ use exeat::destination::Destination;
 use exeat::flow::{Flow, Ledger, Limits};
 use exeat::ingress::Ingress;
 use exeat::metrics::Metrics;
+use exeat::policy::Seen;
 use exeat::record::{Audit, FlowId, Ids, Inside, Profiles, Record, Sink};
 
 fn accounting(criterion: &mut Criterion) {
@@ -28,7 +29,11 @@ fn accounting(criterion: &mut Criterion) {
     });
     let record = record(client, &to, &profiles);
     criterion.bench_function("record: hand it over", |bencher| {
-        bencher.iter_batched(|| record.clone(), |record| ledger.sink().write(record), criterion::BatchSize::SmallInput);
+        bencher.iter_batched(
+            || record.clone(),
+            |record| ledger.sink().write(record),
+            criterion::BatchSize::SmallInput,
+        );
     });
     let mut line = Vec::new();
     criterion.bench_function("record: write its line", |bencher| {
@@ -55,7 +60,7 @@ fn flow(ledger: &Arc<Ledger>, client: Client, to: &Destination, profiles: &Profi
     flow.take_permit().unwrap();
     flow.to(to);
     flow.profiles(profiles);
-    flow.seen(Inside::Tls { server_name: to.host.name().cloned(), ech: false });
+    flow.seen(Seen::Tls { server_name: to.host.name(), ech: false });
     flow.dialled(upstream(), Duration::from_micros(300), Duration::from_micros(900));
     flow.status(200);
     flow
