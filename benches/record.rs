@@ -1,5 +1,7 @@
 //! What accounting for a flow costs on the flow's own thread, and what a record costs on the sink's.
 
+#![allow(clippy::unwrap_used, reason = "a measurement may panic")]
+
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use exeat::destination::Destination;
 use exeat::flow::{Flow, Ledger, Limits};
 use exeat::ingress::Ingress;
 use exeat::metrics::Metrics;
+use exeat::policy::Seen;
 use exeat::record::{Audit, FlowId, Ids, Inside, Profiles, Record, Sink};
 
 fn accounting(criterion: &mut Criterion) {
@@ -18,7 +21,7 @@ fn accounting(criterion: &mut Criterion) {
     let to = Destination::parse("static.crates.io:443").unwrap();
     let profiles: Profiles = Arc::from([Box::from("build-runners")]);
     let ledger = ledger(Some("/dev/null"));
-    let silent = ledger_without_records();
+    let silent = ledger(None);
 
     criterion.bench_function("flow: begin to end, with its record", |bencher| {
         bencher.iter(|| flow(&ledger, client, &to, &profiles).end(Ok(())));
@@ -28,7 +31,11 @@ fn accounting(criterion: &mut Criterion) {
     });
     let record = record(client, &to, &profiles);
     criterion.bench_function("record: hand it over", |bencher| {
-        bencher.iter_batched(|| record.clone(), |record| ledger.sink().write(record), criterion::BatchSize::SmallInput);
+        bencher.iter_batched(
+            || record.clone(),
+            |record| ledger.sink().write(record),
+            criterion::BatchSize::SmallInput,
+        );
     });
     let mut line = Vec::new();
     criterion.bench_function("record: write its line", |bencher| {
@@ -46,16 +53,12 @@ fn ledger(path: Option<&str>) -> Arc<Ledger> {
     Arc::new(Ledger::new(metrics, sink, Limits { flows: 100_000, flows_per_client: 0 }))
 }
 
-fn ledger_without_records() -> Arc<Ledger> {
-    ledger(None)
-}
-
 fn flow(ledger: &Arc<Ledger>, client: Client, to: &Destination, profiles: &Profiles) -> Flow {
     let flow = ledger.begin(Ingress::Connect, client);
     flow.take_permit().unwrap();
     flow.to(to);
     flow.profiles(profiles);
-    flow.seen(Inside::Tls { server_name: to.host.name().cloned(), ech: false });
+    flow.seen(Seen::Tls { server_name: to.host.name(), ech: false });
     flow.dialled(upstream(), Duration::from_micros(300), Duration::from_micros(900));
     flow.status(200);
     flow

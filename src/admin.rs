@@ -3,6 +3,8 @@
 mod access;
 mod answer;
 mod flows;
+mod policy;
+mod query;
 mod readiness;
 
 use std::convert::Infallible;
@@ -10,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
@@ -17,8 +20,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::admin::answer::Answer;
+use crate::admin::answer::{Answer, Refusal};
 use crate::flow::Ledger;
+use crate::policy::Policy;
 
 pub use self::access::Access;
 pub use self::readiness::Readiness;
@@ -35,8 +39,11 @@ const CONNECTIONS: usize = 64;
 #[derive(Debug)]
 pub struct State {
     ledger: Arc<Ledger>,
+    policy: Arc<ArcSwap<Policy>>,
     readiness: Arc<Readiness>,
     access: Access,
+    /// Pages of the policy that are made at a time.
+    pages: Semaphore,
     connections: Semaphore,
 }
 
@@ -47,11 +54,18 @@ enum Route {
     Health,
     Ready,
     Flows,
+    Policy,
 }
 
 impl State {
-    pub fn new(ledger: Arc<Ledger>, readiness: Arc<Readiness>, access: Access) -> Self {
-        Self { ledger, readiness, access, connections: Semaphore::new(CONNECTIONS) }
+    pub fn new(
+        ledger: Arc<Ledger>,
+        policy: Arc<ArcSwap<Policy>>,
+        readiness: Arc<Readiness>,
+        access: Access,
+    ) -> Self {
+        let (pages, connections) = (Semaphore::new(1), Semaphore::new(CONNECTIONS));
+        Self { ledger, policy, readiness, access, pages, connections }
     }
 }
 
@@ -76,28 +90,26 @@ pub async fn serve_connection(stream: TcpStream, state: Arc<State>) {
 }
 
 /// Answers a request of the client at `peer`.
-pub async fn respond<B>(state: &State, peer: IpAddr, request: &Request<B>) -> Answer {
-    if let Err(refusal) = state.access.check_host(request) {
-        return refusal;
-    }
-    let Some(route) = Route::find(request.uri().path()) else {
-        return answer::error(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            "there are /metrics, /healthz, /readyz and /flows",
-        );
-    };
-    if let Err(refusal) = state.access.check_peer(peer, route.is_private()) {
-        return refusal;
-    }
+async fn respond<B>(state: &State, peer: IpAddr, request: &Request<B>) -> Answer {
+    find(state, peer, request).await.unwrap_or_else(Answer::from)
+}
+
+async fn find<B>(state: &State, peer: IpAddr, request: &Request<B>) -> Result<Answer, Refusal> {
+    state.access.check_host(request)?;
+    let route = Route::find(request.uri().path()).ok_or_else(|| {
+        let hint = "there are /metrics, /healthz, /readyz, /flows and /policy";
+        Refusal::new(StatusCode::NOT_FOUND, "not_found", hint)
+    })?;
+    state.access.check_peer(peer, route.is_private())?;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return answer::method_not_allowed("GET, HEAD");
+        return Err(Refusal::method("GET, HEAD"));
     }
     match route {
         Route::Metrics => metrics(state).await,
-        Route::Health => answer::text(StatusCode::OK, "ok\n"),
-        Route::Ready => ready(state),
+        Route::Health => Ok(answer::text(StatusCode::OK, "ok\n")),
+        Route::Ready => Ok(ready(state)),
         Route::Flows => flows::respond(&state.ledger, request.uri().query()),
+        Route::Policy => policy::respond(state, request.uri().query()).await,
     }
 }
 
@@ -108,6 +120,7 @@ impl Route {
             "/healthz" => Some(Self::Health),
             "/readyz" => Some(Self::Ready),
             "/flows" => Some(Self::Flows),
+            "/policy" => Some(Self::Policy),
             _ => None,
         }
     }
@@ -118,16 +131,14 @@ impl Route {
     }
 }
 
-async fn metrics(state: &State) -> Answer {
+async fn metrics(state: &State) -> Result<Answer, Refusal> {
     // The bytes of open tunnels are counted now, not when the tunnels end hours later.
     let mut walk = state.ledger.walk();
     while walk.count_bytes() {
         tokio::task::yield_now().await;
     }
-    match state.ledger.metrics().text() {
-        Ok(text) => answer::full(StatusCode::OK, prometheus::TEXT_FORMAT, text),
-        Err(error) => answer::error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string()),
-    }
+    let text = state.ledger.metrics().text().map_err(|error| Refusal::unavailable(error.to_string()))?;
+    Ok(answer::full(StatusCode::OK, prometheus::TEXT_FORMAT, text))
 }
 
 fn ready(state: &State) -> Answer {

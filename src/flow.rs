@@ -4,6 +4,7 @@ mod ledger;
 mod open;
 mod places;
 mod registry;
+mod rejudge;
 mod stop;
 mod walk;
 
@@ -17,8 +18,9 @@ use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::open::{Facts, Open};
 use crate::flow::registry::Key;
+use crate::policy::{Seen, Verdict};
 use crate::reason::Reason;
-use crate::record::{FlowId, Inside, Profiles, clip};
+use crate::record::{FlowId, Profiles, clip};
 
 pub use self::ledger::Ledger;
 pub use self::places::Limits;
@@ -27,6 +29,8 @@ pub use self::walk::{Row, Walk};
 
 /// Longest text of an error in a record.
 const ERROR_MAX: usize = 256;
+/// Longest text of a rule in a record.
+const RULE_MAX: usize = 512;
 
 /// The guard of one flow: told what is learnt, consumed by [`Flow::end`]. Dropped otherwise, as in a
 /// panic or an abort, it is recorded all the same.
@@ -75,8 +79,28 @@ impl Flow {
     }
 
     /// What the first bytes showed.
-    pub fn seen(&self, inside: Inside) {
-        self.open.facts(|facts| facts.record.inside = inside);
+    pub fn seen(&self, seen: Seen<'_>) {
+        self.open.facts(|facts| facts.record.inside = seen.into());
+    }
+
+    /// What the policy said of all that was told so far, and how long it took to say so.
+    pub fn verdict(&self, verdict: &Verdict<'_>, took: Duration) {
+        let metrics = self.ledger.metrics();
+        metrics.decided(took);
+        let decides = matches!(verdict.reason, Reason::Allowed | Reason::DeniedByRule);
+        let hits = verdict.rule.filter(|_| decides).and_then(|rule| metrics.rules().counter(rule));
+        let label = verdict.rule.map(|rule| clip(&rule.to_string(), RULE_MAX).into());
+        let is_late = self.open.facts(|facts| {
+            facts.record.reason = Some(verdict.reason);
+            facts.record.would_deny = verdict.would_deny;
+            facts.record.rule = label;
+            facts.hits = hits;
+            // Read under the lock: either the walk of a new policy finds this verdict, or it is found late here.
+            self.open.epoch != self.ledger.bench().epoch()
+        });
+        if is_late == Some(true) {
+            self.ledger.bench().judge(&self.open);
+        }
     }
 
     /// The upstream that was connected to, and how long the look-up and the connect took.

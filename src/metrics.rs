@@ -133,6 +133,12 @@ impl Metrics {
         self.policy_loaded.set(loaded.as_millisecond() as f64 / 1000.0);
     }
 
+    /// When the policy in force was loaded.
+    pub fn policy_loaded(&self) -> Option<Timestamp> {
+        let milliseconds = (self.policy_loaded.get() * 1000.0).round() as i64;
+        if milliseconds == 0 { None } else { Timestamp::from_millisecond(milliseconds).ok() }
+    }
+
     /// Counts an attempt to load a changed policy.
     pub fn reloaded(&self, success: bool) {
         if success { self.reloads.inc() } else { self.reloads_failed.inc() }

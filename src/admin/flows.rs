@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::body::{Body, Frame};
 
-use crate::admin::answer::{self, Answer};
+use crate::admin::answer::{self, Answer, Refusal};
+use crate::admin::query::number;
 use crate::flow::{Ledger, Row, Walk};
 
 /// Rows that are shown unless `?limit=` says otherwise.
@@ -17,7 +17,7 @@ const LIMIT: usize = 1000;
 
 /// The body of the answer: `{"open":N,"flows":[…]}`.
 #[derive(Debug)]
-pub struct OpenFlows {
+pub(super) struct OpenFlows {
     walk: Walk,
     /// Rows that may still be written.
     left: usize,
@@ -29,21 +29,12 @@ pub struct OpenFlows {
     done: bool,
 }
 
-pub(super) fn respond(ledger: &Arc<Ledger>, query: Option<&str>) -> Answer {
-    let limit = match parameter(query, "limit").map(str::parse) {
-        None => LIMIT,
-        Some(Ok(limit)) => limit,
-        Some(Err(_)) => return answer::error(StatusCode::BAD_REQUEST, "bad_limit", "?limit= takes a number"),
-    };
+pub(super) fn respond(ledger: &Arc<Ledger>, query: Option<&str>) -> Result<Answer, Refusal> {
+    let limit = number(query, "limit", LIMIT)?;
     let head = format!("{{\"open\":{},\"flows\":[", ledger.open());
     let (walk, rows) = (ledger.walk(), Vec::new());
-    answer::stream(OpenFlows { walk, left: limit, rows, head, separator: "\n", done: false })
-}
-
-/// The value of a parameter in a query.
-fn parameter<'a>(query: Option<&'a str>, key: &str) -> Option<&'a str> {
-    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.into_iter().find_map(|(found, value)| (found == key).then_some(value))
+    let flows = OpenFlows { walk, left: limit, rows, head, separator: "\n", done: false };
+    Ok(answer::stream(flows))
 }
 
 impl Body for OpenFlows {

@@ -8,10 +8,12 @@ use crate::flow::Flow;
 use crate::flow::open::Open;
 use crate::flow::places::{Limits, Places};
 use crate::flow::registry::{Cursor, Registry};
+use crate::flow::rejudge::Bench;
 use crate::flow::stop::Stop;
 use crate::flow::walk::Walk;
 use crate::ingress::Ingress;
 use crate::metrics::Metrics;
+use crate::policy::Question;
 use crate::record::{Ids, Record, Sink};
 
 /// What all flows share: their metrics, their records' way out, the limits, and who is open.
@@ -22,6 +24,7 @@ pub struct Ledger {
     ids: Ids,
     places: Places,
     registry: Registry,
+    bench: Bench,
     stopping: AtomicBool,
 }
 
@@ -33,13 +36,15 @@ impl Ledger {
             ids: Ids::new(),
             places: Places::new(limits),
             registry: Registry::new(),
+            bench: Bench::default(),
             stopping: AtomicBool::new(false),
         }
     }
 
     /// Begins a flow. Load the policy that will judge it only after this: see [`Ledger::rejudge`].
     pub fn begin(self: &Arc<Self>, ingress: Ingress, client: Client) -> Flow {
-        let open = Arc::new(Open::new(Record::new(self.ids.next(), ingress, client)));
+        let record = Record::new(self.ids.next(), ingress, client);
+        let open = Arc::new(Open::new(record, self.bench.epoch()));
         self.metrics.begin(ingress);
         let key = self.registry.insert(Arc::clone(&open));
         // A flow that begins during `stop_all` is either seen by its walk or sees this.
@@ -77,6 +82,20 @@ impl Ledger {
                 open.switch.throw(Stop::Draining);
             }
         }
+    }
+
+    /// Judges the open flows by a policy that is already in force: those that `keeps` does not keep are revoked, and
+    /// so are those that are still being judged by an older one. Returns how many. A walk over every flow in small
+    /// steps: not for an I/O thread.
+    pub fn rejudge<F>(&self, keeps: F) -> usize
+    where
+        F: Fn(&Client, &Question<'_>) -> bool + Send + Sync + 'static,
+    {
+        self.bench.rejudge(&self.registry, Arc::new(keeps))
+    }
+
+    pub(super) fn bench(&self) -> &Bench {
+        &self.bench
     }
 
     pub(super) fn places(&self) -> &Places {

@@ -15,6 +15,8 @@ use crate::record::{FlowId, Record};
 pub(super) struct Open {
     pub(super) id: FlowId,
     pub(super) begun: Instant,
+    /// See [`crate::flow::rejudge`].
+    pub(super) epoch: u64,
     pub(super) counters: Counters,
     pub(super) switch: Switch,
     /// `None` once the flow has ended, while someone may still hold this entry.
@@ -34,12 +36,13 @@ pub(super) struct Facts {
 }
 
 impl Open {
-    pub(super) fn new(record: Record) -> Self {
+    pub(super) fn new(record: Record, epoch: u64) -> Self {
         let id = record.flow;
         let facts = Facts { record, hits: None, counted: (0, 0), permit: false, ends_with_connection: false };
         Self {
             id,
             begun: Instant::now(),
+            epoch,
             counters: Counters::default(),
             switch: Switch::default(),
             facts: Mutex::new(Some(facts)),

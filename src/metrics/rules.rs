@@ -1,9 +1,12 @@
 //! How often each rule decided, within a bound on the number of series.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 use std::sync::{PoisonError, RwLock};
 
 use prometheus::{IntCounter, IntCounterVec};
+
+use crate::policy::{Policy, Rule};
 
 /// Most series that name a rule: a policy may have a million rules, a Prometheus server must not.
 pub const SERIES_MAX: usize = 10_000;
@@ -34,21 +37,20 @@ impl RuleHits {
 
     /// The counter of a rule. Who holds it may go on counting when the rule is gone from the policy,
     /// but that no longer shows.
-    pub fn counter(&self, profile: &str, rule: &str) -> Option<IntCounter> {
-        let found = self.series.read().unwrap_or_else(PoisonError::into_inner).find(profile, rule);
-        found.or_else(|| {
-            let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
-            series.find(profile, rule).or_else(|| series.make(&self.family, profile, rule))
-        })
+    pub fn counter(&self, rule: Rule<'_>) -> Option<IntCounter> {
+        self.named(rule.profile(), &rule.pattern().to_string())
     }
 
-    /// Drops the series of rules that are gone; `rules` are all that the policy has, by profile and pattern.
-    /// A walk over every rule: not for an I/O thread.
-    pub fn keep<P: AsRef<str>, R: AsRef<str>>(&self, rules: impl IntoIterator<Item = (P, R)>) {
+    /// Drops the series of rules that the policy no longer has. A walk over every rule: not for an I/O thread.
+    pub fn keep(&self, policy: &Policy) {
         let mut gone = self.names();
-        for (profile, rule) in rules {
-            if let Some(patterns) = gone.get_mut(profile.as_ref()) {
-                patterns.remove(rule.as_ref());
+        let mut text = String::new();
+        for rule in policy.rules() {
+            if let Some(patterns) = gone.get_mut(rule.profile()) {
+                text.clear();
+                // Writing to a String can't fail.
+                let _ = write!(text, "{}", rule.pattern());
+                patterns.remove(text.as_str());
                 patterns.remove(REST);
             }
         }
@@ -58,6 +60,14 @@ impl RuleHits {
                 series.drop_one(&self.family, &profile, &rule);
             }
         }
+    }
+
+    fn named(&self, profile: &str, rule: &str) -> Option<IntCounter> {
+        let found = self.series.read().unwrap_or_else(PoisonError::into_inner).find(profile, rule);
+        found.or_else(|| {
+            let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+            series.find(profile, rule).or_else(|| series.make(&self.family, profile, rule))
+        })
     }
 
     fn names(&self) -> HashMap<Box<str>, HashSet<Box<str>>> {

@@ -1,6 +1,7 @@
 //! What was seen inside a flow, in an owned form that outlives the bytes it was read from.
 
 use crate::host::Name;
+use crate::policy::Seen;
 use crate::record::clip;
 
 /// Longest method that is kept; the registered ones have at most 17 letters.
@@ -29,10 +30,15 @@ pub enum Inside {
 }
 
 impl Inside {
-    /// A request. Whatever follows `?` or `#` in the path is left out: it may hold credentials.
-    pub fn http(method: &str, path: &str) -> Self {
-        let end = path.find(['?', '#']).unwrap_or(path.len());
-        Self::Http { method: clip(method, METHOD_MAX).into(), path: clip(&path[..end], PATH_MAX).into() }
+    /// The same as a question to the policy.
+    pub fn seen(&self) -> Seen<'_> {
+        match self {
+            Self::Unknown => Seen::Unknown,
+            Self::Unread => Seen::Unread,
+            Self::Tls { server_name, ech } => Seen::Tls { server_name: server_name.as_ref(), ech: *ech },
+            Self::Http { method, path } => Seen::Http { method, path },
+            Self::Other => Seen::Other,
+        }
     }
 
     pub fn server_name(&self) -> Option<&Name> {
@@ -53,6 +59,23 @@ impl Inside {
         match self {
             Self::Http { path, .. } => Some(path),
             _ => None,
+        }
+    }
+}
+
+/// Whatever follows `?` or `#` in a path is left out: it may hold credentials.
+impl From<Seen<'_>> for Inside {
+    fn from(seen: Seen<'_>) -> Self {
+        match seen {
+            Seen::Unknown => Self::Unknown,
+            Seen::Unread => Self::Unread,
+            Seen::Tls { server_name, ech } => Self::Tls { server_name: server_name.cloned(), ech },
+            Seen::Http { method, path } => {
+                let end = path.find(['?', '#']).unwrap_or(path.len());
+                let path = clip(&path[..end], PATH_MAX).into();
+                Self::Http { method: clip(method, METHOD_MAX).into(), path }
+            }
+            Seen::Other => Self::Other,
         }
     }
 }
