@@ -18,7 +18,7 @@ use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::open::{Facts, Open};
 use crate::flow::registry::Key;
-use crate::policy::{Seen, Verdict};
+use crate::policy::{Rule, Seen, Verdict};
 use crate::reason::Reason;
 use crate::record::{FlowId, Profiles, clip};
 
@@ -40,6 +40,16 @@ pub struct Flow {
     ledger: Arc<Ledger>,
     open: Arc<Open>,
     key: Key,
+}
+
+/// A hold on the counters of a flow, which does not keep it open.
+#[derive(Debug)]
+pub struct Meter(Arc<Open>);
+
+impl Meter {
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
 }
 
 impl Flow {
@@ -89,7 +99,7 @@ impl Flow {
         metrics.decided(took);
         let decides = matches!(verdict.reason, Reason::Allowed | Reason::DeniedByRule);
         let hits = verdict.rule.filter(|_| decides).and_then(|rule| metrics.rules().counter(rule));
-        let label = verdict.rule.map(|rule| clip(&rule.to_string(), RULE_MAX).into());
+        let label = verdict.rule.map(label);
         let is_late = self.open.facts(|facts| {
             facts.record.reason = Some(verdict.reason);
             facts.record.would_deny = verdict.would_deny;
@@ -103,6 +113,17 @@ impl Flow {
         }
     }
 
+    /// The rule that decided, where it was not the verdict's: a resolved address may be denied by another.
+    pub fn decider(&self, rule: Rule<'_>) {
+        let label = label(rule);
+        self.open.facts(|facts| facts.record.rule = Some(label));
+    }
+
+    /// The rule that decided, as the record will name it.
+    pub fn rule(&self) -> Option<String> {
+        self.open.facts(|facts| facts.record.rule.as_deref().map(str::to_owned)).flatten()
+    }
+
     /// The upstream that was connected to, and how long the look-up and the connect took.
     pub fn dialled(&self, upstream: SocketAddr, dns: Duration, connect: Duration) {
         self.ledger.metrics().dialled(dns, connect);
@@ -110,6 +131,11 @@ impl Flow {
             facts.record.address = Some(upstream.ip().to_canonical());
             facts.record.dial = Some(dns + connect);
         });
+    }
+
+    /// The upstream that is reached over a connection that stood before.
+    pub fn reached(&self, upstream: SocketAddr) {
+        self.open.facts(|facts| facts.record.address = Some(upstream.ip().to_canonical()));
     }
 
     /// The HTTP status that the client gets.
@@ -120,6 +146,11 @@ impl Flow {
     /// The bytes it moved, for the relay to count.
     pub fn counters(&self) -> &Counters {
         &self.open.counters
+    }
+
+    /// Its counters, for a part of it that lives in another task.
+    pub fn meter(&self) -> Meter {
+        Meter(Arc::clone(&self.open))
     }
 
     /// Resolves when the flow has to end before its peers end it.
@@ -192,6 +223,10 @@ impl Drop for Flow {
     fn drop(&mut self) {
         self.close(|facts| Err(self.dropped(facts)));
     }
+}
+
+fn label(rule: Rule<'_>) -> Box<str> {
+    clip(&rule.to_string(), RULE_MAX).into()
 }
 
 /// What a record says of an error; nothing if the reason says it all.

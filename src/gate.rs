@@ -14,8 +14,7 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::policy::{Passage, Question, Seen};
-use crate::proxy::{Proxy, Standing};
-use crate::record::Inside;
+use crate::proxy::{Proxy, Standing, today};
 use crate::sniff::{ClientHello, First, Sniff, first_bytes};
 use crate::stream::Stream;
 
@@ -47,34 +46,43 @@ impl Tunnel {
     /// Judges what is inside, and relays it to its end.
     pub async fn enter(mut self, drain: drain::Watch) {
         // A rule that does not look inside must not wait for a client that lets the server speak first.
-        if let Ok(leave) = self.pass(Seen::Unread) {
-            self.flow.seen(Inside::Unread);
-            return self.relay(&leave).await;
+        if self.may_pass_unread() {
+            return self.pass_as(Seen::Unread).await;
         }
         match self.first_bytes().await {
             Ok(Bytes::Hello(hello)) => tls::enter(self, hello).await,
             Ok(Bytes::Request) => http::enter(self, drain).await,
-            Ok(Bytes::Other) => {
-                self.flow.seen(Inside::Other);
-                match self.pass(Seen::Other) {
-                    Ok(leave) => self.relay(&leave).await,
-                    Err(error) => self.refuse(error),
-                }
-            }
+            Ok(Bytes::Other) => self.pass_as(Seen::Other).await,
             Err(error @ Error::BadClientHello(_)) => tls::refuse(self.flow, self.client, error).await,
             Err(error) => self.refuse(error),
         }
     }
 
-    /// Leave for what was seen to pass to the upstream.
-    fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {
-        let question = Question { to: &self.to, seen, address: Some(self.upstream.address().ip()) };
-        self.proxy.judge(&self.flow, &self.standing, &question).pass()
+    /// Whether a rule allows whatever is inside.
+    fn may_pass_unread(&self) -> bool {
+        let Standing { policy, subject, .. } = &*self.standing;
+        policy.decide(subject, &self.question(Seen::Unread), today()).is_allow()
     }
 
-    async fn relay(self, leave: &Passage) {
-        let upstream = Stream::new(self.upstream.open(leave));
-        self.proxy.tunnel(self.flow, self.client, upstream).await;
+    fn question<'a>(&'a self, seen: Seen<'a>) -> Question<'a> {
+        Question { to: &self.to, seen, address: Some(self.upstream.address().ip()) }
+    }
+
+    /// Leave for what was seen to pass to the upstream.
+    fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {
+        self.flow.seen(seen);
+        self.proxy.judge(&self.flow, &self.standing, &self.question(seen)).pass()
+    }
+
+    /// Relays what needs no gate of its own, if it may pass.
+    async fn pass_as(self, seen: Seen<'static>) {
+        match self.pass(seen) {
+            Ok(leave) => {
+                let upstream = Stream::new(self.upstream.open(&leave));
+                self.proxy.tunnel(self.flow, self.client, upstream).await;
+            }
+            Err(error) => self.refuse(error),
+        }
     }
 
     /// Ends a tunnel whose client speaks nothing in which a refusal could be said.

@@ -78,9 +78,8 @@ impl Proxy {
     pub fn judge<'a>(&self, flow: &Flow, standing: &'a Standing, question: &Question<'a>) -> Verdict<'a> {
         let began = Instant::now();
         let verdict = standing.policy.decide(&standing.subject, question, today());
-        self.ledger.metrics().decided(began.elapsed());
         flow.profiles(&standing.profiles);
-        flow.verdict(&verdict);
+        flow.verdict(&verdict, began.elapsed());
         verdict
     }
 
@@ -92,7 +91,12 @@ impl Proxy {
         question: &Question<'_>,
     ) -> Result<Upstream, Error> {
         let admission = self.judge(flow, standing, question).admit()?;
-        let upstream = self.dialer.dial(&admission).await?;
+        let upstream = self.dialer.dial(&admission).await.map_err(|failed| {
+            if let Some(rule) = failed.rule {
+                flow.decider(rule);
+            }
+            failed.error
+        })?;
         flow.dialled(upstream.address(), upstream.dns(), upstream.connect());
         Ok(upstream)
     }

@@ -17,7 +17,6 @@ use crate::flow::Flow;
 use crate::gate::{HELLO_MAX, Tunnel, arrived};
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
-use crate::record::Inside;
 use crate::reply::TLS_ACCESS_DENIED;
 use crate::sniff::{ClientHello, ServerHello, Sniff, second_hello, server_hello};
 use crate::stream::Stream;
@@ -38,7 +37,6 @@ struct Handshake {
 
 /// Judges a tunnel by its ClientHello, and relays it.
 pub(super) async fn enter(tunnel: Tunnel, hello: ClientHello) {
-    tunnel.flow.seen(inside(&hello));
     let leave = match tunnel.pass(seen(&hello)) {
         Ok(leave) => leave,
         Err(error) => return refuse(tunnel.flow, tunnel.client, error).await,
@@ -122,11 +120,11 @@ impl Handshake {
                 arrived(read.map_err(|_| Error::HeadTimeout)?)?;
             }
         };
-        self.flow.seen(inside(&hello));
         self.pass(seen(&hello)).map(drop)
     }
 
     fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {
+        self.flow.seen(seen);
         let question = Question { to: &self.to, seen, address: Some(self.address.ip()) };
         self.proxy.judge(&self.flow, &self.standing, &question).pass()
     }
@@ -134,8 +132,4 @@ impl Handshake {
 
 fn seen(hello: &ClientHello) -> Seen<'_> {
     Seen::Tls { server_name: hello.server_name.as_ref(), ech: hello.ech }
-}
-
-fn inside(hello: &ClientHello) -> Inside {
-    Inside::Tls { server_name: hello.server_name.clone(), ech: hello.ech }
 }

@@ -73,7 +73,7 @@ impl Body for Sent {
         if let Some(Ok(frame)) = &frame
             && let Some(bytes) = frame.data_ref()
         {
-            self.meter.add_sent(bytes.len());
+            self.meter.counters().add_sent(bytes.len());
         }
         if frame.is_none() || self.is_end_stream() {
             self.complete.store(true, Ordering::Release);

@@ -18,8 +18,8 @@ use crate::gate::http::home::Home;
 use crate::gate::http::send::Answer;
 use crate::gate::http::{headers, request};
 use crate::ingress::Ingress;
+use crate::policy::Seen;
 use crate::proxy::{Proxy, Standing};
-use crate::record::Inside;
 use crate::stream::Stream;
 
 /// The requests of one connection, wherever their upstreams come from.
@@ -68,7 +68,7 @@ impl Exchanges {
     /// Judges a request, and answers it with what its upstream says or with a refusal.
     pub async fn answer(&self, flow: Flow, request: Request<Incoming>, clock: Clock) -> Response<ReplyBody> {
         flow.ends_with_connection();
-        flow.seen(Inside::http(request.method().as_str(), request.uri().path()));
+        flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
         let standing = self.standing();
         let accept = accept(request.headers());
         let to = match self.target(&request) {
