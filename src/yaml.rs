@@ -85,5 +85,13 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
+/// A text of the plain characters that names have, as YAML needs it written to be read as text.
+pub fn scalar(text: &str) -> String {
+    match scalar::plain(text) {
+        Value::Text => text.to_owned(),
+        _ => format!("\"{text}\""),
+    }
+}
+
 #[cfg(test)]
 mod tests;
