@@ -37,4 +37,23 @@ pub fn first_bytes(bytes: &[u8]) -> Sniff<First> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_choose() {
+        for (bytes, sniff) in [
+            (&b""[..], Sniff::Incomplete { need: 1 }),
+            (b"\x16", Sniff::Incomplete { need: 50 }),
+            (b"\x80", Sniff::Incomplete { need: 3 }),
+            (b"\x80\x2e\x01", Sniff::Bad("is in the form of SSLv2")),
+            (b"\xff\xff\xff", Sniff::NotThis),
+            (b"GE", Sniff::Incomplete { need: 3 }),
+            (b"GET ", Sniff::Found(First::Http)),
+            (b"SSH-2.0-OpenSSH_9.6\r\n", Sniff::NotThis),
+            (b"\0\0\0\x08\x04\xd2\x16\x2f", Sniff::NotThis), // PostgreSQL asking for TLS
+        ] {
+            assert_eq!(first_bytes(bytes), sniff, "{bytes:?}");
+        }
+    }
+}

@@ -66,3 +66,64 @@ fn read(bytes: &[u8]) -> Result<ServerHello, Stop> {
     }
     Err(Stop::Bad("does not come soon enough"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u8, fragment: &[u8]) -> Vec<u8> {
+        [&[kind, 3, 3, 0, fragment.len() as u8], fragment].concat()
+    }
+
+    /// A handshake message up to its random, as if the rest were still to come.
+    fn hello(kind: u8, random: &[u8; 32]) -> Vec<u8> {
+        record(0x16, &[&[kind, 0, 0, 70, 3, 3], &random[..]].concat())
+    }
+
+    #[test]
+    fn the_random_tells() {
+        assert_eq!(server_hello(&hello(2, &RETRY_RANDOM)), Sniff::Found(ServerHello::Retry));
+        for at in 0..32 {
+            let mut random = RETRY_RANDOM;
+            random[at] ^= 1;
+            assert_eq!(server_hello(&hello(2, &random)), Sniff::Found(ServerHello::Final), "{at}");
+        }
+    }
+
+    #[test]
+    fn alerts_end_it_unless_they_warn() {
+        let (warning, fatal) = (record(0x15, &[1, 112]), record(0x15, &[2, 40]));
+        let retry = hello(2, &RETRY_RANDOM);
+        assert_eq!(server_hello(&fatal), Sniff::NotThis);
+        assert_eq!(server_hello(&[&warning[..], &fatal].concat()), Sniff::NotThis);
+        assert_eq!(
+            server_hello(&[&warning[..], &warning, &retry].concat()),
+            Sniff::Found(ServerHello::Retry)
+        );
+        assert!(matches!(server_hello(&warning), Sniff::Incomplete { .. }));
+        for (length, need) in [(0, 1), (1, 6), (5, 7), (6, 7)] {
+            assert_eq!(server_hello(&fatal[..length]), Sniff::Incomplete { need }, "{length}");
+        }
+        assert!(matches!(server_hello(&warning.repeat(200)), Sniff::Bad(_)), "it has to end");
+    }
+
+    #[test]
+    fn other_answers_are_not_taken_for_a_final_one() {
+        for bytes in [&b"HTTP/1.1 400 Bad Request\r\n"[..], b"\x13", b"SSH-2.0-"] {
+            assert_eq!(server_hello(bytes), Sniff::NotThis, "{bytes:?}");
+        }
+        let retry = hello(2, &RETRY_RANDOM);
+        for bytes in [
+            hello(0, &RETRY_RANDOM),
+            hello(6, &RETRY_RANDOM),
+            [&record(0x16, &[0, 0, 0, 0])[..], &retry].concat(),
+            [&record(0x14, &[1])[..], &retry].concat(),
+            [&record(0x17, &[0; 40])[..], &retry].concat(),
+            [&record(0x16, &[])[..], &retry].concat(),
+            [record(0x16, &[2, 0, 0, 70, 3, 3]), record(0x17, &[0; 40])].concat(),
+        ] {
+            let answer = server_hello(&bytes);
+            assert!(!matches!(answer, Sniff::Found(ServerHello::Final) | Sniff::NotThis), "{bytes:?}");
+        }
+    }
+}
