@@ -51,6 +51,13 @@ pub(super) enum Failure {
     NoSuchName,
 }
 
+impl Failure {
+    /// Whether another server may well have an answer.
+    pub(super) fn is_of_one_server(self) -> bool {
+        matches!(self, Self::Refused | Self::ServerFailed | Self::Malformed)
+    }
+}
+
 impl Answers {
     pub(super) fn asked(v6: Lookup, v4: Lookup) -> Self {
         Self { v6: Family::Asked(v6), v4: Family::Asked(v4), delay: None, found: false }
