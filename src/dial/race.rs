@@ -214,3 +214,52 @@ fn interest(error: &io::Error) -> u8 {
         _ => 2,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns_also_when_one_comes_late() {
+        let mut waiting = Waiting::default();
+        waiting.add(addresses(&["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.3"]));
+        let order = addresses(&["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "192.0.2.3"]);
+        assert_eq!(std::iter::from_fn(|| waiting.next()).collect::<Vec<_>>(), order);
+
+        waiting.add(addresses(&["192.0.2.1", "192.0.2.2", "192.0.2.3"]));
+        assert_eq!(waiting.next(), Some("192.0.2.1".parse().unwrap()));
+        waiting.add(addresses(&["2001:db8::1"]));
+        let order = addresses(&["2001:db8::1", "192.0.2.2", "192.0.2.3"]);
+        assert_eq!(std::iter::from_fn(|| waiting.next()).collect::<Vec<_>>(), order);
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn the_error_told_is_the_one_that_says_most_of_the_upstream() {
+        use Reason::{DialFailed, DialRefused, DialTimeout};
+        for (errors, reason) in [
+            (&[Errno::CONNREFUSED][..], DialRefused),
+            (&[Errno::TIMEDOUT], DialTimeout),
+            (&[Errno::NETUNREACH], DialFailed),
+            (&[Errno::CONNREFUSED, Errno::NETUNREACH], DialRefused),
+            (&[Errno::AFNOSUPPORT, Errno::CONNREFUSED], DialRefused),
+            (&[Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::CONNREFUSED], DialFailed),
+            (&[Errno::ADDRNOTAVAIL, Errno::TIMEDOUT, Errno::CONNREFUSED], DialTimeout),
+        ] {
+            let mut setbacks = Setbacks {
+                dialled: None,
+                screened: Some(Error::Revoked.into()),
+                looked_up: Some(Error::Dns(String::new())),
+            };
+            for errno in errors {
+                setbacks.dialled("192.0.2.1:443".parse().unwrap(), io::Error::from(*errno));
+            }
+            assert_eq!(setbacks.take().error.reason(), reason, "{errors:?}");
+        }
+    }
+}

@@ -51,6 +51,13 @@ pub(super) enum Failure {
     NoSuchName,
 }
 
+impl Failure {
+    /// Whether another server may well have an answer.
+    pub(super) fn is_of_one_server(self) -> bool {
+        matches!(self, Self::Refused | Self::ServerFailed | Self::Malformed)
+    }
+}
+
 impl Answers {
     pub(super) fn asked(v6: Lookup, v4: Lookup) -> Self {
         Self { v6: Family::Asked(v6), v4: Family::Asked(v4), delay: None, found: false }
@@ -158,6 +165,98 @@ impl From<ResponseCode> for Failure {
             ResponseCode::Refused => Self::Refused,
             ResponseCode::FormErr => Self::Malformed,
             _ => Self::ServerFailed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::sync::oneshot::{Sender, channel};
+
+    use super::*;
+
+    type Answer = Result<Vec<IpAddr>, Failure>;
+
+    /// Answers whose families arrive when the test sends them: IPv6, then IPv4.
+    fn awaited() -> (Sender<Answer>, Sender<Answer>, Answers) {
+        let ((v6, from_v6), (v4, from_v4)) = (channel::<Answer>(), channel::<Answer>());
+        let answers = Answers::asked(
+            Box::pin(async { from_v6.await.unwrap() }),
+            Box::pin(async { from_v4.await.unwrap() }),
+        );
+        (v6, v4, answers)
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// What is there by now.
+    fn now(answers: &mut Answers) -> Poll<Result<Option<Vec<IpAddr>>, String>> {
+        let result = answers.poll_next(&mut Context::from_waker(Waker::noop()));
+        result.map_err(|error| error.to_string())
+    }
+
+    fn batch(texts: &[&str]) -> Poll<Result<Option<Vec<IpAddr>>, String>> {
+        Poll::Ready(Ok(Some(addresses(texts))))
+    }
+
+    #[tokio::test]
+    async fn ipv6_waits_for_nobody() {
+        let (v6, v4, mut answers) = awaited();
+        assert!(now(&mut answers).is_pending());
+        v6.send(Ok(addresses(&["2001:db8::1"]))).unwrap();
+        assert_eq!(now(&mut answers), batch(&["2001:db8::1"]));
+        assert!(now(&mut answers).is_pending());
+        v4.send(Ok(addresses(&["192.0.2.1"]))).unwrap();
+        assert_eq!(now(&mut answers), batch(&["192.0.2.1"]));
+        assert_eq!(now(&mut answers), Poll::Ready(Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn ipv4_waits_a_little_for_ipv6() {
+        let (v6, v4, mut answers) = awaited();
+        v4.send(Ok(addresses(&["192.0.2.1"]))).unwrap();
+        assert!(now(&mut answers).is_pending());
+        v6.send(Ok(addresses(&["2001:db8::1"]))).unwrap();
+        assert_eq!(now(&mut answers), batch(&["2001:db8::1", "192.0.2.1"]));
+
+        let (v6, v4, mut answers) = awaited();
+        v4.send(Ok(addresses(&["192.0.2.1"]))).unwrap();
+        assert_eq!(answers.next().await.unwrap(), Some(addresses(&["192.0.2.1"])));
+        v6.send(Ok(addresses(&["2001:db8::1"]))).unwrap();
+        assert_eq!(now(&mut answers), batch(&["2001:db8::1"]));
+    }
+
+    #[tokio::test]
+    async fn ipv4_does_not_wait_for_what_will_not_come() {
+        for answer in [Ok(Vec::new()), Err(Failure::Timeout)] {
+            let (v6, v4, mut answers) = awaited();
+            v6.send(answer).unwrap();
+            assert!(now(&mut answers).is_pending());
+            v4.send(Ok(addresses(&["192.0.2.1"]))).unwrap();
+            assert_eq!(now(&mut answers), batch(&["192.0.2.1"]));
+            assert_eq!(now(&mut answers), Poll::Ready(Ok(None)));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_any_address_the_failure_that_says_most_is_told() {
+        for (a, b, text) in [
+            (Ok(Vec::new()), Ok(Vec::new()), "the name has no addresses"),
+            (Ok(Vec::new()), Err(Failure::ServerFailed), "the DNS server failed (SERVFAIL)"),
+            (Err(Failure::Timeout), Err(Failure::NoSuchName), "the name does not exist (NXDOMAIN)"),
+            (Err(Failure::Unreachable), Err(Failure::Timeout), "no DNS server answered in time"),
+        ] {
+            for (first, second) in [(a.clone(), b.clone()), (b, a)] {
+                let (v6, v4, mut answers) = awaited();
+                v6.send(first).unwrap();
+                assert!(now(&mut answers).is_pending());
+                v4.send(second).unwrap();
+                assert_eq!(now(&mut answers), Poll::Ready(Err(format!("look-up failed: {text}"))));
+            }
         }
     }
 }

@@ -325,3 +325,25 @@ async fn a_silent_server_is_given_up_for_one_that_answers() {
     let resolver = Resolver::new(Settings { servers, ..settings(&directory, &dns) }).unwrap();
     assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
 }
+
+#[tokio::test]
+async fn a_server_that_refuses_gives_way_to_one_that_answers() {
+    for code in [ResponseCode::ServFail, ResponseCode::Refused, ResponseCode::NotImp] {
+        let (directory, broken, dns) = (TempDir::new().unwrap(), Dns::start().await, Dns::start().await);
+        broken.reply("a.example", Reply::Code(code));
+        let (open, gate) = watch::channel(false);
+        // The first answer is the broken server's.
+        let addresses = Reply::Addresses(vec!["192.0.2.1".parse().unwrap()]);
+        dns.reply("a.example", Reply::Behind(gate, Box::new(addresses)));
+        let servers = vec![broken.address(), dns.address()];
+        let resolver = Resolver::new(Settings { servers, ..settings(&directory, &dns) }).unwrap();
+        let answering = async {
+            while broken.asked().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            open.send(true).unwrap();
+        };
+        let (found, ()) = tokio::join!(resolve(&resolver, "a.example"), answering);
+        assert_eq!(found, ok(&["192.0.2.1"]), "{code}");
+    }
+}
