@@ -67,7 +67,8 @@ pub struct Timeouts {
 pub struct Dns {
     /// Empty: those of `/etc/resolv.conf`.
     pub servers: Vec<SocketAddr>,
-    pub hosts: PathBuf,
+    /// `None`: `/etc/hosts`, if there is one.
+    pub hosts: Option<PathBuf>,
     pub min_ttl: Duration,
     pub max_ttl: Duration,
 }
@@ -98,12 +99,7 @@ impl Default for Settings {
                 half_closed: seconds(300),
                 drain: seconds(30),
             },
-            dns: Dns {
-                servers: Vec::new(),
-                hosts: PathBuf::from("/etc/hosts"),
-                min_ttl: seconds(1),
-                max_ttl: seconds(300),
-            },
+            dns: Dns { servers: Vec::new(), hosts: None, min_ttl: seconds(1), max_ttl: seconds(300) },
             admin_expose: Expose::Metrics,
         }
     }

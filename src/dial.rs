@@ -98,7 +98,7 @@ impl Dialer {
 
 impl Upstream {
     /// The stream, ready for the bytes that the passage is for.
-    pub fn open(self, _: Passage) -> TcpStream {
+    pub fn open(self, _: &Passage) -> TcpStream {
         self.stream
     }
 

@@ -6,6 +6,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::Client;
 use crate::destination::Destination;
@@ -34,8 +35,15 @@ struct Opened {
     upstream: Upstream,
 }
 
-/// Serves one connection to its end.
-pub async fn enter(proxy: Arc<Proxy>, pool: Arc<Pool>, client: Client, stream: Stream, drain: drain::Watch) {
+/// Serves one connection to its end; the permit to have it is given back then.
+pub async fn enter(
+    proxy: Arc<Proxy>,
+    pool: Arc<Pool>,
+    client: Client,
+    stream: Stream,
+    drain: drain::Watch,
+    permit: OwnedSemaphorePermit,
+) {
     let standing = proxy.standing(client);
     let bounds = proxy.bounds;
     let door = Door {
@@ -50,7 +58,10 @@ pub async fn enter(proxy: Arc<Proxy>, pool: Arc<Pool>, client: Client, stream: S
     let Opened { standing, flow, to, upstream } = opened;
     let tunnel = Tunnel { proxy, standing, flow, to, client: served.stream, upstream };
     // A task of its own, so that the memory of HTTP's does not live as long as the tunnel.
-    tokio::spawn(tunnel.enter(drain));
+    tokio::spawn(async move {
+        tunnel.enter(drain).await;
+        drop(permit);
+    });
 }
 
 impl Door {

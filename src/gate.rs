@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock::today;
 use crate::destination::Destination;
 use crate::dial::Upstream;
 use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::policy::{Passage, Question, Seen};
-use crate::proxy::{Proxy, Standing, today};
+use crate::proxy::{Proxy, Standing};
 use crate::sniff::{ClientHello, First, Sniff, first_bytes};
 use crate::stream::Stream;
 

@@ -39,6 +39,7 @@ pub mod sniff;
 
 // facts: plain values
 pub mod client;
+pub mod clock;
 pub mod counters;
 pub mod destination;
 pub mod drain;

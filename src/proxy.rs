@@ -4,18 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use tokio::net::TcpStream;
 
 use crate::client::Client;
+use crate::clock::today;
 use crate::destination::Destination;
 use crate::dial::{Dialer, Upstream};
 use crate::error::Error;
 use crate::flow::{Flow, Ledger};
-use crate::policy::explain;
+use crate::guard;
+use crate::policy::explain::{self, Denial};
 use crate::policy::{Policy, Question, Subject, Verdict};
 use crate::record::Profiles;
 use crate::relay::Relay;
@@ -117,19 +114,21 @@ impl Proxy {
         to: Option<&'a Destination>,
         standing: &Standing,
     ) -> Refusal<'a> {
-        let reason = error.reason();
+        let special = match error {
+            Error::AddressProhibited { address, .. } => guard::special(*address),
+            _ => None,
+        };
+        let denial = Denial { reason: error.reason(), special, rule: flow.rule() };
+        let remedy = to.and_then(|to| {
+            explain::remedy(&standing.policy, &standing.subject, &standing.client, to, &denial)
+        });
         Refusal {
-            reason,
+            reason: denial.reason,
             message: error.to_string(),
             destination: to,
-            rule: flow.rule(),
-            hint: to.and_then(|to| explain::hint(&standing.policy, &standing.subject, to, reason)),
+            rule: denial.rule,
+            hint: remedy.map(|remedy| remedy.to_string()),
             flow: flow.id().to_string(),
         }
     }
-}
-
-/// Today in UTC, the time zone of every date in a policy.
-pub fn today() -> Date {
-    TimeZone::UTC.to_datetime(Timestamp::now()).date()
 }

@@ -126,7 +126,7 @@ fn dns(reader: &mut Reader, field: Field<'_>, dns: &mut Dns) {
     if let Some(field) = fields.get("servers") {
         dns.servers = addresses(reader, field, Some(DNS_PORT));
     }
-    set(&mut dns.hosts, fields.get("hosts").and_then(|field| path(reader, field)));
+    set(&mut dns.hosts, fields.get("hosts").map(|field| path(reader, field)));
     set(&mut dns.min_ttl, duration(reader, &fields, "min_ttl"));
     set(&mut dns.max_ttl, duration(reader, &fields, "max_ttl"));
     if dns.min_ttl > dns.max_ttl {

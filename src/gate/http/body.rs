@@ -25,7 +25,7 @@ pub type ReplyBody = Either<Full<Bytes>, Received>;
 
 /// A request's body on its way to the upstream.
 #[derive(Debug)]
-pub struct Sent {
+pub(super) struct Sent {
     body: Option<Incoming>,
     meter: Meter,
     hold: Option<Hold>,
@@ -33,23 +33,23 @@ pub struct Sent {
 }
 
 impl Sent {
-    pub fn new(body: Incoming, meter: Meter) -> Self {
+    pub(super) fn new(body: Incoming, meter: Meter) -> Self {
         let complete = Arc::new(AtomicBool::new(body.is_end_stream()));
         Self { body: Some(body), meter, hold: None, complete }
     }
 
     /// No body at all.
-    pub fn nothing(meter: Meter) -> Self {
+    pub(super) fn nothing(meter: Meter) -> Self {
         Self { body: None, meter, hold: None, complete: Arc::new(AtomicBool::new(true)) }
     }
 
     /// Keeps it back until the upstream asks for it.
-    pub fn hold(&mut self, hold: Hold) {
+    pub(super) fn hold(&mut self, hold: Hold) {
         self.hold = Some(hold);
     }
 
     /// Tells when all of it has been sent: only then may the connection serve another request.
-    pub fn complete(&self) -> Arc<AtomicBool> {
+    pub(super) fn complete(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.complete)
     }
 }
@@ -92,7 +92,7 @@ impl Body for Sent {
 
 /// A response's body on its way to the client. It carries the flow, which ends with it.
 #[derive(Debug)]
-pub struct Received {
+pub(super) struct Received {
     body: Incoming,
     open: Option<Open>,
     idle: Duration,
@@ -103,7 +103,7 @@ pub struct Received {
 
 /// What is still open while the body moves.
 #[derive(Debug)]
-pub struct Open {
+pub(super) struct Open {
     pub flow: Flow,
     pub lease: Lease,
     /// Where the connection goes when it may serve another request.
@@ -116,7 +116,7 @@ pub struct Open {
 /// Why a response's body stops short: the connection to the client is cut, so that it can't take
 /// a part for the whole.
 #[derive(Debug)]
-pub struct CutShort;
+pub(super) struct CutShort;
 
 impl fmt::Display for CutShort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,7 +133,7 @@ impl From<Infallible> for CutShort {
 }
 
 impl Received {
-    pub fn new(body: Incoming, open: Open, idle: Duration) -> Self {
+    pub(super) fn new(body: Incoming, open: Open, idle: Duration) -> Self {
         let mut received = Self {
             body,
             open: Some(open),

@@ -25,29 +25,29 @@ const LATE: u8 = 3;
 
 impl Clock {
     /// The head is complete; what follows is the body or nothing.
-    pub fn head_read(&self) {
+    pub(super) fn head_read(&self) {
         self.0.store(REQUEST, Ordering::Release);
     }
 
     /// The answer is out; the next byte begins a new head.
-    pub fn answered(&self) {
+    pub(super) fn answered(&self) {
         self.0.store(IDLE, Ordering::Release);
     }
 
     /// Whether the connection ended because a head took too long.
-    pub fn is_late(&self) -> bool {
+    pub(super) fn is_late(&self) -> bool {
         self.0.load(Ordering::Acquire) == LATE
     }
 
     /// Whether part of a head has been read.
-    pub fn in_head(&self) -> bool {
+    pub(super) fn in_head(&self) -> bool {
         self.0.load(Ordering::Acquire) == HEAD
     }
 }
 
 /// A stream that fails once a head takes too long.
 #[derive(Debug)]
-pub struct Clocked<T> {
+pub(super) struct Clocked<T> {
     io: T,
     limit: Duration,
     clock: Clock,
@@ -56,12 +56,12 @@ pub struct Clocked<T> {
 }
 
 impl<T> Clocked<T> {
-    pub fn new(io: T, limit: Duration) -> (Self, Clock) {
+    pub(super) fn new(io: T, limit: Duration) -> (Self, Clock) {
         let clock = Clock(Arc::new(AtomicU8::new(IDLE)));
         (Self { io, limit, clock: clock.clone(), began: Instant::now(), timer: None }, clock)
     }
 
-    pub fn into_stream(self) -> T {
+    pub(super) fn into_stream(self) -> T {
         self.io
     }
 

@@ -33,40 +33,40 @@ pub struct Exchanges {
 
 /// A connection that an answer turned into a tunnel.
 #[derive(Debug)]
-pub struct Switched {
+pub(super) struct Switched {
     pub flow: Flow,
     pub upstream: Stream,
 }
 
 impl Exchanges {
     /// Requests of a client, whose connections to upstreams wait at `home` between them.
-    pub fn new(proxy: Arc<Proxy>, standing: Arc<Standing>, home: Home) -> Self {
+    pub(super) fn new(proxy: Arc<Proxy>, standing: Arc<Standing>, home: Home) -> Self {
         Self { proxy, home, standing: Mutex::new(standing), switched: Mutex::new(None) }
     }
 
-    pub fn proxy(&self) -> &Proxy {
+    pub(super) fn proxy(&self) -> &Proxy {
         &self.proxy
     }
 
     /// A flow of this connection's client.
-    pub fn begin(&self, ingress: Ingress) -> Flow {
+    pub(super) fn begin(&self, ingress: Ingress) -> Flow {
         self.proxy.ledger.begin(ingress, lock(&self.standing).client)
     }
 
     /// The client's standing before the policy of this moment.
-    pub fn standing(&self) -> Arc<Standing> {
+    pub(super) fn standing(&self) -> Arc<Standing> {
         let mut standing = lock(&self.standing);
         *standing = self.proxy.refreshed(&standing);
         Arc::clone(&standing)
     }
 
     /// The tunnel that the last answer opened, if it opened one.
-    pub fn take_switched(&self) -> Option<Switched> {
+    pub(super) fn take_switched(&self) -> Option<Switched> {
         lock(&self.switched).take()
     }
 
     /// Judges a request, and answers it with what its upstream says or with a refusal.
-    pub async fn answer(&self, flow: Flow, request: Request<Incoming>, clock: Clock) -> Response<ReplyBody> {
+    pub(super) async fn answer(&self, flow: Flow, request: Request<Incoming>, clock: Clock) -> Response<ReplyBody> {
         flow.ends_with_connection();
         flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
         let standing = self.standing();
@@ -95,7 +95,7 @@ impl Exchanges {
     }
 
     /// A refusal, which ends the flow.
-    pub fn refuse(
+    pub(super) fn refuse(
         &self,
         flow: Flow,
         error: Error,
@@ -153,7 +153,8 @@ async fn switch(answer: Answer, asked: bool) -> Result<(Response<ReplyBody>, Str
     let protocol = headers::upgrade(response.headers()).filter(|_| asked);
     let protocol = protocol.ok_or_else(|| bad("it switches protocols, but not as asked"))?;
     let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| bad(&error.to_string()))?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| bad("it is not on a plain connection"))?;
+    let parts =
+        upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| bad("it is not on a plain connection"))?;
     let upstream = Stream::new(parts.io.into_inner()).with_head(parts.read_buf);
     headers::strip_hop_by_hop(response.headers_mut());
     headers::set_upgrade(response.headers_mut(), protocol);

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Holds a body back until the upstream wants it.
 #[derive(Debug)]
-pub struct Hold {
+pub(super) struct Hold {
     asked: Arc<Asked>,
     patience: Pin<Box<Sleep>>,
 }
@@ -30,18 +30,18 @@ struct Asked {
 }
 
 /// Whether the sender waits for a `100 Continue` before it sends the body.
-pub fn is_expected(headers: &HeaderMap) -> bool {
+pub(super) fn is_expected(headers: &HeaderMap) -> bool {
     let Some(expect) = headers.get(header::EXPECT) else { return false };
     expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
 impl Hold {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { asked: Arc::default(), patience: Box::pin(tokio::time::sleep(PATIENCE)) }
     }
 
     /// Listens for the upstream's `100 Continue` to this request.
-    pub fn release_on_continue<B>(&self, request: &mut Request<B>) {
+    pub(super) fn release_on_continue<B>(&self, request: &mut Request<B>) {
         let asked = Arc::clone(&self.asked);
         ext::on_informational(request, move |response| {
             if response.status() == StatusCode::CONTINUE {
@@ -52,7 +52,7 @@ impl Hold {
     }
 
     /// Ready once the body may go.
-    pub fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.asked.waker.register(cx.waker());
         if self.asked.yes.load(Ordering::Acquire) {
             return Poll::Ready(());

@@ -7,7 +7,7 @@ const PROXY_PREFIX: &str = "proxy-";
 
 /// Removes what must not be passed on: the headers that `Connection` names, and those that are
 /// hop-by-hop by definition. `Trailer` stays: hyper sends only the trailers that it announces.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -32,7 +32,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// The protocol that a request or a 101 response switches to, if that can be passed on. HTTP/2 by
 /// upgrade (h2c) can't: what follows would be requests that nobody judges.
-pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let named_by_connection = tokens(headers, &header::CONNECTION).any(|token| token == "upgrade");
     let mut protocols = headers.get_all(header::UPGRADE).iter();
     let protocol = protocols.next()?;
@@ -42,22 +42,22 @@ pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Makes the message switch protocols on the next hop too.
-pub fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+pub(super) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, protocol);
 }
 
 /// Whether the sender ends the connection after this message.
-pub fn closes(headers: &HeaderMap) -> bool {
+pub(super) fn closes(headers: &HeaderMap) -> bool {
     tokens(headers, &header::CONNECTION).any(|token| token == "close")
 }
 
 /// Whether the sender takes trailers; the word is about one hop, so it is said anew on the next.
-pub fn takes_trailers(headers: &HeaderMap) -> bool {
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
     tokens(headers, &header::TE).any(|token| token == "trailers")
 }
 
-pub fn set_takes_trailers(headers: &mut HeaderMap) {
+pub(super) fn set_takes_trailers(headers: &mut HeaderMap) {
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     if let Entry::Vacant(connection) = headers.entry(header::CONNECTION) {
         connection.insert(HeaderValue::from_static("te"));

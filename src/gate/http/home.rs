@@ -18,14 +18,14 @@ pub enum Home {
 
 /// The one upstream of a tunnel.
 #[derive(Debug)]
-pub struct Tunnel {
+pub(super) struct Tunnel {
     to: Destination,
     upstream: Mutex<Option<Waiting>>,
 }
 
 /// A tunnel's upstream while no request is on it.
 #[derive(Debug)]
-pub enum Waiting {
+pub(super) enum Waiting {
     /// No request has passed yet.
     Dialled(Upstream),
     Idle(Lease),
@@ -33,12 +33,12 @@ pub enum Waiting {
 
 impl Home {
     /// A tunnel whose connection stands.
-    pub fn tunnel(to: Destination, upstream: Upstream) -> Self {
+    pub(super) fn tunnel(to: Destination, upstream: Upstream) -> Self {
         Self::Tunnel(Arc::new(Tunnel { to, upstream: Mutex::new(Some(Waiting::Dialled(upstream))) }))
     }
 
     /// Takes a connection back that may serve another request.
-    pub fn put(&self, lease: Lease) {
+    pub(super) fn put(&self, lease: Lease) {
         match self {
             Self::Pool(pool) => pool.put(lease),
             Self::Tunnel(tunnel) => tunnel.put(Waiting::Idle(lease)),
@@ -47,7 +47,7 @@ impl Home {
 }
 
 impl Waiting {
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         match self {
             Self::Dialled(upstream) => upstream.address(),
             Self::Idle(lease) => lease.address(),
@@ -56,16 +56,16 @@ impl Waiting {
 }
 
 impl Tunnel {
-    pub fn to(&self) -> &Destination {
+    pub(super) fn to(&self) -> &Destination {
         &self.to
     }
 
     /// `None` once the upstream has closed, or while a request is on it.
-    pub fn take(&self) -> Option<Waiting> {
+    pub(super) fn take(&self) -> Option<Waiting> {
         self.upstream().take()
     }
 
-    pub fn put(&self, waiting: Waiting) {
+    pub(super) fn put(&self, waiting: Waiting) {
         *self.upstream() = Some(waiting);
     }
 

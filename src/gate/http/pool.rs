@@ -23,14 +23,14 @@ const KEPT_A_KEY: usize = 16;
 /// Who may use a connection again: connection-bound authentication (NTLM, Negotiate) makes it the
 /// client's own, and another policy might not have opened it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub(super) struct Key {
     pub client: IpAddr,
     pub to: Destination,
     pub policy: u64,
 }
 
 /// A connection to an upstream, in use by one exchange.
-pub struct Lease {
+pub(super) struct Lease {
     key: Key,
     address: SocketAddr,
     sender: SendRequest<Sent>,
@@ -53,12 +53,12 @@ struct Shelf {
 
 impl Pool {
     /// An empty pool whose connections are closed after being idle for `keep`.
-    pub fn new(keep: Duration) -> Self {
+    pub(super) fn new(keep: Duration) -> Self {
         Self { shelf: Mutex::default(), keep }
     }
 
     /// Takes the connection that was idle for the shortest time, if one is still alive.
-    pub async fn take(&self, key: &Key) -> Option<Lease> {
+    pub(super) async fn take(&self, key: &Key) -> Option<Lease> {
         loop {
             let mut lease = self.shelf().take(key)?;
             if lease.is_alive().await {
@@ -68,14 +68,14 @@ impl Pool {
     }
 
     /// Puts a connection back; beyond the bounds it is closed instead.
-    pub fn put(&self, lease: Lease) {
+    pub(super) fn put(&self, lease: Lease) {
         if !lease.sender.is_closed() {
             self.shelf().put(lease);
         }
     }
 
     /// Closes what has been idle for too long, and what an older policy opened.
-    pub fn sweep(&self, policy: u64) {
+    pub(super) fn sweep(&self, policy: u64) {
         let keep = self.keep;
         let stale = self.shelf().remove(|key, since, lease| {
             key.policy != policy || since.elapsed() > keep || lease.sender.is_closed()
@@ -126,7 +126,7 @@ impl Shelf {
 
 impl Lease {
     /// Makes an HTTP connection of a dialled one. The passage is that of its first request.
-    pub async fn open(key: Key, upstream: Upstream, passage: &Passage) -> Result<Self, hyper::Error> {
+    pub(super) async fn open(key: Key, upstream: Upstream, passage: &Passage) -> Result<Self, hyper::Error> {
         let address = upstream.address();
         let io = TokioIo::new(upstream.open(passage));
         let (sender, connection) = http1::Builder::new().handshake(io).await?;
@@ -137,29 +137,36 @@ impl Lease {
         Ok(Self { key, address, sender, reused: false })
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Whether it can take another request. It becomes ready only after the connection has looked for
     /// surplus bytes that the upstream sent behind its last answer: an answer to nobody is never ours.
-    pub async fn is_alive(&mut self) -> bool {
+    pub(super) async fn is_alive(&mut self) -> bool {
         self.reused = true;
         self.sender.ready().await.is_ok()
     }
 
-    pub fn is_reused(&self) -> bool {
+    pub(super) fn is_reused(&self) -> bool {
         self.reused
     }
 
     /// Sends a request that has leave to pass.
-    pub async fn send(&mut self, _leave: Passage, request: Request<Sent>) -> Result<Response<Incoming>, hyper::Error> {
+    pub(super) async fn send(
+        &mut self,
+        _leave: Passage,
+        request: Request<Sent>,
+    ) -> Result<Response<Incoming>, hyper::Error> {
         self.sender.send_request(request).await
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("key", &self.key).field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("key", &self.key)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }

@@ -27,7 +27,7 @@ use crate::proxy::Standing;
 
 /// What an upstream answered, and the connection it did so on.
 #[derive(Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     pub response: Response<Incoming>,
     pub lease: Lease,
     /// Set when all of the request's body has been sent.
@@ -94,7 +94,7 @@ impl Exchanges {
                 self.dial(flow, standing, question).await
             }
             Home::Tunnel(tunnel) => {
-                let mut waiting = tunnel.take().ok_or(Error::UpstreamReset)?;
+                let waiting = tunnel.take().ok_or(Error::UpstreamReset)?;
                 let leave = match self.pass(flow, standing, question, waiting.address()) {
                     Ok(leave) => leave,
                     Err(error) => {
@@ -106,8 +106,10 @@ impl Exchanges {
                 flow.reached(waiting.address());
                 match waiting {
                     Waiting::Dialled(upstream) => open(key(standing, question), upstream, leave).await,
-                    Waiting::Idle(ref mut lease) if !lease.is_alive().await => Err(Error::UpstreamReset),
-                    Waiting::Idle(lease) => Ok((lease, leave)),
+                    Waiting::Idle(mut lease) => match lease.is_alive().await {
+                        true => Ok((lease, leave)),
+                        false => Err(Error::UpstreamReset),
+                    },
                 }
             }
         }
@@ -188,7 +190,10 @@ async fn open(key: Key, upstream: Upstream, leave: Passage) -> Result<(Lease, Pa
 
 /// Whether a request that perhaps reached the upstream may be sent again (RFC 9110 §9.2.2).
 fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
 }
 
 /// Whose doing it is that an exchange failed.
