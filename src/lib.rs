@@ -3,6 +3,9 @@
 //! The modules stand in layers and import downwards only; `docs/architecture.md` draws them and
 //! `tests/architecture.rs` holds the code to the drawing.
 
+// commands: what a person types
+pub mod cli;
+
 // wiring: settings, listeners, reload
 pub mod admin;
 pub mod config;
@@ -39,6 +42,7 @@ pub mod counters;
 pub mod destination;
 pub mod drain;
 pub mod error;
+pub mod file;
 pub mod host;
 pub mod ingress;
 pub mod mistake;

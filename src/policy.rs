@@ -1,10 +1,15 @@
 //! The policy in force and its one decision: may this client go there, with what is known of it so far?
 
+pub mod asked;
 mod builder;
 mod clients;
 mod conditions;
+pub mod document;
+pub mod expectation;
+pub mod explain;
 mod index;
 mod judge;
+pub mod lint;
 pub mod pattern;
 mod question;
 mod rules;

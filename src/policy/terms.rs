@@ -4,6 +4,8 @@ use globset::GlobSet;
 use ipnet::IpNet;
 use jiff::civil::Date;
 
+use crate::mistake::Place;
+
 /// What a rule does with what it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -97,12 +99,16 @@ pub struct Terms {
     pub paths: Option<Paths>,
     /// Whether a hello with Encrypted Client Hello passes by its outer name.
     pub ech_outer: bool,
+    /// Why the rule is there, in its author's words.
+    pub reason: Option<Box<str>>,
 }
 
 /// What a profile says of itself.
 #[derive(Clone, Debug)]
 pub struct Profile {
     pub name: String,
+    /// Where it stands: further rules for its clients belong there.
+    pub place: Place,
     /// `None`: every client.
     pub clients: Option<Vec<IpNet>>,
     pub mode: Mode,

@@ -1,0 +1,234 @@
+//! `exeat check`: every mistake in policies, and their own tests.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::cli::{DENIED, Format, USAGE, print, today};
+use crate::mistake::{Mistake, Severity};
+use crate::policy::document::Sources;
+use crate::policy::expectation::Failure;
+use crate::policy::lint::lint;
+
+/// Find every mistake in policies and run the tests in them
+///
+/// Prints each mistake as file:line:column with what is wrong and what would be right. Exits with 0 if the
+/// policies can be used and pass their tests, with 2 if they can't be used, with 3 if a test fails.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  exeat check /etc/exeat/policies")]
+pub struct CheckArgs {
+    /// Policy files, or directories of *.yaml files, taken together as one policy
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// How to print the outcome
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Runs the command.
+pub fn run(args: CheckArgs) -> ExitCode {
+    let report = Report::of(args.paths, today());
+    print(&match args.format {
+        Format::Text => report.text(),
+        Format::Json => report.json(),
+    });
+    report.exit_code()
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Report {
+    mistakes: Vec<Mistake>,
+    failures: Vec<Failure>,
+    passed: usize,
+    files: Vec<PathBuf>,
+    profiles: usize,
+    rules: usize,
+}
+
+impl Report {
+    fn of(paths: Vec<PathBuf>, today: Date) -> Self {
+        let sources = Sources { paths, allow: Vec::new() };
+        let loaded = match sources.load() {
+            Ok(loaded) => loaded,
+            Err(mistakes) => return Self { mistakes, ..Self::default() },
+        };
+        let policy = loaded.builder.finish(0);
+        let mut mistakes = loaded.warnings;
+        mistakes.extend(lint(&policy, today));
+        let outcomes = loaded.expectations.iter().map(|expectation| expectation.check(&policy, today));
+        let failures: Vec<Failure> = outcomes.filter_map(Result::err).collect();
+        Self {
+            mistakes,
+            passed: loaded.expectations.len() - failures.len(),
+            failures,
+            files: loaded.watched.files().map(PathBuf::from).collect(),
+            profiles: loaded.profiles,
+            rules: loaded.rules,
+        }
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.mistakes.iter().filter(|mistake| mistake.severity == severity).count()
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match (self.count(Severity::Error), self.failures.len()) {
+            (0, 0) => ExitCode::SUCCESS,
+            (0, _) => ExitCode::from(DENIED),
+            _ => ExitCode::from(USAGE),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for mistake in &self.mistakes {
+            text += &format!("{mistake}\n");
+        }
+        for failure in &self.failures {
+            text += &format!("{}: test failed: {failure}\n", failure.place);
+        }
+        let (errors, warnings) = (self.count(Severity::Error), self.count(Severity::Warning));
+        let mut summary = String::new();
+        if errors == 0 {
+            let files = counted(self.files.len(), "file");
+            let (profiles, rules) = (counted(self.profiles, "profile"), counted(self.rules, "rule"));
+            summary += &format!("{files}, {profiles}, {rules}: ");
+        }
+        summary += &format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"));
+        if errors == 0 {
+            let passed = counted(self.passed, "test");
+            // Writing to a String can't fail.
+            let _ = write!(summary, ", {passed} passed, {} failed", self.failures.len());
+        }
+        text + &summary + "\n"
+    }
+
+    fn json(&self) -> String {
+        let mistakes = self.mistakes.iter().map(|mistake| MistakeShown {
+            severity: match mistake.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            file: mistake.place.file.display().to_string(),
+            line: mistake.place.line,
+            column: mistake.place.column,
+            what: &mistake.what,
+            hint: mistake.hint.as_deref(),
+        });
+        let failures = self.failures.iter().map(|failure| FailureShown {
+            file: failure.place.file.display().to_string(),
+            line: failure.place.line,
+            client: failure.client.to_string(),
+            to: &failure.to,
+            expected: &failure.expected,
+            got: &failure.got,
+            rule: failure.rule.as_deref(),
+        });
+        let shown = ReportShown {
+            errors: self.count(Severity::Error),
+            warnings: self.count(Severity::Warning),
+            mistakes: mistakes.collect(),
+            tests_passed: self.passed,
+            tests_failed: failures.collect(),
+            files: self.files.iter().map(|file| file.display().to_string()).collect(),
+            profiles: self.profiles,
+            rules: self.rules,
+        };
+        // Texts and numbers alone can't fail to serialise.
+        serde_json::to_string(&shown).unwrap_or_default() + "\n"
+    }
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
+#[derive(Serialize)]
+struct ReportShown<'r> {
+    errors: usize,
+    warnings: usize,
+    mistakes: Vec<MistakeShown<'r>>,
+    tests_passed: usize,
+    tests_failed: Vec<FailureShown<'r>>,
+    files: Vec<String>,
+    profiles: usize,
+    rules: usize,
+}
+
+#[derive(Serialize)]
+struct MistakeShown<'r> {
+    severity: &'static str,
+    file: String,
+    line: u32,
+    column: u32,
+    what: &'r str,
+    hint: Option<&'r str>,
+}
+
+#[derive(Serialize)]
+struct FailureShown<'r> {
+    file: String,
+    line: u32,
+    client: String,
+    to: &'r str,
+    expected: &'r str,
+    got: &'r str,
+    rule: Option<&'r str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn report(text: &str) -> (Report, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.yaml");
+        fs::write(&path, text).unwrap();
+        let report = Report::of(vec![path.clone()], jiff::civil::date(2026, 11, 22));
+        let shown = report.text().replace(path.to_str().unwrap(), "p.yaml");
+        (report, shown)
+    }
+
+    #[test]
+    fn a_good_policy_passes_its_tests() {
+        let (report, text) = report(
+            "version: 1\nprofiles: [{ name: a, allow: [x.example] }]\n\
+             tests: [{ to: x.example, expect: allow }, { to: \"y.example:443\", expect: deny, reason: no_rule }]\n",
+        );
+        assert_eq!(text, "1 file, 1 profile, 1 rule: 0 errors, 0 warnings, 2 tests passed, 0 failed\n");
+        assert_eq!(report.exit_code(), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn a_failing_test_says_what_decided() {
+        let (report, text) = report(
+            "version: 1\nprofiles: [{ name: a, allow: [x.example] }]\ntests:\n  - { to: x.example, expect: deny }\n",
+        );
+        assert_eq!(
+            text,
+            "p.yaml:4:5: test failed: 127.0.0.1 to \"x.example\": expected deny, got allow (allowed), by p.yaml:2 \
+             \"x.example\"\n1 file, 1 profile, 1 rule: 0 errors, 0 warnings, 0 tests passed, 1 failed\n"
+        );
+        assert_eq!(report.exit_code(), ExitCode::from(DENIED));
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["tests_failed"][0]["expected"], "deny");
+    }
+
+    #[test]
+    fn a_bad_policy_is_told_with_every_mistake() {
+        let (report, text) = report("version: 2\nprofiles: [{ name: a, alow: [x.example] }]\n");
+        assert_eq!(report.exit_code(), ExitCode::from(USAGE));
+        assert!(text.contains("p.yaml:1:10: error: ") && text.contains("did you mean `allow`?"), "{text}");
+        assert!(text.ends_with("2 errors, 0 warnings\n"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!((json["errors"].as_u64(), json["mistakes"][1]["line"].as_u64()), (Some(2), Some(2)));
+    }
+}

@@ -1,0 +1,116 @@
+//! `exeat explain`: what the policy says to one destination, and why.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use jiff::civil::Date;
+
+use crate::cli::{DENIED, Format, USAGE, print, today};
+use crate::client::Client;
+use crate::mistake::Mistake;
+use crate::policy::asked::Asked;
+use crate::policy::document::Sources;
+use crate::policy::explain::{Explanation, explain};
+
+/// Say whether a client may reach a destination, and why
+///
+/// Nothing is connected or looked up: it asks the same decision as the proxy. Exits with 0 if the destination
+/// is allowed, with 3 if it is denied.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  exeat explain --policy /etc/exeat/policies --client 10.0.1.9 static.crates.io\n  \
+                  exeat explain --allow '*.example.com' http://pub.example.com/file"
+)]
+pub struct ExplainArgs {
+    /// Policy files or directories; without any, and without --allow, the built-in policy
+    #[arg(long, value_name = "PATH")]
+    pub policy: Vec<PathBuf>,
+    /// Allow a pattern for every client
+    #[arg(long, value_name = "PATTERN")]
+    pub allow: Vec<String>,
+    /// The address of the client
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub client: IpAddr,
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// A host, host:port or URL; the port is 443 if it is left out
+    #[arg(value_name = "HOST[:PORT]|URL")]
+    pub destination: String,
+}
+
+/// Runs the command.
+pub fn run(args: ExplainArgs) -> ExitCode {
+    let format = args.format;
+    match answer(args, today()) {
+        Ok(explanation) => {
+            print(&match format {
+                Format::Text => explanation.to_string(),
+                Format::Json => serde_json::to_string(&explanation).unwrap_or_default() + "\n",
+            });
+            ExitCode::from(if explanation.verdict == "allow" { 0 } else { DENIED })
+        }
+        Err(complaint) => {
+            anstream::eprint!("{complaint}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn answer(args: ExplainArgs, today: Date) -> Result<Explanation, String> {
+    let asked = Asked::parse(&args.destination)
+        .map_err(|error| format!("error: {:?} is no destination: {error}\n", args.destination))?;
+    let loaded =
+        Sources { paths: args.policy, allow: args.allow }.load().map_err(|mistakes| listed(&mistakes))?;
+    let policy = loaded.builder.finish(0);
+    let ip = args.client.to_canonical();
+    let client = Client { address: SocketAddr::new(ip, 0), on_this_host: ip.is_loopback() };
+    Ok(explain(&policy, &client, &asked, today))
+}
+
+fn listed(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(|mistake| format!("{mistake}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(allow: &[&str], destination: &str) -> Result<Explanation, String> {
+        let args = ExplainArgs {
+            policy: Vec::new(),
+            allow: allow.iter().map(ToString::to_string).collect(),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            format: Format::Text,
+            destination: destination.to_owned(),
+        };
+        answer(args, jiff::civil::date(2026, 11, 22))
+    }
+
+    #[test]
+    fn without_a_policy_the_built_in_one_answers() {
+        let explanation = ask(&[], "static.crates.io").unwrap();
+        assert_eq!(explanation.verdict, "allow");
+        assert_eq!(explanation.rule.unwrap().file, "policies/default.yaml (built in)");
+    }
+
+    #[test]
+    fn flags_make_a_policy_of_their_own() {
+        let explanation = ask(&["*.example.com"], "crates.io").unwrap();
+        assert_eq!((explanation.verdict, explanation.reason), ("deny", "no_rule"));
+        assert_eq!(explanation.remedy.unwrap().to_string(), "start exeat with --allow crates.io too");
+        assert_eq!(ask(&["*.example.com"], "a.example.com").unwrap().verdict, "allow");
+    }
+
+    #[test]
+    fn what_is_no_destination_or_no_pattern_is_told() {
+        assert!(ask(&[], "exa mple").unwrap_err().starts_with("error: \"exa mple\" is no destination"));
+        let complaint = ask(&["a.example", "https://b.example"], "a.example").unwrap_err();
+        assert!(
+            complaint.starts_with("--allow:2:1: error: ") && complaint.contains("\"b.example\""),
+            "{complaint}"
+        );
+    }
+}

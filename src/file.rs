@@ -1,0 +1,76 @@
+//! Text files that a person wrote: read whole, bounded, in UTF-8.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::yaml::At;
+
+/// Why a file can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("it can't be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("it is a directory")]
+    Directory,
+    #[error("it is larger than {} MiB", .0 >> 20)]
+    TooLarge(u64),
+    #[error("it is not UTF-8 at line {}, column {}", .0.line, .0.column)]
+    NotUtf8(At),
+}
+
+/// Reads a file of at most `limit` bytes; a byte order mark at its start is left out.
+pub fn read(path: &Path, limit: u64) -> Result<String, FileError> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    if about.is_dir() {
+        return Err(FileError::Directory);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(limit)).unwrap_or_default());
+    // The length may be unknown (a pipe) or grow meanwhile, so what comes is bounded, not what was announced.
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(FileError::TooLarge(limit));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        FileError::NotUtf8(end(&String::from_utf8_lossy(valid)))
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
+}
+
+/// The position behind a text.
+fn end(text: &str) -> At {
+    let line = text.bytes().filter(|&byte| byte == b'\n').count() + 1;
+    let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    At { line: number(line), column: number(column) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_or_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        for (bytes, expected) in [
+            (&b"a\nb"[..], Ok("a\nb")),
+            (b"\xef\xbb\xbfa", Ok("a")),
+            (b"", Ok("")),
+            (b"12345678", Ok("12345678")),
+            (b"123456789", Err("it is larger than 0 MiB")),
+            (b"\xc3\xa4\n\xc3\xa4b\xff", Err("it is not UTF-8 at line 2, column 3")),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let read = read(&path, 8).map_err(|error| error.to_string());
+            assert_eq!(read.as_deref().map_err(String::as_str), expected, "{bytes:?}");
+        }
+        assert!(matches!(read(directory.path(), 8), Err(FileError::Directory)));
+        assert!(matches!(read(&directory.path().join("none"), 8), Err(FileError::Io(_))));
+    }
+}

@@ -1,0 +1,139 @@
+//! One profile: who it is for, and its rules.
+
+use std::path::Path;
+
+use super::keys::PROFILE;
+use super::spec::Spec;
+use super::{FLAG, Loader, conditions, list, rule};
+use crate::policy::terms::{Action, Mode, Profile};
+use crate::policy::{ProfileId, SourceId};
+use crate::yaml::{At, Field, Fields, Key, Node, Reader, Value, quoted};
+
+/// The longest name of a profile: it is a label of metrics.
+const NAME_MAX: usize = 63;
+const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("report", Mode::Report)];
+
+impl Loader {
+    pub(super) fn profile(&mut self, reader: &mut Reader, field: Field<'_>) {
+        let Some(fields) = reader.map(Field { key: "profile", ..field }, PROFILE) else { return };
+        let profile = Profile {
+            name: self.name(reader, &fields).unwrap_or_default(),
+            place: reader.place(fields.at),
+            clients: fields.get("clients").map(|field| clients(reader, field)),
+            mode: fields.get("mode").and_then(|field| reader.word(field, MODES)).unwrap_or_default(),
+            ech_outer: fields.get("ech").and_then(|field| reader.word(field, rule::ECH)).unwrap_or_default(),
+        };
+        let ech_outer = profile.ech_outer;
+        let id = self.builder.profile(profile);
+        let source = self.builder.source(reader.file());
+        for (key, action) in [("allow", Action::Allow), ("deny", Action::Deny)] {
+            let Some(field) = fields.get(key) else { continue };
+            for entry in reader.list(field) {
+                let Some((target, spec)) = rule::read(reader, entry, action, ech_outer) else { continue };
+                let Some(terms) = self.terms(reader, entry.node.at, spec) else { continue };
+                self.builder.rule(id, &target, terms, source, entry.node.at.line);
+                self.rules += 1;
+            }
+        }
+        for (key, action) in [("allow_file", Action::Allow), ("deny_file", Action::Deny)] {
+            let Some(field) = fields.get(key) else { continue };
+            for item in reader.list(field) {
+                self.list(reader, item, id, action);
+            }
+        }
+    }
+
+    /// The patterns of the command line, as a profile for every client.
+    pub(super) fn flags(&mut self, reader: &mut Reader, patterns: &[String]) {
+        // Its name can't be that of a profile in a file.
+        let place = reader.place(At { line: 1, column: 1 });
+        let id = self.builder.profile(Profile {
+            name: FLAG.to_owned(),
+            place: place.clone(),
+            clients: None,
+            mode: Mode::Enforce,
+            ech_outer: false,
+        });
+        let source = self.builder.source(reader.file());
+        for (pattern, line) in patterns.iter().zip(1..) {
+            let at = At { line, column: 1 };
+            let node = Node { at, text: pattern.as_str().into(), value: Value::Text };
+            let entry = Field { key: FLAG, node: &node };
+            let Some((target, spec)) = rule::read(reader, entry, Action::Allow, false) else { continue };
+            let Some(terms) = self.terms(reader, at, spec) else { continue };
+            self.builder.rule(id, &target, terms, source, line);
+            self.rules += 1;
+        }
+        self.names.insert(FLAG.to_owned(), place);
+    }
+
+    fn list(&mut self, reader: &mut Reader, field: Field<'_>, profile: ProfileId, action: Action) {
+        let Some(written) = reader.text(field) else { return };
+        let Some(terms) = self.terms(reader, field.node.at, Spec::plain(action)) else { return };
+        let path = reader.file().parent().unwrap_or(Path::new("")).join(written);
+        self.watched.add(&path);
+        let text = match list::read(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                let what = format!("`{}` names {}: {error}", field.key, quoted(&path.to_string_lossy()));
+                reader.error(field.node.at, what).hint("the path is relative to the policy file");
+                return;
+            }
+        };
+        self.content.add(&path, &text);
+        let source: SourceId = self.builder.source(&path);
+        let mut list = Reader::new(path.into());
+        list::each(&mut list, &text, action, |target, line| {
+            self.builder.rule(profile, target, terms, source, line);
+            self.rules += 1;
+        });
+        self.mistakes.extend(list.finish());
+    }
+
+    fn name(&mut self, reader: &mut Reader, fields: &Fields<'_>) -> Option<String> {
+        let field = reader.required(fields, "the profile", "name")?;
+        let name = reader.text(field)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let starts_plain = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !starts_plain || !name.chars().all(is_plain) || name.len() > NAME_MAX {
+            let what = format!("the profile's name {} can't be used", quoted(name));
+            let hint = "up to 63 letters, digits, `-`, `_` and `.`, starting with a letter or digit";
+            reader.error(field.node.at, what).hint(hint);
+        }
+        if let Some(place) = self.names.get(name) {
+            let what = format!("a second profile named {}", quoted(name));
+            reader.error(field.node.at, what).hint(format!("the first is at {place}"));
+            return None;
+        }
+        self.names.insert(name.to_owned(), reader.place(field.node.at));
+        Some(name.to_owned())
+    }
+}
+
+/// Reads `clients: [10.0.1.0/24]`.
+fn clients(reader: &mut Reader, field: Field<'_>) -> Vec<ipnet::IpNet> {
+    const KINDS: [&str; 3] = ["user:", "cert:", "group:"];
+    if let Value::List(items) = &field.node.value {
+        let named: Vec<&Node> =
+            items.iter().filter(|item| KINDS.iter().any(|kind| item.text.starts_with(kind))).collect();
+        let keyed = items.iter().filter_map(|item| match &item.value {
+            Value::Map(entries) => entries.first().map(|(key, _): &(Key, Node)| key),
+            _ => None,
+        });
+        let keyed: Vec<&Key> =
+            keyed.filter(|key| KINDS.iter().any(|kind| kind.trim_end_matches(':') == &*key.name)).collect();
+        let places =
+            named.iter().map(|node| (node.at, &node.text)).chain(keyed.iter().map(|key| (key.at, &key.name)));
+        let mut is_by_name = false;
+        for (at, text) in places {
+            let what =
+                format!("the client {} is by name: this exeat knows clients by address alone", quoted(text));
+            reader.error(at, what).hint("write addresses and networks, like 10.0.1.0/24");
+            is_by_name = true;
+        }
+        if is_by_name {
+            return Vec::new();
+        }
+    }
+    conditions::networks(reader, field, "the profile would be for nobody").unwrap_or_default()
+}

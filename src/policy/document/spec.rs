@@ -1,0 +1,72 @@
+//! The terms of a rule as read: comparable, so that equal ones are kept once.
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use jiff::civil::Date;
+
+use crate::policy::terms::{Action, Paths, Ports, Private, Protocol, Terms};
+
+/// Terms before their path patterns are compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Spec {
+    pub(super) action: Action,
+    pub(super) ports: Ports,
+    pub(super) protocol: Option<Protocol>,
+    pub(super) private: Private,
+    pub(super) until: Option<Date>,
+    pub(super) methods: Vec<String>,
+    pub(super) paths: Vec<String>,
+    pub(super) ech_outer: bool,
+    pub(super) reason: Option<Box<str>>,
+}
+
+impl Spec {
+    /// The terms of a pattern that stands alone: 443 and 80 in `allow`, everything in `deny`.
+    pub(super) fn plain(action: Action) -> Self {
+        Self {
+            action,
+            ports: default_ports(action, None),
+            protocol: None,
+            private: Private::No,
+            until: None,
+            methods: Vec::new(),
+            paths: Vec::new(),
+            ech_outer: false,
+            reason: None,
+        }
+    }
+
+    pub(super) fn compile(&self) -> Result<Terms, globset::Error> {
+        Ok(Terms {
+            action: self.action,
+            ports: self.ports.clone(),
+            protocol: self.protocol,
+            private: self.private.clone(),
+            until: self.until,
+            methods: self.methods.clone(),
+            paths: match self.paths.is_empty() {
+                true => None,
+                false => Some(Paths { patterns: self.paths.clone(), globs: globs(&self.paths)? }),
+            },
+            ech_outer: self.ech_outer,
+            reason: self.reason.clone(),
+        })
+    }
+}
+
+/// The ports where none are named. A `tcp` rule in `allow` has no default.
+pub(super) fn default_ports(action: Action, protocol: Option<Protocol>) -> Ports {
+    match (action, protocol) {
+        (Action::Deny, _) => Ports::all(),
+        (Action::Allow, Some(Protocol::Tls)) => Ports::new(vec![(443, 443)]),
+        (Action::Allow, Some(Protocol::Http)) => Ports::new(vec![(80, 80)]),
+        (Action::Allow, _) => Ports::new(vec![(80, 80), (443, 443)]),
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build()?);
+    }
+    set.build()
+}

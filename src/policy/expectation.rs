@@ -1,0 +1,127 @@
+//! The `tests` of a policy file: what its author expects it to decide.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use jiff::civil::Date;
+
+use crate::client::Client;
+use crate::mistake::Place;
+use crate::policy::Policy;
+use crate::policy::asked::{Asked, Inside};
+use crate::reason::Reason;
+use crate::yaml::{Field, Reader, quoted};
+
+/// The keys of a test.
+pub(super) const KEYS: &[&str] = &["client", "to", "expect", "reason", "method"];
+
+const VERDICTS: &[(&str, bool)] = &[("allow", true), ("deny", false)];
+
+/// One test.
+#[derive(Clone, Debug)]
+pub struct Expectation {
+    pub place: Place,
+    client: IpAddr,
+    /// The destination as it was written.
+    written: Box<str>,
+    asked: Asked,
+    allow: bool,
+    reason: Option<Reason>,
+}
+
+/// A test that the policy does not pass; prints on one line, without its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub place: Place,
+    pub client: IpAddr,
+    pub to: String,
+    pub expected: String,
+    pub got: String,
+    /// The rule that decided, or came nearest to it.
+    pub rule: Option<String>,
+}
+
+/// Reads a test.
+pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Option<Expectation> {
+    let fields = reader.map(Field { key: "test", ..field }, KEYS)?;
+    let client = match fields.get("client") {
+        Some(field) => reader.parsed(field, "the address of a client", str::parse::<IpAddr>),
+        None => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    };
+    let to = reader.required(&fields, "the test", "to");
+    let asked = to.and_then(|field| reader.parsed(field, "a host, host:port or URL", Asked::parse));
+    let allow = reader.required(&fields, "the test", "expect").and_then(|field| reader.word(field, VERDICTS));
+    let reasons: Vec<_> = Reason::ALL.iter().map(|reason| (reason.as_str(), *reason)).collect();
+    let reason = fields.get("reason").map(|field| reader.word(field, &reasons));
+    let method = fields.get("method").map(|field| reader.text(field));
+    let mut asked = asked?;
+    if let Some(method) = method.flatten() {
+        let Inside::Http { method: own, .. } = &mut asked.inside else {
+            let hint = "write `to` as an http:// URL: exeat sees no methods inside TLS";
+            reader.error(fields.key_at("method"), "`method` in a test that is not about HTTP").hint(hint);
+            return None;
+        };
+        method.clone_into(own);
+    }
+    Some(Expectation {
+        place: reader.place(fields.at),
+        client: client?,
+        written: to?.node.text.clone(),
+        asked,
+        allow: allow?,
+        reason: match reason {
+            Some(reason) => Some(reason?),
+            None => None,
+        },
+    })
+}
+
+impl Expectation {
+    /// Asks the policy.
+    pub fn check(&self, policy: &Policy, today: Date) -> Result<(), Failure> {
+        let here = self.client.is_loopback();
+        let client = Client { address: SocketAddr::new(self.client.to_canonical(), 0), on_this_host: here };
+        let subject = policy.subject(&client);
+        let verdict = self.asked.verdict(policy, &subject, today);
+        let is_allowed = verdict.is_allow();
+        if is_allowed == self.allow && self.reason.is_none_or(|reason| reason == verdict.reason) {
+            return Ok(());
+        }
+        let expected = Outcome { allow: self.allow, reason: self.reason };
+        let got = Outcome { allow: is_allowed, reason: Some(verdict.reason) };
+        Err(Failure {
+            place: self.place.clone(),
+            client: self.client,
+            to: self.written.to_string(),
+            expected: expected.to_string(),
+            got: got.to_string(),
+            rule: verdict.rule.map(|rule| rule.to_string()),
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, to, expected, got, .. } = self;
+        write!(f, "{client} to {}: expected {expected}, got {got}", quoted(to))?;
+        match &self.rule {
+            Some(rule) => write!(f, ", by {rule}"),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Outcome {
+    allow: bool,
+    reason: Option<Reason>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.allow { "allow" } else { "deny" })?;
+        match self.reason {
+            Some(reason) => write!(f, " ({reason})"),
+            None => Ok(()),
+        }
+    }
+}

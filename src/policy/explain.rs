@@ -1,0 +1,162 @@
+//! A verdict in words: what decided, what is required inside, and what would change a denial.
+
+mod remedy;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::client::Client;
+use crate::destination::Destination;
+use crate::host::Host;
+use crate::policy::asked::Asked;
+use crate::policy::terms::{Private, Protocol, Terms};
+use crate::policy::{Policy, Rule};
+
+pub use crate::policy::explain::remedy::{Remedy, remedy};
+
+/// The answer to "may this client go there, and why?".
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// `allow` or `deny`.
+    pub verdict: &'static str,
+    /// Let through only because every matching profile is in report mode.
+    pub would_deny: bool,
+    pub reason: &'static str,
+    pub destination: String,
+    pub client: IpAddr,
+    /// The profiles that take part for the client.
+    pub profiles: Vec<String>,
+    /// The rule that decided; for a denial, the one that came nearest to allowing it.
+    pub rule: Option<RuleShown>,
+    /// What an allow still depends on.
+    pub requires: Option<Requires>,
+    /// What would change a denial.
+    pub remedy: Option<Remedy>,
+}
+
+/// A rule, for people and programs.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleShown {
+    pub file: String,
+    pub line: u32,
+    pub pattern: String,
+    pub profile: String,
+    /// Why it is there, in its author's words.
+    pub reason: Option<String>,
+}
+
+/// What must still turn out for the bytes to pass.
+#[derive(Clone, Debug, Serialize)]
+pub struct Requires {
+    /// What must be inside the connection.
+    pub inside: String,
+    /// Which addresses are dialled; nothing is looked up to tell.
+    pub addresses: String,
+}
+
+/// Asks the policy and puts its answer into words.
+pub fn explain(policy: &Policy, client: &Client, asked: &Asked, today: Date) -> Explanation {
+    let subject = policy.subject(client);
+    let verdict = asked.verdict(policy, &subject, today);
+    let deciding = verdict.rule.filter(|_| verdict.is_allow() && !verdict.would_deny);
+    Explanation {
+        verdict: if verdict.is_allow() { "allow" } else { "deny" },
+        would_deny: verdict.would_deny,
+        reason: verdict.reason.as_str(),
+        destination: asked.to.to_string(),
+        client: client.ip(),
+        profiles: policy.profile_names(&subject).map(str::to_owned).collect(),
+        rule: verdict.rule.map(RuleShown::new),
+        requires: deciding.map(|rule| Requires::new(rule, &asked.to)),
+        remedy: remedy(policy, &subject, client, &asked.to, &verdict),
+    }
+}
+
+impl RuleShown {
+    fn new(rule: Rule<'_>) -> Self {
+        Self {
+            file: rule.source().display().to_string(),
+            line: rule.line(),
+            pattern: rule.pattern().to_string(),
+            profile: rule.profile().to_owned(),
+            reason: rule.terms().reason.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+impl Requires {
+    fn new(rule: Rule<'_>, to: &Destination) -> Self {
+        let terms = rule.terms();
+        let until = terms.until.map(|last| format!(", until {last}")).unwrap_or_default();
+        Self { inside: inside(terms, to) + &until, addresses: addresses(terms, to) }
+    }
+}
+
+fn inside(terms: &Terms, to: &Destination) -> String {
+    let tls = match &to.host {
+        Host::Name(name) => format!("TLS with the server name {name}"),
+        Host::Ip(_) => "TLS with any server name that is not denied, or none".to_owned(),
+    };
+    let mut http = format!("HTTP requests to {}", to.host);
+    if !terms.methods.is_empty() {
+        http += &format!(", {} only", terms.methods.join(" or "));
+    }
+    if let Some(paths) = &terms.paths {
+        http += &format!(", to {} only", paths.patterns.join(" or "));
+    }
+    match (terms.protocol, to.port) {
+        (Some(Protocol::Tcp), _) => "anything: exeat does not look inside".to_owned(),
+        (Some(Protocol::Tls), _) | (None, 443) => tls,
+        (Some(Protocol::Http), _) | (None, 80) => http,
+        (None, _) => format!("{tls}, or {http}"),
+    }
+}
+
+fn addresses(terms: &Terms, to: &Destination) -> String {
+    if let Host::Ip(address) = to.host {
+        return format!("{address} itself");
+    }
+    match &terms.private {
+        Private::No => "public ones only".to_owned(),
+        Private::Any => "public and private ones, but none of cloud metadata".to_owned(),
+        Private::Networks(networks) => {
+            let networks: Vec<_> = networks.iter().map(ToString::to_string).collect();
+            format!("public ones, and those in {}", networks.join(", "))
+        }
+    }
+}
+
+/// For people, over several lines.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}  {} for {}", self.verdict, self.destination, self.client)?;
+        writeln!(f, "  reason:    {}", self.reason)?;
+        if let Some(rule) = &self.rule {
+            let nearest =
+                if self.requires.is_some() || self.reason == "denied_by_rule" { "" } else { "nearest " };
+            let RuleShown { file, line, pattern, profile, reason } = rule;
+            writeln!(f, "  {nearest}rule: {file}:{line} \"{pattern}\" of the profile {profile}")?;
+            if let Some(reason) = reason {
+                writeln!(f, "  because:   {reason}")?;
+            }
+        }
+        match self.profiles.is_empty() {
+            true => writeln!(f, "  profiles:  none")?,
+            false => writeln!(f, "  profiles:  {}", self.profiles.join(", "))?,
+        }
+        if let Some(requires) = &self.requires {
+            writeln!(f, "  inside:    {}", requires.inside)?;
+            writeln!(f, "  addresses: {}", requires.addresses)?;
+        }
+        match &self.remedy {
+            Some(remedy) => writeln!(f, "  hint:      {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! What would change a denial: the line of a policy, and where it goes.
+
+use std::fmt;
+use std::path::Path;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::client::Client;
+use crate::destination::Destination;
+use crate::guard::Special;
+use crate::host::Host;
+use crate::policy::document::{BUILT_IN_NAME, FLAG};
+use crate::policy::terms::Profile;
+use crate::policy::{Policy, Subject, Verdict};
+use crate::reason::Reason;
+use crate::yaml;
+
+const TCP: &str = "protocol: tcp";
+
+/// What to do about a denial; prints as one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Remedy {
+    /// What to do, where a line alone does not say it.
+    pub advice: String,
+    /// The line of YAML that would allow it.
+    pub line: Option<String>,
+    /// The profile it goes into.
+    pub profile: Option<String>,
+    /// The file that the profile stands in.
+    pub file: Option<String>,
+}
+
+/// Says what would turn a denial, or a pass in report mode, into an allow. `None` for an allow, and for what
+/// no policy decides.
+pub fn remedy(
+    policy: &Policy,
+    subject: &Subject,
+    client: &Client,
+    to: &Destination,
+    verdict: &Verdict<'_>,
+) -> Option<Remedy> {
+    let profiles = &policy.rules.profiles;
+    let own = subject.profiles.iter().find_map(|&index| profiles.get(index as usize));
+    let add = |term| Some(Line { to, term }.place(own));
+    match verdict.reason {
+        Reason::NoRule | Reason::ReportOnly => add(None),
+        Reason::NotTls | Reason::NotHttp | Reason::ServerNameMissing => add(Some(TCP)),
+        Reason::EchDenied => add(Some("ech: outer")),
+        Reason::AddressProhibited if verdict.special == Some(Special::Metadata) => Some(Remedy::advice(
+            "metadata addresses hand out credentials: only a `cidr` rule for the one address opens them, and only for \
+             clients on this host",
+        )),
+        Reason::AddressProhibited => match to.host {
+            Host::Ip(_) => add(None),
+            Host::Name(_) => add(Some("private: true")),
+        },
+        Reason::NoProfile => Some(no_profile(profiles, client)),
+        Reason::DeniedByRule => {
+            let rule = verdict.rule.map_or_else(String::new, |rule| format!(" {rule}"));
+            Some(Remedy::advice(format!("a deny rule wins over every allow: remove or narrow{rule}")))
+        }
+        Reason::ServerNameMismatch => Some(Remedy::advice(
+            "the server name must be the name that was asked for: no rule allows another",
+        )),
+        _ => None,
+    }
+}
+
+/// A rule to add.
+struct Line<'a> {
+    to: &'a Destination,
+    /// A further key with its value.
+    term: Option<&'static str>,
+}
+
+impl Line<'_> {
+    fn place(&self, own: Option<&Profile>) -> Remedy {
+        let (profile, file) = own.map(|own| (own.name.as_str(), &*own.place.file)).unzip();
+        let advice = match file {
+            Some(file) if file == Path::new(FLAG) && self.is_plain() => {
+                return Remedy::advice(format!("start exeat with --allow {} too", self.to.host));
+            }
+            Some(file) if file == Path::new(FLAG) || file == Path::new(BUILT_IN_NAME) => {
+                "write a policy file, give it with --policy, and add to its `allow`"
+            }
+            _ => "add to `allow`",
+        };
+        let is_file = advice == "add to `allow`";
+        Remedy {
+            advice: advice.to_owned(),
+            line: Some(self.to_string()),
+            profile: profile.filter(|_| is_file).map(str::to_owned),
+            file: file.filter(|_| is_file).map(|file| file.display().to_string()),
+        }
+    }
+
+    /// Whether a pattern says it all.
+    fn is_plain(&self) -> bool {
+        self.term.is_none() && matches!(self.to.host, Host::Name(_)) && matches!(self.to.port, 80 | 443)
+    }
+}
+
+/// As an entry of a list in YAML.
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key_and_host = match &self.to.host {
+            Host::Name(name) if self.is_plain() => return write!(f, "- {}", yaml::scalar(name.as_str())),
+            Host::Name(name) => format!("host: {}", yaml::scalar(name.as_str())),
+            Host::Ip(address) => format!("cidr: {}", IpNet::from(*address)),
+        };
+        write!(f, "- {{ {key_and_host}")?;
+        if !matches!(self.to.port, 80 | 443) || self.term == Some(TCP) {
+            write!(f, ", ports: [{}]", self.to.port)?;
+        }
+        match self.term {
+            Some(term) => write!(f, ", {term} }}"),
+            None => write!(f, " }}"),
+        }
+    }
+}
+
+impl Remedy {
+    fn advice(advice: impl Into<String>) -> Self {
+        Self { advice: advice.into(), line: None, profile: None, file: None }
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.advice)?;
+        if let Some(profile) = &self.profile {
+            write!(f, " of the profile {profile}")?;
+        }
+        if let Some(file) = &self.file {
+            write!(f, " in {file}")?;
+        }
+        match &self.line {
+            Some(line) => write!(f, ": {line}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn no_profile(profiles: &[Profile], client: &Client) -> Remedy {
+    let file = profiles.first().map(|profile| profile.place.file.display().to_string());
+    let advice = "no profile is for this client: add its address to the `clients` of one";
+    Remedy { advice: advice.to_owned(), line: Some(format!("- {}", client.ip())), profile: None, file }
+}
