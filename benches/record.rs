@@ -20,8 +20,8 @@ fn accounting(criterion: &mut Criterion) {
     let client = Client::new("10.0.1.9:40000".parse().unwrap(), "10.0.1.1".parse().unwrap());
     let to = Destination::parse("static.crates.io:443").unwrap();
     let profiles: Profiles = Arc::from([Box::from("build-runners")]);
-    let ledger = ledger(Some("/dev/null"));
-    let silent = ledger(None);
+    let ledger = open_ledger(Some("/dev/null"));
+    let silent = open_ledger(None);
 
     criterion.bench_function("flow: begin to end, with its record", |bencher| {
         bencher.iter(|| flow(&ledger, client, &to, &profiles).end(Ok(())));
@@ -46,7 +46,7 @@ fn accounting(criterion: &mut Criterion) {
     });
 }
 
-fn ledger(path: Option<&str>) -> Arc<Ledger> {
+fn open_ledger(path: Option<&str>) -> Arc<Ledger> {
     let metrics = Arc::new(Metrics::new().unwrap());
     let audit = Audit { path: path.map(Into::into), opened: false, required: false, reserve: 0 };
     let sink = Sink::open(&audit, metrics.records_lost()).unwrap();

@@ -71,3 +71,15 @@ impl Open {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_flow_is_small() {
+        // With the reference counts of its Arc, its slot in the registry and the guard itself.
+        let bytes = size_of::<Open>() + 2 * size_of::<usize>() + 16 + size_of::<crate::flow::Flow>();
+        assert!(bytes <= 600, "{bytes}");
+    }
+}

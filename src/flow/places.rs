@@ -76,3 +76,33 @@ impl Places {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+
+    #[test]
+    fn places_are_limited_in_all_and_for_each_client() {
+        let places = Places::new(Limits { flows: 3, flows_per_client: 2 });
+        assert!(places.take(A).is_ok() && places.take(A).is_ok());
+        assert!(matches!(places.take(A), Err(Error::LimitClient)));
+        assert!(places.take(B).is_ok());
+        assert!(matches!(places.take(B), Err(Error::LimitFlows)));
+        places.release(A);
+        assert!(places.take(B).is_ok(), "a place that was refused was not counted against the client");
+    }
+
+    #[test]
+    fn no_limit_means_none_and_no_client_is_remembered() {
+        let places = Places::new(Limits::default());
+        (0..1000).for_each(|_| assert!(places.take(A).is_ok()));
+        assert!(places.clients().is_empty());
+        let places = Places::new(Limits { flows: 0, flows_per_client: 5 });
+        assert!(places.take(A).is_ok());
+        places.release(A);
+        assert!(places.clients().is_empty());
+    }
+}

@@ -111,3 +111,55 @@ impl Shard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::ingress::Ingress;
+    use crate::record::{Ids, Record};
+
+    fn flow(ids: &Ids) -> Arc<Open> {
+        let client = Client::new(([10, 0, 0, 1], 4000).into(), [10, 0, 0, 2].into());
+        Arc::new(Open::new(Record::new(ids.next(), Ingress::Connect, client), 0))
+    }
+
+    fn walked(registry: &Registry) -> usize {
+        let (mut cursor, mut step, mut seen) = (Cursor::default(), Vec::new(), 0);
+        while registry.step(&mut cursor, &mut step) {
+            seen += step.len();
+        }
+        seen
+    }
+
+    #[test]
+    fn a_walk_sees_every_open_flow_once_and_slots_are_used_again() {
+        let (registry, ids) = (Registry::new(), Ids::new());
+        let keys: Vec<Key> = (0..20_000).map(|_| registry.insert(flow(&ids))).collect();
+        assert_eq!((registry.open(), walked(&registry)), (20_000, 20_000));
+        for &key in &keys[..SHARDS * 300] {
+            registry.remove(key);
+        }
+        assert_eq!((registry.open(), walked(&registry)), (10_400, 10_400));
+        for _ in 0..SHARDS * 300 {
+            registry.insert(flow(&ids));
+        }
+        assert_eq!((registry.open(), walked(&registry)), (20_000, 20_000));
+        let slots: usize = registry.shards.iter().map(|shard| shard.lock().slots.len()).sum();
+        assert_eq!(slots, 20_000);
+    }
+
+    #[test]
+    fn flows_that_end_during_a_walk_do_not_hide_others() {
+        let (registry, ids) = (Registry::new(), Ids::new());
+        let keys: Vec<Key> = (0..SHARDS * STEP * 3).map(|_| registry.insert(flow(&ids))).collect();
+        let (mut cursor, mut step, mut seen) = (Cursor::default(), Vec::new(), 0);
+        while registry.step(&mut cursor, &mut step) {
+            seen += step.len();
+            for &key in keys.iter().filter(|key| seen == STEP && key.slot % 2 == 0) {
+                registry.remove(key);
+            }
+        }
+        assert!(seen >= SHARDS * STEP * 3 / 2, "{seen}");
+    }
+}

@@ -116,3 +116,45 @@ impl Series {
         let _ = family.remove_label_values(&[profile, rule]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Opts;
+    use prometheus::core::Collector;
+
+    use super::*;
+
+    fn hits() -> RuleHits {
+        RuleHits::new(IntCounterVec::new(Opts::new("hits", "hits"), &["profile", "rule"]).unwrap())
+    }
+
+    fn series(hits: &RuleHits) -> Vec<(String, String, f64)> {
+        let families = hits.family.collect();
+        let labels = |metric: &prometheus::proto::Metric| -> Vec<String> {
+            metric.get_label().iter().map(|label| label.value().to_owned()).collect()
+        };
+        let metrics = families.iter().flat_map(|family| family.get_metric());
+        metrics
+            .map(|metric| {
+                (labels(metric)[0].clone(), labels(metric)[1].clone(), metric.get_counter().get_value())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn beyond_the_bound_profiles_and_then_all_together_are_counted() {
+        let hits = hits();
+        for number in 0..SERIES_MAX {
+            hits.named("a", &format!("{number}.example")).unwrap().inc();
+        }
+        hits.named("a", "0.example").unwrap().inc();
+        for number in 0..PROFILES_MAX + 5 {
+            hits.named(&format!("p{number}"), "late.example").unwrap().inc();
+        }
+        let series = series(&hits);
+        assert_eq!(series.len(), SERIES_MAX + PROFILES_MAX + 1);
+        assert!(series.contains(&("a".into(), "0.example".into(), 2.0)));
+        assert!(series.contains(&("p0".into(), String::new(), 1.0)));
+        assert!(series.contains(&(String::new(), String::new(), 5.0)));
+    }
+}

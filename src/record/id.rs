@@ -38,3 +38,20 @@ impl Default for Ids {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_16_hexadecimal_digits() {
+        assert_eq!(FlowId(0xab).to_string(), "00000000000000ab");
+    }
+
+    #[test]
+    fn every_run_starts_elsewhere() {
+        let ids = Ids::new();
+        assert_ne!(ids.next(), ids.next());
+        assert_ne!(Ids::new().next(), Ids::new().next());
+    }
+}

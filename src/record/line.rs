@@ -126,3 +126,6 @@ fn milliseconds(duration: Duration) -> f64 {
 fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
+
+#[cfg(test)]
+mod tests;

@@ -243,3 +243,62 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::ingress::Ingress;
+    use crate::record::Ids;
+
+    fn queue(capacity: usize) -> Queue {
+        Queue {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            failing: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            capacity,
+            lost: IntCounter::new("lost", "lost").unwrap(),
+        }
+    }
+
+    fn record(reason: Reason) -> Record {
+        let client = Client::new(([10, 0, 0, 1], 4000).into(), [10, 0, 0, 2].into());
+        let mut record = Record::new(Ids::new().next(), Ingress::Connect, client);
+        record.reason = Some(reason);
+        record
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_the_sink_recovers() {
+        let queue = queue(QUEUE);
+        (0..QUEUE).for_each(|_| queue.push(record(Reason::Allowed)));
+        assert!(queue.stalled() && queue.lost.get() == 0);
+        (0..3).for_each(|_| queue.push(record(Reason::Allowed)));
+        assert_eq!(queue.lost.get(), 3);
+        assert_eq!(queue.next(Vec::new()).records.len(), QUEUE);
+        assert!(!queue.stalled());
+    }
+
+    #[test]
+    fn refusals_leave_the_reserve_to_the_flows_that_are_open() {
+        let queue = queue(QUEUE + 2);
+        (0..QUEUE).for_each(|_| queue.push(record(Reason::Allowed)));
+        queue.push(record(Reason::AuditUnavailable));
+        assert_eq!(queue.lost.get(), 1);
+        queue.push(record(Reason::Allowed));
+        queue.push(record(Reason::Allowed));
+        assert_eq!(queue.lost.get(), 1);
+        queue.push(record(Reason::Allowed));
+        assert_eq!(queue.lost.get(), 2);
+    }
+
+    #[test]
+    fn a_writer_that_hangs_does_not_hold_up_the_end() {
+        let queue = queue(QUEUE);
+        queue.push(record(Reason::Allowed));
+        assert!(!queue.close(Instant::now()));
+        queue.push(record(Reason::Allowed));
+        assert_eq!(queue.lost.get(), 2);
+    }
+}
