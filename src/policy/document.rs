@@ -138,10 +138,10 @@ impl Loader {
                 .hint("a policy starts with `version: 1` and has `profiles`");
             return;
         }
-        let Some(fields) = reader.map(Field::top("the policy", root), keys::FILE) else { return };
+        let Some(fields) = reader.map(Field::top("policy", root), keys::FILE) else { return };
         match fields.get("version") {
             Some(Field { node: Node { value: Value::Integer(1), .. }, .. }) => {}
-            Some(field) => reader.wrong(field, "1: this exeat knows no other version"),
+            Some(field) => reader.wrong(field, "the number 1: this exeat knows no other version"),
             None => reader.error(fields.at, "`version` is missing").hint(SHAPE),
         }
         if let Some(profiles) = fields.get("profiles") {
