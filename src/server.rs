@@ -163,5 +163,5 @@ async fn stopped_again(signals: &mut mpsc::Receiver<Signal>) {
         }
     }
     // Nobody is left to say it.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

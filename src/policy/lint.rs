@@ -76,7 +76,7 @@ impl<'p> Lint<'p> {
             match other.action {
                 Action::Deny if denied_by.is_none() && denies_all(other, own) => denied_by = Some(above),
                 Action::Allow if is_narrowed && voided_by.is_none() && voids(other, own) => {
-                    voided_by = Some(above)
+                    voided_by = Some(above);
                 }
                 _ => {}
             }

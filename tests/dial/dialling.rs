@@ -10,6 +10,7 @@ use exeat::client::Client;
 use exeat::destination::Destination;
 use exeat::dial::{Dialer, Failed, Upstream};
 use exeat::error::Error;
+use exeat::mistake::Place;
 use exeat::policy::pattern::Pattern;
 use exeat::policy::terms::{Action, Mode, Ports, Private, Profile, Protocol, Terms};
 use exeat::policy::{Builder, Policy, Question, Seen, Target};
@@ -77,7 +78,7 @@ impl Scene {
     fn open(&self, upstream: Upstream, to: &Destination) -> TcpStream {
         let subject = self.policy.subject(&client());
         let question = Question { to, seen: Seen::Unread, address: Some(upstream.address().ip()) };
-        upstream.open(self.policy.decide(&subject, &question, TODAY).pass().unwrap())
+        upstream.open(&self.policy.decide(&subject, &question, TODAY).pass().unwrap())
     }
 }
 
@@ -89,7 +90,9 @@ fn client() -> Client {
 fn policy(rules: &[(Action, Target, Private)]) -> Policy {
     let mut builder = Builder::new();
     let source = builder.source(Path::new("policy.yaml"));
-    let profile = Profile { name: "all".to_owned(), clients: None, mode: Mode::Enforce, ech_outer: false };
+    let place = Place { file: Path::new("policy.yaml").into(), line: 1, column: 1 };
+    let profile =
+        Profile { name: "all".to_owned(), place, clients: None, mode: Mode::Enforce, ech_outer: false };
     let profile = builder.profile(profile);
     for (line, (action, target, private)) in (1..).zip(rules) {
         let terms = builder.terms(Terms {
@@ -101,6 +104,7 @@ fn policy(rules: &[(Action, Target, Private)]) -> Policy {
             methods: Vec::new(),
             paths: None,
             ech_outer: false,
+            reason: None,
         });
         builder.rule(profile, target, terms, source, line);
     }

@@ -92,7 +92,7 @@ impl Body for Sent {
 
 /// A response's body on its way to the client. It carries the flow, which ends with it.
 #[derive(Debug)]
-pub(super) struct Received {
+pub struct Received {
     body: Incoming,
     open: Option<Open>,
     idle: Duration,
@@ -116,7 +116,7 @@ pub(super) struct Open {
 /// Why a response's body stops short: the connection to the client is cut, so that it can't take
 /// a part for the whole.
 #[derive(Debug)]
-pub(super) struct CutShort;
+pub struct CutShort;
 
 impl fmt::Display for CutShort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -40,21 +40,21 @@ pub(super) struct Switched {
 
 impl Exchanges {
     /// Requests of a client, whose connections to upstreams wait at `home` between them.
-    pub(super) fn new(proxy: Arc<Proxy>, standing: Arc<Standing>, home: Home) -> Self {
+    pub fn new(proxy: Arc<Proxy>, standing: Arc<Standing>, home: Home) -> Self {
         Self { proxy, home, standing: Mutex::new(standing), switched: Mutex::new(None) }
     }
 
-    pub(super) fn proxy(&self) -> &Proxy {
+    pub fn proxy(&self) -> &Proxy {
         &self.proxy
     }
 
     /// A flow of this connection's client.
-    pub(super) fn begin(&self, ingress: Ingress) -> Flow {
+    pub fn begin(&self, ingress: Ingress) -> Flow {
         self.proxy.ledger.begin(ingress, lock(&self.standing).client)
     }
 
     /// The client's standing before the policy of this moment.
-    pub(super) fn standing(&self) -> Arc<Standing> {
+    pub fn standing(&self) -> Arc<Standing> {
         let mut standing = lock(&self.standing);
         *standing = self.proxy.refreshed(&standing);
         Arc::clone(&standing)
@@ -66,7 +66,7 @@ impl Exchanges {
     }
 
     /// Judges a request, and answers it with what its upstream says or with a refusal.
-    pub(super) async fn answer(&self, flow: Flow, request: Request<Incoming>, clock: Clock) -> Response<ReplyBody> {
+    pub async fn answer(&self, flow: Flow, request: Request<Incoming>, clock: Clock) -> Response<ReplyBody> {
         flow.ends_with_connection();
         flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
         let standing = self.standing();
@@ -95,7 +95,7 @@ impl Exchanges {
     }
 
     /// A refusal, which ends the flow.
-    pub(super) fn refuse(
+    pub fn refuse(
         &self,
         flow: Flow,
         error: Error,

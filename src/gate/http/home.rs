@@ -18,7 +18,7 @@ pub enum Home {
 
 /// The one upstream of a tunnel.
 #[derive(Debug)]
-pub(super) struct Tunnel {
+pub struct Tunnel {
     to: Destination,
     upstream: Mutex<Option<Waiting>>,
 }

@@ -53,7 +53,7 @@ struct Shelf {
 
 impl Pool {
     /// An empty pool whose connections are closed after being idle for `keep`.
-    pub(super) fn new(keep: Duration) -> Self {
+    pub fn new(keep: Duration) -> Self {
         Self { shelf: Mutex::default(), keep }
     }
 
@@ -75,7 +75,7 @@ impl Pool {
     }
 
     /// Closes what has been idle for too long, and what an older policy opened.
-    pub(super) fn sweep(&self, policy: u64) {
+    pub fn sweep(&self, policy: u64) {
         let keep = self.keep;
         let stale = self.shelf().remove(|key, since, lease| {
             key.policy != policy || since.elapsed() > keep || lease.sender.is_closed()
