@@ -82,10 +82,7 @@ impl<'a, S: Fn(SocketAddr) -> Result<(), Failed<'a>>> Race<'a, S> {
 
     /// Why there is no connection, now that the time is over.
     pub(super) fn timed_out(&mut self) -> Failed<'a> {
-        if self.started > 0 {
-            return Error::DialTimeout.into();
-        }
-        self.setbacks.screened.take().unwrap_or_else(|| Answers::timed_out().into())
+        if self.attempts.is_empty() { self.setbacks.take() } else { Error::DialTimeout.into() }
     }
 
     /// When the look-up gave its first address.
@@ -194,7 +191,7 @@ impl<'a> Setbacks<'a> {
         if let Some(refused) = self.screened.take() {
             return refused;
         }
-        self.looked_up.take().unwrap_or(Error::DialTimeout).into()
+        self.looked_up.take().unwrap_or_else(Answers::timed_out).into()
     }
 }
 

@@ -151,6 +151,14 @@ async fn listen(addresses: &[&str]) -> (Vec<TcpListener>, u16) {
     }
 }
 
+/// A port that refuses on every IPv4 address while the socket lives: it is bound, and nobody listens.
+fn closed() -> (Socket, u16) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    (socket, port)
+}
+
 /// A port of an address that swallows connections: its queue is full, so the kernel drops each SYN.
 struct BlackHole {
     address: SocketAddr,
@@ -258,10 +266,10 @@ async fn ipv4_in_ipv6_dress_is_judged_and_dialled_as_ipv4() {
 #[tokio::test]
 async fn an_address_that_refuses_gives_way_at_once() {
     let scene = Scene::new(private()).await;
-    scene.dns.set("a.example", &["127.0.0.2", "127.0.0.3", "127.0.0.4"]);
-    let (_listeners, port) = listen(&["127.0.0.4"]).await;
+    scene.dns.set("a.example", &["127.0.6.1", "127.0.6.2", "127.0.6.3"]);
+    let (_listeners, port) = listen(&["127.0.6.3"]).await;
     let upstream = scene.dial("a.example", port).await.unwrap();
-    assert_eq!(upstream.address().ip().to_string(), "127.0.0.4");
+    assert_eq!(upstream.address().ip().to_string(), "127.0.6.3");
 }
 
 #[tokio::test]
@@ -288,7 +296,7 @@ async fn a_silent_ipv6_look_up_does_not_hold_ipv4_up() {
 #[tokio::test]
 async fn what_goes_wrong_has_its_own_reason() {
     let scene = Scene::new(private()).await;
-    let closed = listen(&["127.0.0.1"]).await.1;
+    let (_socket, closed) = closed();
     scene.dns.set("refusing.example", &["127.0.0.1", "127.0.0.2"]);
     scene.dns.set("empty.example", &[]);
     for (host, reason, text) in [
@@ -317,13 +325,16 @@ async fn the_deadline_is_for_look_up_and_connection_together() {
     let hole = (Reason::DialTimeout, "no address answered in time".to_owned());
     assert_eq!(scene.error("hole.example", port).await, hole);
 
-    // The one family leads nowhere and the other is never heard of: it is the address that is told.
-    let prohibited = Reply::Addresses(vec!["10.0.0.1".parse().unwrap()]);
-    let scene =
-        Scene::with(policy(&[(Action::Allow, name("*.example"), Private::No)]), &[], ATTEMPT_DELAY).await;
-    scene.dns.script("half.example", RecordType::A, [prohibited]);
-    scene.dns.script("half.example", RecordType::AAAA, [Reply::Silence]);
-    assert_eq!(scene.error("half.example", port).await.0, Reason::AddressProhibited);
+    // The other family is never heard of: what came of the one is told.
+    let (_socket, closed) = closed();
+    for (private, reason) in [(Private::No, Reason::AddressProhibited), (Private::Any, Reason::DialRefused)] {
+        let policy = policy(&[(Action::Allow, name("*.example"), private)]);
+        let scene = Scene::with(policy, &[], Duration::from_millis(400)).await;
+        let v4 = Reply::Addresses(vec!["127.0.0.1".parse().unwrap()]);
+        scene.dns.script("half.example", RecordType::A, [v4]);
+        scene.dns.script("half.example", RecordType::AAAA, [Reply::Silence]);
+        assert_eq!(scene.error("half.example", closed).await.0, reason);
+    }
 }
 
 #[tokio::test]
