@@ -4,6 +4,7 @@
 
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,21 +14,32 @@ use exeat::destination::Destination;
 use exeat::flow::{Flow, Ledger, Limits};
 use exeat::ingress::Ingress;
 use exeat::metrics::Metrics;
-use exeat::policy::Seen;
+use exeat::policy::document::load_text;
+use exeat::policy::{Policy, Question, Seen};
 use exeat::record::{Audit, FlowId, Ids, Inside, Profiles, Record, Sink};
+
+const TODAY: jiff::civil::Date = jiff::civil::date(2026, 11, 22);
 
 fn accounting(criterion: &mut Criterion) {
     let client = Client::new("10.0.1.9:40000".parse().unwrap(), "10.0.1.1".parse().unwrap());
     let to = Destination::parse("static.crates.io:443").unwrap();
     let profiles: Profiles = Arc::from([Box::from("build-runners")]);
     let ledger = open_ledger(Some("/dev/null"));
+    let policy = policy();
     let silent = open_ledger(None);
 
     criterion.bench_function("flow: begin to end, with its record", |bencher| {
-        bencher.iter(|| flow(&ledger, client, &to, &profiles).end(Ok(())));
+        bencher.iter(|| flow(&ledger, &policy, client, &to, &profiles).end(Ok(())));
     });
     criterion.bench_function("flow: begin to end, without a record", |bencher| {
-        bencher.iter(|| flow(&silent, client, &to, &profiles).end(Ok(())));
+        bencher.iter(|| flow(&silent, &policy, client, &to, &profiles).end(Ok(())));
+    });
+    let subject = policy.subject(&client);
+    let question = Question { to: &to, seen: Seen::Unknown, address: None };
+    let open = silent.begin(Ingress::Connect, client);
+    criterion.bench_function("flow: tell it a verdict", |bencher| {
+        let verdict = policy.decide(&subject, &question, TODAY);
+        bencher.iter(|| open.verdict(black_box(&verdict), Duration::from_nanos(300)));
     });
     let record = record(client, &to, &profiles);
     criterion.bench_function("record: hand it over", |bencher| {
@@ -37,6 +49,7 @@ fn accounting(criterion: &mut Criterion) {
             criterion::BatchSize::SmallInput,
         );
     });
+    ledger_of_many(criterion, client, &to, &profiles);
     let mut line = Vec::new();
     criterion.bench_function("record: write its line", |bencher| {
         bencher.iter(|| {
@@ -46,6 +59,36 @@ fn accounting(criterion: &mut Criterion) {
     });
 }
 
+fn ledger_of_many(criterion: &mut Criterion, client: Client, to: &Destination, profiles: &Profiles) {
+    let ledger = open_ledger(None);
+    let policy = policy();
+    let flows: Vec<Flow> = (0..40_000).map(|_| flow(&ledger, &policy, client, to, profiles)).collect();
+    criterion.bench_function("40,000 open flows: begin to end of one more", |bencher| {
+        bencher.iter(|| flow(&ledger, &policy, client, to, profiles).end(Ok(())));
+    });
+    criterion.bench_function("40,000 open flows: count their bytes", |bencher| {
+        bencher.iter(|| {
+            let mut walk = ledger.walk();
+            while walk.count_bytes() {}
+        });
+    });
+    criterion.bench_function("40,000 open flows: judge them anew", |bencher| {
+        bencher.iter(|| {
+            let policy = self::policy();
+            let keeps = move |client: &Client, question: &Question<'_>| {
+                policy.decide(&policy.subject(client), question, TODAY).is_allow()
+            };
+            assert_eq!(ledger.rejudge(keeps), 0);
+        });
+    });
+    drop(flows);
+}
+
+fn policy() -> Policy {
+    let text = "version: 1\nprofiles:\n  - name: build-runners\n    allow: ['*.crates.io']\n";
+    load_text(Path::new("policies/build.yaml"), text).unwrap().builder.finish(1)
+}
+
 fn open_ledger(path: Option<&str>) -> Arc<Ledger> {
     let metrics = Arc::new(Metrics::new().unwrap());
     let audit = Audit { path: path.map(Into::into), opened: false, required: false, reserve: 0 };
@@ -53,12 +96,23 @@ fn open_ledger(path: Option<&str>) -> Arc<Ledger> {
     Arc::new(Ledger::new(metrics, sink, Limits { flows: 100_000, flows_per_client: 0 }))
 }
 
-fn flow(ledger: &Arc<Ledger>, client: Client, to: &Destination, profiles: &Profiles) -> Flow {
+fn flow(
+    ledger: &Arc<Ledger>,
+    policy: &Policy,
+    client: Client,
+    to: &Destination,
+    profiles: &Profiles,
+) -> Flow {
     let flow = ledger.begin(Ingress::Connect, client);
     flow.take_permit().unwrap();
     flow.to(to);
     flow.profiles(profiles);
-    flow.seen(Seen::Tls { server_name: to.host.name(), ech: false });
+    let subject = policy.subject(&client);
+    for seen in [Seen::Unknown, Seen::Tls { server_name: to.host.name(), ech: false }] {
+        flow.seen(seen);
+        let verdict = policy.decide(&subject, &Question { to, seen, address: None }, TODAY);
+        flow.verdict(&verdict, Duration::from_nanos(300));
+    }
     flow.dialled(upstream(), Duration::from_micros(300), Duration::from_micros(900));
     flow.status(200);
     flow

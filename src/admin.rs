@@ -2,18 +2,21 @@
 
 mod access;
 mod answer;
+mod explain;
 mod flows;
 mod policy;
 mod query;
 mod readiness;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -55,6 +58,7 @@ enum Route {
     Ready,
     Flows,
     Policy,
+    Explain,
 }
 
 impl State {
@@ -76,7 +80,7 @@ pub async fn serve_connection(stream: TcpStream, state: Arc<State>) {
     let peer = peer.ip().to_canonical();
     let answer = service_fn(|request: Request<Incoming>| {
         let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(respond(&state, peer, &request).await) }
+        async move { Ok::<_, Infallible>(respond(&state, peer, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -90,26 +94,31 @@ pub async fn serve_connection(stream: TcpStream, state: Arc<State>) {
 }
 
 /// Answers a request of the client at `peer`.
-async fn respond<B>(state: &State, peer: IpAddr, request: &Request<B>) -> Answer {
+async fn respond<B>(state: &State, peer: IpAddr, request: Request<B>) -> Answer
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+{
     find(state, peer, request).await.unwrap_or_else(Answer::from)
 }
 
-async fn find<B>(state: &State, peer: IpAddr, request: &Request<B>) -> Result<Answer, Refusal> {
-    state.access.check_host(request)?;
+async fn find<B>(state: &State, peer: IpAddr, request: Request<B>) -> Result<Answer, Refusal>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+{
+    state.access.check_host(&request)?;
     let route = Route::find(request.uri().path()).ok_or_else(|| {
-        let hint = "there are /metrics, /healthz, /readyz, /flows and /policy";
+        let hint = "there are /metrics, /healthz, /readyz, /flows, /policy and /explain";
         Refusal::new(StatusCode::NOT_FOUND, "not_found", hint)
     })?;
     state.access.check_peer(peer, route.is_private())?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Refusal::method("GET, HEAD"));
-    }
+    route.check_method(request.method())?;
     match route {
         Route::Metrics => metrics(state).await,
         Route::Health => Ok(answer::text(StatusCode::OK, "ok\n")),
         Route::Ready => Ok(ready(state)),
         Route::Flows => flows::respond(&state.ledger, request.uri().query()),
         Route::Policy => policy::respond(state, request.uri().query()).await,
+        Route::Explain => explain::respond(state, request.into_body()).await,
     }
 }
 
@@ -121,8 +130,17 @@ impl Route {
             "/readyz" => Some(Self::Ready),
             "/flows" => Some(Self::Flows),
             "/policy" => Some(Self::Policy),
+            "/explain" => Some(Self::Explain),
             _ => None,
         }
+    }
+
+    fn check_method(self, method: &Method) -> Result<(), Refusal> {
+        let (takes, allow): (&[Method], _) = match self {
+            Self::Explain => (&[Method::POST], "POST"),
+            _ => (&[Method::GET, Method::HEAD], "GET, HEAD"),
+        };
+        if takes.contains(method) { Ok(()) } else { Err(Refusal::method(allow)) }
     }
 
     /// Whether it tells who goes where.
@@ -148,3 +166,6 @@ fn ready(state: &State) -> Answer {
     }
     answer::text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {}\n", missing.join(", ")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
 //! A flow: one tunnel, one forwarded request, one DNS question. Its record and its metrics come from here alone.
 
+mod judges;
 mod ledger;
 mod open;
 mod places;
 mod registry;
-mod rejudge;
 mod stop;
 mod walk;
 
@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::client::Client;
 use crate::counters::Counters;
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::open::{Facts, Open};
 use crate::flow::registry::Key;
+use crate::ingress::Ingress;
 use crate::policy::{Rule, Seen, Verdict};
 use crate::reason::Reason;
 use crate::record::{FlowId, Profiles, clip};
@@ -52,11 +54,15 @@ impl Meter {
     }
 }
 
-impl Flow {
-    fn new(ledger: Arc<Ledger>, open: Arc<Open>, key: Key) -> Self {
-        Self { ledger, open, key }
+impl Ledger {
+    /// Begins a flow. Load the policy that will judge it only after this: see [`Ledger::rejudge`].
+    pub fn begin(self: &Arc<Self>, ingress: Ingress, client: Client) -> Flow {
+        let (open, key) = self.enter(ingress, client);
+        Flow { ledger: Arc::clone(self), open, key }
     }
+}
 
+impl Flow {
     pub fn id(&self) -> FlowId {
         self.open.id
     }
@@ -106,10 +112,10 @@ impl Flow {
             facts.record.rule = label;
             facts.hits = hits;
             // Read under the lock: either the walk of a new policy finds this verdict, or it is found late here.
-            self.open.epoch != self.ledger.bench().epoch()
+            self.open.epoch != self.ledger.judges().epoch()
         });
         if is_late == Some(true) {
-            self.ledger.bench().judge(&self.open);
+            self.ledger.judges().judge_late(&self.open);
         }
     }
 
@@ -176,7 +182,12 @@ impl Flow {
 
     /// Ends the flow: its one record, and its metrics.
     pub fn end(self, result: Result<(), Error>) {
-        self.close(|_| result);
+        self.close(|facts| match result {
+            Ok(()) if facts.record.reason.is_none() => {
+                Err(Error::Internal("the flow ended without a verdict".into()))
+            }
+            result => result,
+        });
     }
 
     fn close(&self, result: impl FnOnce(&Facts) -> Result<(), Error>) {

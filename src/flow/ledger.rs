@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::client::Client;
-use crate::flow::Flow;
+use crate::flow::judges::Judges;
 use crate::flow::open::Open;
 use crate::flow::places::{Limits, Places};
-use crate::flow::registry::{Cursor, Registry};
-use crate::flow::rejudge::Bench;
+use crate::flow::registry::{Cursor, Key, Registry};
 use crate::flow::stop::Stop;
-use crate::flow::walk::Walk;
 use crate::ingress::Ingress;
 use crate::metrics::Metrics;
 use crate::policy::Question;
@@ -24,7 +22,7 @@ pub struct Ledger {
     ids: Ids,
     places: Places,
     registry: Registry,
-    bench: Bench,
+    judges: Judges,
     stopping: AtomicBool,
 }
 
@@ -36,22 +34,9 @@ impl Ledger {
             ids: Ids::new(),
             places: Places::new(limits),
             registry: Registry::new(),
-            bench: Bench::default(),
+            judges: Judges::default(),
             stopping: AtomicBool::new(false),
         }
-    }
-
-    /// Begins a flow. Load the policy that will judge it only after this: see [`Ledger::rejudge`].
-    pub fn begin(self: &Arc<Self>, ingress: Ingress, client: Client) -> Flow {
-        let record = Record::new(self.ids.next(), ingress, client);
-        let open = Arc::new(Open::new(record, self.bench.epoch()));
-        self.metrics.begin(ingress);
-        let key = self.registry.insert(Arc::clone(&open));
-        // A flow that begins during `stop_all` is either seen by its walk or sees this.
-        if self.stopping.load(Ordering::SeqCst) {
-            open.switch.throw(Stop::Draining);
-        }
-        Flow::new(Arc::clone(self), open, key)
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -66,11 +51,6 @@ impl Ledger {
     /// How many flows are open.
     pub fn open(&self) -> usize {
         self.registry.open()
-    }
-
-    /// Goes through the open flows in small steps.
-    pub fn walk(self: &Arc<Self>) -> Walk {
-        Walk::new(Arc::clone(self))
     }
 
     /// Tells every open flow, and any that still begins, to end because exeat stops.
@@ -91,11 +71,24 @@ impl Ledger {
     where
         F: Fn(&Client, &Question<'_>) -> bool + Send + Sync + 'static,
     {
-        self.bench.rejudge(&self.registry, Arc::new(keeps))
+        self.judges.rejudge(&self.registry, Arc::new(keeps))
     }
 
-    pub(super) fn bench(&self) -> &Bench {
-        &self.bench
+    /// Takes a new flow in.
+    pub(super) fn enter(&self, ingress: Ingress, client: Client) -> (Arc<Open>, Key) {
+        let record = Record::new(self.ids.next(), ingress, client);
+        let open = Arc::new(Open::new(record, self.judges.epoch()));
+        self.metrics.begin(ingress);
+        let key = self.registry.insert(Arc::clone(&open));
+        // A flow that begins during `stop_all` is either seen by its walk or sees this.
+        if self.stopping.load(Ordering::SeqCst) {
+            open.switch.throw(Stop::Draining);
+        }
+        (open, key)
+    }
+
+    pub(super) fn judges(&self) -> &Judges {
+        &self.judges
     }
 
     pub(super) fn places(&self) -> &Places {

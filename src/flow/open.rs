@@ -15,7 +15,7 @@ use crate::record::{FlowId, Record};
 pub(super) struct Open {
     pub(super) id: FlowId,
     pub(super) begun: Instant,
-    /// See [`crate::flow::rejudge`].
+    /// How often flows had been judged anew when this one began.
     pub(super) epoch: u64,
     pub(super) counters: Counters,
     pub(super) switch: Switch,

@@ -37,11 +37,14 @@ pub struct Row {
     pub received: u64,
 }
 
-impl Walk {
-    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger, cursor: Cursor::default(), step: Vec::new() }
+impl Ledger {
+    /// Goes through the open flows in small steps.
+    pub fn walk(self: &Arc<Self>) -> Walk {
+        Walk { ledger: Arc::clone(self), cursor: Cursor::default(), step: Vec::new() }
     }
+}
 
+impl Walk {
     /// Adds the flows of the next step to `rows`; false at the end of the walk.
     pub fn rows(&mut self, rows: &mut Vec<Row>) -> bool {
         let more = self.ledger.registry().step(&mut self.cursor, &mut self.step);

@@ -15,12 +15,12 @@ type Judge = dyn Fn(&Client, &Question<'_>) -> bool + Send + Sync;
 
 /// The latest judge, and how many there were before it.
 #[derive(Default)]
-pub(super) struct Bench {
+pub(super) struct Judges {
     epoch: AtomicU64,
-    judge: RwLock<Option<Arc<Judge>>>,
+    latest: RwLock<Option<Arc<Judge>>>,
 }
 
-impl Bench {
+impl Judges {
     /// How many times the open flows were judged anew. A flow notes it when it begins, before its policy is loaded.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
@@ -29,7 +29,7 @@ impl Bench {
     /// Judges every flow that was let through, and from now on every verdict that may come from an older policy.
     /// Returns how many were revoked.
     pub(super) fn rejudge(&self, registry: &Registry, judge: Arc<Judge>) -> usize {
-        let mut place = self.judge.write().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.latest.write().unwrap_or_else(PoisonError::into_inner);
         *place = Some(Arc::clone(&judge));
         // Before the walk: a flow that learns its verdict after the walk has passed it sees the new number.
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -42,17 +42,17 @@ impl Bench {
     }
 
     /// Judges a flow whose verdict may come from a policy older than the latest judge.
-    pub(super) fn judge(&self, open: &Open) {
-        let judge = self.judge.read().unwrap_or_else(PoisonError::into_inner).clone();
+    pub(super) fn judge_late(&self, open: &Open) {
+        let judge = self.latest.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(judge) = judge {
             is_revoked_by(&*judge, open);
         }
     }
 }
 
-impl fmt::Debug for Bench {
+impl fmt::Debug for Judges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bench({})", self.epoch())
+        write!(f, "Judges({})", self.epoch())
     }
 }
 
