@@ -9,6 +9,7 @@ use std::path::Path;
 use exeat::client::Client;
 use exeat::destination::Destination;
 use exeat::host::Name;
+use exeat::mistake::Place;
 use exeat::policy::pattern::Pattern;
 use exeat::policy::terms::{Action, Mode, Paths, Ports, Private, Profile, Protocol, Terms};
 use exeat::policy::{Builder, Policy, Question, Seen, Target};
@@ -22,7 +23,8 @@ use crate::allocator::Counting;
 static ALLOCATOR: Counting = Counting;
 
 fn everyone(mode: Mode) -> Profile {
-    Profile { name: "everyone".to_owned(), clients: None, mode, ech_outer: false }
+    let place = Place { file: Path::new("policy.yaml").into(), line: 1, column: 1 };
+    Profile { name: "everyone".to_owned(), place, clients: None, mode, ech_outer: false }
 }
 
 fn allow() -> Terms {
@@ -35,6 +37,7 @@ fn allow() -> Terms {
         methods: Vec::new(),
         paths: None,
         ech_outer: false,
+        reason: None,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::destination::Destination;
 use crate::guard::Special;
 use crate::host::Name;
+use crate::mistake::Place;
 use crate::policy::pattern::Pattern;
 use crate::policy::terms::{Action, Mode, Ports, Private, Profile, Protocol, Terms};
 use crate::policy::{Builder, Policy, ProfileId, Question, Seen, SourceId, Target};
@@ -51,7 +52,8 @@ impl Draft {
 }
 
 pub(super) fn everyone() -> Profile {
-    Profile { name: "everyone".to_owned(), clients: None, mode: Mode::Enforce, ech_outer: false }
+    let place = Place { file: Path::new("policy.yaml").into(), line: 1, column: 1 };
+    Profile { name: "everyone".to_owned(), place, clients: None, mode: Mode::Enforce, ech_outer: false }
 }
 
 pub(super) fn reporting() -> Profile {
@@ -73,6 +75,7 @@ pub(super) fn allow() -> Terms {
         methods: Vec::new(),
         paths: None,
         ech_outer: false,
+        reason: None,
     }
 }
 
