@@ -12,6 +12,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use exeat::client::Client;
 use exeat::destination::Destination;
+use exeat::mistake::Place;
 use exeat::policy::pattern::Pattern;
 use exeat::policy::terms::{Action, Mode, Ports, Private, Profile, Terms};
 use exeat::policy::{Builder, Policy, Question, Seen, Target};
@@ -170,7 +171,8 @@ fn policy_of(revision: u64, targets: impl Iterator<Item = Target>) -> Policy {
 }
 
 fn everyone() -> Profile {
-    Profile { name: "everyone".to_owned(), clients: None, mode: Mode::Enforce, ech_outer: false }
+    let place = Place { file: Path::new("policy.yaml").into(), line: 1, column: 1 };
+    Profile { name: "everyone".to_owned(), place, clients: None, mode: Mode::Enforce, ech_outer: false }
 }
 
 fn allow() -> Terms {
@@ -183,6 +185,7 @@ fn allow() -> Terms {
         methods: Vec::new(),
         paths: None,
         ech_outer: false,
+        reason: None,
     }
 }
 
