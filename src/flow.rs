@@ -8,6 +8,7 @@ mod registry;
 mod stop;
 mod walk;
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -20,7 +21,7 @@ use crate::error::Error;
 use crate::flow::open::{Facts, Open};
 use crate::flow::registry::Key;
 use crate::ingress::Ingress;
-use crate::policy::{Seen, Verdict};
+use crate::policy::{Rule, Seen, Verdict};
 use crate::reason::Reason;
 use crate::record::{FlowId, Profiles, clip};
 
@@ -93,13 +94,18 @@ impl Flow {
     pub fn verdict(&self, verdict: &Verdict<'_>, took: Duration) {
         let metrics = self.ledger.metrics();
         metrics.decided(took);
+        let words = verdict.rule.map(Words::new);
         let decides = matches!(verdict.reason, Reason::Allowed | Reason::DeniedByRule);
-        let hits = verdict.rule.filter(|_| decides).and_then(|rule| metrics.rules().counter(rule));
-        let label = verdict.rule.map(|rule| clip(&rule.to_string(), RULE_MAX).into());
+        let hits = verdict.rule.zip(words.as_ref()).filter(|_| decides);
+        let hits = hits.and_then(|(rule, words)| metrics.rules().counter(rule.profile(), words.pattern()));
         let is_late = self.open.facts(|facts| {
             facts.record.reason = Some(verdict.reason);
             facts.record.would_deny = verdict.would_deny;
-            facts.record.rule = label;
+            let label = words.as_ref().map(Words::label);
+            // The second verdict on a tunnel mostly names the rule of the first.
+            if facts.record.rule.as_deref() != label {
+                facts.record.rule = label.map(Into::into);
+            }
             facts.hits = hits;
             // Read under the lock: either the walk of a new policy finds this verdict, or it is found late here.
             self.open.epoch != self.ledger.judges().epoch()
@@ -202,6 +208,31 @@ impl Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         self.close(|facts| Err(self.dropped(facts)));
+    }
+}
+
+/// A rule in words, written once into one buffer: its label for people, then its pattern.
+struct Words {
+    text: String,
+    label: usize,
+}
+
+impl Words {
+    fn new(rule: Rule<'_>) -> Self {
+        let mut text = String::with_capacity(128);
+        // Writing to a String can't fail.
+        let _ = write!(text, "{rule}");
+        let label = text.len();
+        let _ = write!(text, "{}", rule.pattern());
+        Self { text, label }
+    }
+
+    fn label(&self) -> &str {
+        clip(&self.text[..self.label], RULE_MAX)
+    }
+
+    fn pattern(&self) -> &str {
+        &self.text[self.label..]
     }
 }
 
