@@ -113,3 +113,6 @@ impl fmt::Debug for Builder {
         f.write_str("Builder")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,13 @@ use crate::policy::rules::{Row, Rules};
 use crate::policy::terms::{Private, Protocol, Terms};
 use crate::reason::Reason;
 
+/// A special address, and why it is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Screened {
+    pub(super) address: IpAddr,
+    pub(super) special: Special,
+}
+
 /// Why an allow rule does not accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -36,14 +43,13 @@ pub(super) fn accepts(
     row: &Row,
     subject: &Subject,
     question: &Question<'_>,
-    address: Option<IpAddr>,
+    screened: Option<Screened>,
 ) -> Result<(), Refusal> {
     let terms = rules.terms_of(row);
-    if let Some(address) = address
-        && let Some(special) = guard::special(address)
-        && !opens(terms, rules.network_of(row), subject, address, special)
+    if let Some(screened) = screened
+        && !opens(terms, rules.network_of(row), subject, screened)
     {
-        return Err(Refusal::Address(special));
+        return Err(Refusal::Address(screened.special));
     }
     let takes_ech = terms.ech_outer || rules.profile_of(row).ech_outer;
     accepts_inside(terms, takes_ech, question).map_err(Refusal::Inside)
@@ -107,7 +113,8 @@ fn names_request(terms: &Terms, method: &str, path: &str) -> bool {
 
 /// Whether a rule opens the guard for a special address: by `private`, or by a network of its own that is
 /// about nothing else than such addresses.
-fn opens(terms: &Terms, own: Option<IpNet>, subject: &Subject, address: IpAddr, special: Special) -> bool {
+fn opens(terms: &Terms, own: Option<IpNet>, subject: &Subject, screened: Screened) -> bool {
+    let Screened { address, special } = screened;
     let own = own.filter(|network| network.contains(&address));
     match (special, address) {
         // Credentials of the host itself: only for those who could ask without us, and named one by one.

@@ -13,7 +13,6 @@ mod written;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use foldhash::fast::{FixedState, FoldHasher};
 
@@ -109,7 +108,7 @@ impl Loader {
     fn path(&mut self, path: &Path) {
         match self.watched.policies_of(path) {
             Ok(files) => files.iter().for_each(|file| self.file(file)),
-            Err(what) => self.mistakes.push(Mistake::error(start_of(path), what)),
+            Err(what) => self.mistakes.push(Mistake::error(Place::start(path), what)),
         }
     }
 
@@ -117,7 +116,7 @@ impl Loader {
         self.watched.add(path);
         match file::read(path, SIZE_MAX) {
             Ok(text) => self.read(path, &text),
-            Err(error) => self.mistakes.push(Mistake::error(start_of(path), error.to_string())),
+            Err(error) => self.mistakes.push(Mistake::error(Place::start(path), error.to_string())),
         }
     }
 
@@ -138,10 +137,10 @@ impl Loader {
                 .hint("a policy starts with `version: 1` and has `profiles`");
             return;
         }
-        let Some(fields) = reader.map(Field::top("the policy", root), keys::FILE) else { return };
+        let Some(fields) = reader.map(Field::top("policy", root), keys::FILE) else { return };
         match fields.get("version") {
             Some(Field { node: Node { value: Value::Integer(1), .. }, .. }) => {}
-            Some(field) => reader.wrong(field, "1: this exeat knows no other version"),
+            Some(field) => reader.wrong(field, "the number 1: this exeat knows no other version"),
             None => reader.error(fields.at, "`version` is missing").hint(SHAPE),
         }
         if let Some(profiles) = fields.get("profiles") {
@@ -184,7 +183,7 @@ impl Loader {
 
     fn finish(mut self) -> Result<Loaded, Vec<Mistake>> {
         if self.names.is_empty() && self.mistakes.is_empty() {
-            let place = start_of(self.watched.files().next().unwrap_or(Path::new("policy")));
+            let place = Place::start(self.watched.files().next().unwrap_or(Path::new("policy")));
             let hint = "add `profiles` with a `name` and `allow` to one of the policy's files";
             self.mistakes.push(Mistake::error(place, "the policy has no profile").hint(hint));
         }
@@ -216,11 +215,6 @@ impl Default for Content {
     fn default() -> Self {
         Self(FixedState::with_seed(0).build_hasher())
     }
-}
-
-/// The place of a file as a whole.
-fn start_of(path: &Path) -> Place {
-    Place { file: Arc::from(path), line: 1, column: 1 }
 }
 
 /// Records a slip at its place.

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use crate::guard::{self, Special};
 use crate::host::Host;
 use crate::policy::clients::Subject;
-use crate::policy::conditions::{self, Refusal};
+use crate::policy::conditions::{self, Refusal, Screened};
 use crate::policy::question::{Question, Seen};
 use crate::policy::rules::{Row, Rules};
 use crate::policy::terms::{Action, Terms};
@@ -41,6 +41,8 @@ pub(super) fn judge<'r>(
         return Finding { reason: Reason::NoProfile, row: None, special: None };
     }
     let address = address_of(question);
+    let screened =
+        address.and_then(|address| guard::special(address).map(|special| Screened { address, special }));
     let mut tally = Tally::default();
     let weigh = |row: &'r Row| {
         let terms = rules.terms_of(row);
@@ -50,7 +52,7 @@ pub(super) fn judge<'r>(
         match terms.action {
             Action::Deny if conditions::denies(terms, question.seen) => keep_closest(&mut tally.denies, row),
             Action::Deny => {}
-            Action::Allow => match conditions::accepts(rules, row, subject, question, address) {
+            Action::Allow => match conditions::accepts(rules, row, subject, question, screened) {
                 Ok(()) => keep_closest(&mut tally.allows, row),
                 Err(refusal) => tally.refuse(row, refusal),
             },
@@ -63,7 +65,7 @@ pub(super) fn judge<'r>(
     if tally.denies.is_none() {
         tally.denies = denied_beside(rules, subject, question, address, today);
     }
-    conclude(&tally, subject, question.seen, address)
+    conclude(&tally, subject, question.seen, screened)
 }
 
 /// The address that is or would be dialled, as far as it is known.
@@ -114,7 +116,7 @@ fn conclude<'r>(
     tally: &Tally<'r>,
     subject: &Subject,
     seen: Seen<'_>,
-    address: Option<IpAddr>,
+    screened: Option<Screened>,
 ) -> Finding<'r> {
     if let Some(row) = tally.denies {
         return Finding { reason: Reason::DeniedByRule, row: Some(row), special: None };
@@ -125,12 +127,11 @@ fn conclude<'r>(
     let row = tally.refuses.map(|(row, _)| row);
     let refusal = match tally.refuses {
         Some((_, refusal)) => refusal,
-        // No rule speaks for the address, so report mode has to let the guard speak.
-        None if subject.reports => match address.and_then(guard::special) {
-            Some(special) => Refusal::Address(special),
+        // No rule speaks for the address, so before report mode may, the guard has to.
+        None => match screened.filter(|_| subject.reports) {
+            Some(screened) => Refusal::Address(screened.special),
             None => Refusal::Inside(Reason::NoRule),
         },
-        None => Refusal::Inside(Reason::NoRule),
     };
     match refusal {
         Refusal::Address(special) => {

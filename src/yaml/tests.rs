@@ -126,7 +126,7 @@ fn what_breaks_the_tree_is_one_mistake_at_its_place() {
         ("a: [b\n", "f:", "not YAML"),
         ("a: \"b\n", "f:", "not YAML"),
         ("a: b: c\n", "f:1:5", "holds `: `"),
-        ("a:\n  - *\n", "f:2:5", "needs quotes"),
+        ("a:\n  - *\n", "f:2:5", "write it as \"*\""),
         ("a: @b\n", "f:1:4", "needs quotes"),
         ("[a]: b\n", "f:1:1", "as a key"),
         ("? {a: b}\n: c\n", "f:1:3", "as a key"),

@@ -185,6 +185,11 @@ impl Tree<'_, '_> {
         }
         let offset = self.cursor.seek(self.text, error.marker().index());
         let first = self.text[offset..].chars().next();
+        if first == Some('*') && info.contains("alias") {
+            // `*` alone is not even an alias, and stops the parser for good.
+            self.reader.error(at, "* without quotes is a YAML alias").hint("write it as \"*\"");
+            return None;
+        }
         let hint = match first {
             Some('*' | '@' | '`' | '%' | '!' | '&') => {
                 "a text that starts with such a character needs quotes"

@@ -71,7 +71,7 @@ pub(super) fn network(reader: &mut Reader, field: Field<'_>) -> Option<IpNet> {
 pub(super) fn methods(reader: &mut Reader, field: Field<'_>) -> Option<Vec<String>> {
     texts(reader, field, |reader, item, text| {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if text.is_empty() || !text.bytes().all(is_token) {
+        if !text.bytes().all(is_token) {
             reader
                 .error(item.node.at, format!("{} is no HTTP method", quoted(text)))
                 .hint("write one like GET");
@@ -119,6 +119,9 @@ fn port_range(text: &str) -> Result<(u16, u16), String> {
     let Some((first, last)) = text.split_once('-') else {
         return port(text).map(|port| (port, port));
     };
+    if first.is_empty() || last.is_empty() {
+        return Err(format!("{} is no port", quoted(text)));
+    }
     let (first, last) = (port(first)?, port(last)?);
     match first <= last {
         true => Ok((first, last)),
@@ -128,7 +131,7 @@ fn port_range(text: &str) -> Result<(u16, u16), String> {
 
 /// Only plain decimal: `0080` and `0x50` are numbers to YAML, and slips to us.
 fn port(text: &str) -> Result<u16, String> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{} is no port", quoted(text)));
     }
     match text.parse() {

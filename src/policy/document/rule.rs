@@ -24,7 +24,7 @@ pub(super) fn read(
     if let Value::Map(_) = entry.node.value {
         return Entry { fields: reader.map(entry, RULE)?, action, ech_outer }.read(reader);
     }
-    if entry.node.is_null() {
+    if matches!(entry.node.value, Value::Null | Value::List(_)) {
         reader.wrong(entry, "a pattern, or a map like { host: example.com, ports: [8443] }");
         return None;
     }

@@ -37,26 +37,27 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, Slip> {
 
 /// What an allowed pattern reaches that its author may not have thought of.
 pub(super) fn reach(text: &str, pattern: &Pattern) -> Option<Slip> {
-    const SAY_SO: &str = "if that is meant, write { host: \"…\", public_suffix: true }";
-    let text = quoted(text);
+    let reach = suffix::reach(pattern)?;
     let suffix = pattern.literal_suffix();
-    Some(match suffix::reach(pattern)? {
+    let text = quoted(text);
+    let hint = format!("if that is meant, write {{ host: {text}, public_suffix: true }}");
+    Some(match reach {
         Reach::PublicSuffix if suffix.is_empty() => {
-            Slip::error(format!("{text} spans every public suffix: anyone may register a name there"), SAY_SO)
+            Slip::error(format!("{text} spans every public suffix: anyone may register a name there"), hint)
         }
         Reach::PublicSuffix => Slip::error(
             format!("{text} spans the public suffix {suffix}: anyone may register a name there"),
-            SAY_SO,
+            hint,
         ),
         Reach::AbovePublicSuffix => Slip::warning(
             format!("{text} takes in public suffixes below {suffix}: anyone may register a name there"),
-            SAY_SO,
+            hint,
         ),
         Reach::UnknownTopLevel => Slip::warning(
             format!("{text} is a whole top-level domain, and none that the public suffix list knows"),
-            SAY_SO,
+            hint,
         ),
-        Reach::Everything => Slip::warning(format!("{text} allows every name"), SAY_SO),
+        Reach::Everything => Slip::warning(format!("{text} allows every name"), hint),
     })
 }
 
@@ -116,7 +117,7 @@ pub(super) fn day(text: &str) -> Result<Date, String> {
 
 /// The corrected text, where it is plain what was meant.
 fn correction(text: &str, error: &PatternError) -> Option<String> {
-    if let Ok(network) = network(text) {
+    if let Ok(network) = network(text.trim_matches(['[', ']'])) {
         return Some(format!("write {{ cidr: {network} }} for addresses"));
     }
     let after_scheme = text.split_once("://").map(|(_, rest)| rest);
@@ -128,6 +129,7 @@ fn correction(text: &str, error: &PatternError) -> Option<String> {
     if !changed || Pattern::parse(host).is_err() {
         return match error {
             PatternError::Character(' ' | '\t') => Some("leave the white space out".to_owned()),
+            PatternError::Character('@') => Some("write the name alone, without user information".to_owned()),
             _ => None,
         };
     }
