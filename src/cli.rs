@@ -1,18 +1,36 @@
 //! The commands: what a person types, and the only exit codes.
 
-pub mod check;
-pub mod explain;
+mod check;
+mod explain;
+mod serve;
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
-use clap::ValueEnum;
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// The environment variable that says how much exeat tells about itself.
+const LOG: &str = "EXEAT_LOG";
+
+/// An egress gate: programs reach the internet only by the names that a policy lists
+#[derive(Debug, Parser)]
+#[command(version, after_help = "EXEAT_LOG=debug makes it tell more of what it does, on stderr.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
+}
 
 /// How a command prints its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+enum Format {
     /// For people.
     #[default]
     Text,
@@ -20,14 +38,23 @@ pub enum Format {
     Json,
 }
 
+/// It failed at run time.
+const FAILED: u8 = 1;
 /// It was used wrongly, or a file is bad; clap exits with it too.
 const USAGE: u8 = 2;
 /// The answer is "denied", or a policy's test fails.
 const DENIED: u8 = 3;
 
-/// The day by which rules expire: everyone's, in UTC.
-fn today() -> Date {
-    Timestamp::now().to_zoned(TimeZone::UTC).date()
+/// Runs the command that was typed.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
+    }
 }
 
 /// Writes an answer; whoever stops reading it early wants no more of it.

@@ -1,1 +1,125 @@
-//! Settings: what a person wrote, what it means, and every mistake in it at once.
+//! Settings: what exeat does when nobody says otherwise, and what `exeat.yaml` says.
+
+mod reading;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::mistake::{Mistake, Place};
+
+/// Everything that can be set, in its meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub listen: Listen,
+    /// Files and directories; empty: the built-in policy.
+    pub policy: Vec<PathBuf>,
+    pub audit: Audit,
+    /// Worker threads; `None`: one for each core.
+    pub threads: Option<usize>,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub dns: Dns,
+    pub admin_expose: Expose,
+}
+
+/// Where exeat listens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listen {
+    pub explicit: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Audit {
+    /// `-` is stdout.
+    pub path: PathBuf,
+    /// Also write a record when a flow starts.
+    pub opened: bool,
+    /// Refuse new flows while records can't be written.
+    pub required: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Open flows; `None`: no limit.
+    pub flows: Option<usize>,
+    /// Open flows of one client address; `None`: no limit.
+    pub flows_per_client: Option<usize>,
+    /// The size of a request's head.
+    pub head_bytes: usize,
+}
+
+/// Each is for the whole of its step, never for each read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Timeouts {
+    pub head: Duration,
+    pub dial: Duration,
+    pub keepalive: Duration,
+    pub idle: Duration,
+    pub half_closed: Duration,
+    pub drain: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dns {
+    /// Empty: those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// `None`: `/etc/hosts`, if there is one.
+    pub hosts: Option<PathBuf>,
+    pub min_ttl: Duration,
+    pub max_ttl: Duration,
+}
+
+/// What the admin listener shows to others than this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expose {
+    /// `/metrics`, `/healthz` and `/readyz`.
+    Metrics,
+    All,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            listen: Listen { explicit: vec![loopback(3128)], admin: Some(loopback(3130)) },
+            policy: Vec::new(),
+            audit: Audit { path: PathBuf::from("-"), opened: false, required: false },
+            threads: None,
+            limits: Limits { flows: Some(100_000), flows_per_client: None, head_bytes: 32_768 },
+            timeouts: Timeouts {
+                head: seconds(10),
+                dial: seconds(10),
+                keepalive: seconds(75),
+                idle: seconds(3600),
+                half_closed: seconds(300),
+                drain: seconds(30),
+            },
+            dns: Dns { servers: Vec::new(), hosts: None, min_ttl: seconds(1), max_ttl: seconds(300) },
+            admin_expose: Expose::Metrics,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a settings file, and with it every mistake in it.
+    pub fn load(path: &Path) -> Result<Self, Vec<Mistake>> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let place = Place { file: Arc::from(path), line: 1, column: 1 };
+            vec![Mistake::error(place, format!("can't be read: {error}"))]
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads the text of a settings file; paths in it are relative to its directory.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Vec<Mistake>> {
+        reading::settings(path, text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

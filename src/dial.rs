@@ -1,1 +1,125 @@
-//! The only way to an upstream socket.
+//! The only way to an upstream socket: look the name up, screen every address, connect to one that passed.
+//!
+//! A name is looked up once and the connection goes to the very address that was screened, so an
+//! answer that changes in between (DNS rebinding) has nothing to change.
+
+mod race;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::Error;
+use crate::host::Host;
+use crate::policy::{Admission, Passage, Rule};
+use crate::reason::Reason;
+use crate::resolve::{Answers, Resolver};
+use crate::sys;
+use race::Race;
+
+/// Dials what was admitted.
+#[derive(Debug)]
+pub struct Dialer {
+    resolver: Arc<Resolver>,
+    own_ports: Vec<u16>,
+    timeout: Duration,
+}
+
+/// A connection that stands and has carried nothing. It gives up its stream for a passage alone,
+/// so nothing moves before what is inside was judged.
+#[derive(Debug)]
+pub struct Upstream {
+    stream: TcpStream,
+    address: SocketAddr,
+    dns: Duration,
+    connect: Duration,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub struct Failed<'a> {
+    pub error: Error,
+    /// The rule that decided, where the policy refused the addresses.
+    pub rule: Option<Rule<'a>>,
+}
+
+impl Dialer {
+    /// A dialer that has `timeout` for look-up and connection together. It never dials the ports of
+    /// `listeners`, exeat's own, on any address of this host.
+    pub fn new(resolver: Arc<Resolver>, listeners: &[SocketAddr], timeout: Duration) -> Self {
+        let mut own_ports: Vec<u16> = listeners.iter().map(SocketAddr::port).collect();
+        own_ports.sort_unstable();
+        own_ports.dedup();
+        Self { resolver, own_ports, timeout }
+    }
+
+    /// Connects to the destination. An address that may not be dialled is passed over and never
+    /// spoils another. Dropping the future ends every attempt.
+    pub async fn dial<'a>(&self, admission: &Admission<'a>) -> Result<Upstream, Failed<'a>> {
+        let start = Instant::now();
+        let to = admission.to();
+        let answers = match &to.host {
+            Host::Ip(address) => Answers::known(vec![*address]),
+            Host::Name(name) => self.resolver.resolve(name),
+        };
+        let mut race = Race::new(answers, to.port, |address| self.screen(admission, address));
+        let result = match timeout_at(start + self.timeout, race.run()).await {
+            Ok(result) => result,
+            Err(_) => Err(race.timed_out()),
+        };
+        let looked_up = race.first_address().unwrap_or(start);
+        let (stream, address) = result?;
+        Ok(Upstream { stream, address, dns: looked_up - start, connect: looked_up.elapsed() })
+    }
+
+    /// Whether one address may be dialled: by the policy, and lest exeat proxies to itself.
+    fn screen<'a>(&self, admission: &Admission<'a>, address: SocketAddr) -> Result<(), Failed<'a>> {
+        let verdict = admission.accepts(address.ip());
+        if !verdict.is_allow() {
+            let error = match verdict.special {
+                Some(special) if verdict.reason == Reason::AddressProhibited => {
+                    Error::AddressProhibited { address: address.ip(), what: special.what() }
+                }
+                _ => Error::Denied(verdict.reason),
+            };
+            return Err(Failed { error, rule: verdict.rule });
+        }
+        // A listener's port on another address of this host counts too: redirection and listeners
+        // on every address make one of the other. The port comes first, as the rest costs system calls.
+        if self.own_ports.binary_search(&address.port()).is_ok() && sys::is_local(address.ip()) {
+            return Err(Error::SelfConnect(address).into());
+        }
+        Ok(())
+    }
+}
+
+impl Upstream {
+    /// The stream, ready for the bytes that the passage is for.
+    pub fn open(self, _: &Passage) -> TcpStream {
+        self.stream
+    }
+
+    /// The screened address that it is connected to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How long the look-up took until the first address.
+    pub fn dns(&self) -> Duration {
+        self.dns
+    }
+
+    /// How long it took from there until the connection stood.
+    pub fn connect(&self) -> Duration {
+        self.connect
+    }
+}
+
+impl From<Error> for Failed<'_> {
+    fn from(error: Error) -> Self {
+        Self { error, rule: None }
+    }
+}

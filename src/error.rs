@@ -14,6 +14,8 @@ pub enum Error {
     Denied(Reason),
     #[error("{0}")]
     BadRequest(Cow<'static, str>),
+    #[error("the head is too long")]
+    HeadTooLong,
     #[error("the Host header {0}")]
     HostMismatch(&'static str),
     #[error("the ClientHello {0}")]
@@ -30,6 +32,8 @@ pub enum Error {
     AddressProhibited { address: IpAddr, what: &'static str },
     #[error("{0} is exeat itself")]
     SelfConnect(SocketAddr),
+    #[error("the request has been here before")]
+    Circle,
     #[error("look-up failed: {0}")]
     Dns(String),
     #[error("{0} refused the connection")]
@@ -59,7 +63,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Denied(reason) => *reason,
-            Self::BadRequest(_) => Reason::BadRequest,
+            Self::BadRequest(_) | Self::HeadTooLong => Reason::BadRequest,
             Self::HostMismatch(_) => Reason::HostMismatch,
             Self::BadClientHello(_) => Reason::BadClientHello,
             Self::HeadTimeout => Reason::HeadTimeout,
@@ -67,7 +71,7 @@ impl Error {
             Self::LimitClient => Reason::LimitClient,
             Self::AuditUnavailable => Reason::AuditUnavailable,
             Self::AddressProhibited { .. } => Reason::AddressProhibited,
-            Self::SelfConnect(_) => Reason::SelfConnect,
+            Self::SelfConnect(_) | Self::Circle => Reason::SelfConnect,
             Self::Dns(_) => Reason::DnsFailed,
             Self::DialRefused(_) => Reason::DialRefused,
             Self::DialTimeout => Reason::DialTimeout,

@@ -1,1 +1,120 @@
-//! The explicit door: CONNECT and plain HTTP requests.
+//! The explicit door: clients that know of the proxy send it CONNECT, or whole `http://` requests.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::client::Client;
+use crate::destination::Destination;
+use crate::dial::Upstream;
+use crate::drain;
+use crate::error::Error;
+use crate::flow::Flow;
+use crate::gate::Tunnel;
+use crate::gate::http::{Clock, Exchanges, Home, Pool, ReplyBody, accept, finish, request, serve};
+use crate::ingress::Ingress;
+use crate::policy::{Question, Seen};
+use crate::proxy::{Proxy, Standing};
+use crate::stream::Stream;
+
+/// One client connection.
+struct Door {
+    exchanges: Exchanges,
+    opened: Mutex<Option<Opened>>,
+}
+
+/// What a CONNECT that was answered with 200 leaves to do.
+struct Opened {
+    standing: Arc<Standing>,
+    flow: Flow,
+    to: Destination,
+    upstream: Upstream,
+}
+
+/// Serves one connection to its end; the permit to have it is given back then.
+pub async fn enter(
+    proxy: Arc<Proxy>,
+    pool: Arc<Pool>,
+    client: Client,
+    stream: Stream,
+    drain: drain::Watch,
+    permit: OwnedSemaphorePermit,
+) {
+    let standing = proxy.standing(client);
+    let bounds = proxy.bounds;
+    let door = Door {
+        exchanges: Exchanges::new(Arc::clone(&proxy), standing, Home::Pool(pool)),
+        opened: Mutex::new(None),
+    };
+    let served = serve(stream, bounds, drain.clone(), |request, clock| door.answer(request, clock)).await;
+    let opened = door.opened().take();
+    let Some(opened) = opened else {
+        return finish(&door.exchanges, served, None, Ingress::Forward).await;
+    };
+    let Opened { standing, flow, to, upstream } = opened;
+    let tunnel = Tunnel { proxy, standing, flow, to, client: served.stream, upstream };
+    // A task of its own, so that the memory of HTTP's does not live as long as the tunnel.
+    tokio::spawn(async move {
+        tunnel.enter(drain).await;
+        drop(permit);
+    });
+}
+
+impl Door {
+    async fn answer(&self, request: Request<Incoming>, clock: Clock) -> Response<ReplyBody> {
+        if *request.method() == Method::CONNECT {
+            return self.connect(request).await;
+        }
+        let flow = self.exchanges.begin(Ingress::Forward);
+        self.exchanges.answer(flow, request, clock).await
+    }
+
+    /// Answers a CONNECT; nothing is behind the 200 yet but a connection.
+    async fn connect(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+        let flow = self.exchanges.begin(Ingress::Connect);
+        let standing = self.exchanges.standing();
+        flow.ends_with_connection();
+        let to = match request::connect_target(&request) {
+            Ok(to) => to,
+            Err(error) => return self.refuse(flow, error, None, &standing, &request),
+        };
+        flow.to(&to);
+        match self.open(&flow, &standing, &to).await {
+            Ok(upstream) => {
+                flow.status(StatusCode::OK.as_u16());
+                *self.opened() = Some(Opened { standing, flow, to, upstream });
+                Response::new(Either::Left(Full::default()))
+            }
+            Err(error) => self.refuse(flow, error, Some(&to), &standing, &request),
+        }
+    }
+
+    async fn open(&self, flow: &Flow, standing: &Standing, to: &Destination) -> Result<Upstream, Error> {
+        flow.take_permit()?;
+        let question = Question { to, seen: Seen::Unknown, address: None };
+        self.exchanges.proxy().open(flow, standing, &question).await
+    }
+
+    fn refuse(
+        &self,
+        flow: Flow,
+        error: Error,
+        to: Option<&Destination>,
+        standing: &Standing,
+        request: &Request<Incoming>,
+    ) -> Response<ReplyBody> {
+        let accept = accept(request.headers());
+        let mut response = self.exchanges.refuse(flow, error, to, standing, &accept);
+        // What the client has sent ahead is meant for the tunnel, not for us to serve as a request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

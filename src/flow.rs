@@ -1,1 +1,276 @@
-//! One flow, from accept to its single record.
+//! A flow: one tunnel, one forwarded request, one DNS question. Its record and its metrics come from here alone.
+
+mod judges;
+mod ledger;
+mod open;
+mod places;
+mod registry;
+mod stop;
+mod walk;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::counters::Counters;
+use crate::destination::Destination;
+use crate::error::Error;
+use crate::flow::open::{Facts, Open};
+use crate::flow::registry::Key;
+use crate::ingress::Ingress;
+use crate::policy::{Rule, Seen, Verdict};
+use crate::reason::Reason;
+use crate::record::{FlowId, Profiles, clip};
+
+pub use self::ledger::Ledger;
+pub use self::places::Limits;
+pub use self::stop::{Stop, Stopped};
+pub use self::walk::{Row, Walk};
+
+/// Longest text of an error in a record.
+const ERROR_MAX: usize = 256;
+/// Longest text of a rule in a record.
+const RULE_MAX: usize = 512;
+
+/// The guard of one flow: told what is learnt, consumed by [`Flow::end`]. Dropped otherwise, as in a
+/// panic or an abort, it is recorded all the same.
+#[derive(Debug)]
+#[must_use = "a flow that is dropped is recorded as a defect"]
+pub struct Flow {
+    ledger: Arc<Ledger>,
+    open: Arc<Open>,
+    key: Key,
+}
+
+/// A hold on the counters of a flow, which does not keep it open.
+#[derive(Debug)]
+pub struct Meter(Arc<Open>);
+
+impl Meter {
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+}
+
+impl Ledger {
+    /// Begins a flow. Load the policy that will judge it only after this: see [`Ledger::rejudge`].
+    pub fn begin(self: &Arc<Self>, ingress: Ingress, client: Client) -> Flow {
+        let (open, key) = self.enter(ingress, client);
+        Flow { ledger: Arc::clone(self), open, key }
+    }
+}
+
+impl Flow {
+    pub fn id(&self) -> FlowId {
+        self.open.id
+    }
+
+    /// Takes one of the places for open flows, held until the flow ends. Asked once the head is read,
+    /// so that a refusal can be answered.
+    pub fn take_permit(&self) -> Result<(), Error> {
+        if self.ledger.sink().refuses() {
+            return Err(Error::AuditUnavailable);
+        }
+        let places = self.ledger.places();
+        let taken = self.open.facts(|facts| {
+            if !facts.permit {
+                places.take(facts.record.client.ip())?;
+                facts.permit = true;
+            }
+            Ok(())
+        });
+        taken.unwrap_or(Ok(()))
+    }
+
+    /// Where the client wants to go.
+    pub fn to(&self, to: &Destination) {
+        self.open.facts(|facts| facts.record.to = Some(to.clone()));
+    }
+
+    /// The profiles that take part for the client.
+    pub fn profiles(&self, names: &Profiles) {
+        self.open.facts(|facts| facts.record.profiles = Some(Arc::clone(names)));
+    }
+
+    /// What the first bytes showed.
+    pub fn seen(&self, seen: Seen<'_>) {
+        self.open.facts(|facts| facts.record.inside = seen.into());
+    }
+
+    /// What the policy said of all that was told so far, and how long it took to say so.
+    pub fn verdict(&self, verdict: &Verdict<'_>, took: Duration) {
+        let metrics = self.ledger.metrics();
+        metrics.decided(took);
+        let words = verdict.rule.map(Words::new);
+        let decides = matches!(verdict.reason, Reason::Allowed | Reason::DeniedByRule);
+        let hits = verdict.rule.zip(words.as_ref()).filter(|_| decides);
+        let hits = hits.and_then(|(rule, words)| metrics.rules().counter(rule.profile(), words.pattern()));
+        let is_late = self.open.facts(|facts| {
+            facts.record.reason = Some(verdict.reason);
+            facts.record.would_deny = verdict.would_deny;
+            let label = words.as_ref().map(Words::label);
+            // The second verdict on a tunnel mostly names the rule of the first.
+            if facts.record.rule.as_deref() != label {
+                facts.record.rule = label.map(Into::into);
+            }
+            facts.hits = hits;
+            // Read under the lock: either the walk of a new policy finds this verdict, or it is found late here.
+            self.open.epoch != self.ledger.judges().epoch()
+        });
+        if is_late == Some(true) {
+            self.ledger.judges().judge_late(&self.open);
+        }
+    }
+
+    /// The rule that decided, where it was not the verdict's: a resolved address may be denied by another.
+    pub fn decider(&self, rule: Rule<'_>) {
+        let words = Words::new(rule);
+        self.open.facts(|facts| facts.record.rule = Some(words.label().into()));
+    }
+
+    /// The rule that decided, as the record will name it.
+    pub fn rule(&self) -> Option<String> {
+        self.open.facts(|facts| facts.record.rule.as_deref().map(str::to_owned)).flatten()
+    }
+
+    /// The upstream that was connected to, and how long the look-up and the connect took.
+    pub fn dialled(&self, upstream: SocketAddr, dns: Duration, connect: Duration) {
+        self.ledger.metrics().dialled(dns, connect);
+        self.open.facts(|facts| {
+            facts.record.address = Some(upstream.ip().to_canonical());
+            facts.record.dial = Some(dns + connect);
+        });
+    }
+
+    /// The upstream that is reached over a connection that stood before.
+    pub fn reached(&self, upstream: SocketAddr) {
+        self.open.facts(|facts| facts.record.address = Some(upstream.ip().to_canonical()));
+    }
+
+    /// The HTTP status that the client gets.
+    pub fn status(&self, status: u16) {
+        self.open.facts(|facts| facts.record.status = Some(status));
+    }
+
+    /// The bytes it moved, for the relay to count.
+    pub fn counters(&self) -> &Counters {
+        &self.open.counters
+    }
+
+    /// Its counters, for a part of it that lives in another task.
+    pub fn meter(&self) -> Meter {
+        Meter(Arc::clone(&self.open))
+    }
+
+    /// Resolves when the flow has to end before its peers end it.
+    pub fn stopped(&self) -> Stopped<'_> {
+        Stopped(&self.open.switch)
+    }
+
+    /// Says that a drop from here on is the client's doing: hyper drops the future of a request when the
+    /// connection it came on goes away.
+    pub fn ends_with_connection(&self) {
+        self.open.facts(|facts| facts.ends_with_connection = true);
+    }
+
+    /// Records that the flow starts, if the settings ask for such records.
+    pub fn opened(&self) {
+        let sink = self.ledger.sink();
+        if sink.wants_opened()
+            && let Some(record) = self.open.facts(|facts| facts.record.clone())
+        {
+            sink.write(record);
+        }
+    }
+
+    /// Ends the flow: its one record, and its metrics.
+    pub fn end(self, result: Result<(), Error>) {
+        self.close(|facts| match result {
+            Ok(()) if facts.record.reason.is_none() => {
+                Err(Error::Internal("the flow ended without a verdict".into()))
+            }
+            result => result,
+        });
+    }
+
+    fn close(&self, result: impl FnOnce(&Facts) -> Result<(), Error>) {
+        let Some(mut facts) = self.open.take() else { return };
+        self.ledger.registry().remove(self.key);
+        let result = result(&facts);
+        let (sent, received) = self.open.uncounted(&mut facts);
+        let mut record = facts.record;
+        if facts.permit {
+            self.ledger.places().release(record.client.ip());
+        }
+        if let Some(hits) = facts.hits {
+            hits.inc();
+        }
+        let took = self.open.begun.elapsed();
+        let reason = match &result {
+            Ok(()) => record.reason.unwrap_or(Reason::Internal),
+            Err(error) => error.reason(),
+        };
+        let metrics = self.ledger.metrics();
+        metrics.moved(sent, received);
+        metrics.end(record.ingress, reason, took);
+        record.reason = Some(reason);
+        record.error = result.err().as_ref().and_then(words);
+        (record.sent, record.received) = facts.counted;
+        record.duration = Some(took);
+        self.ledger.sink().write(record);
+    }
+
+    /// What a flow ended of that nobody ended.
+    fn dropped(&self, facts: &Facts) -> Error {
+        if thread::panicking() {
+            return Error::Internal("a panic ended the flow".into());
+        }
+        match self.open.switch.thrown() {
+            Some(stop) => stop.into(),
+            None if facts.ends_with_connection => Error::ClientReset,
+            None => Error::Internal("the flow was dropped".into()),
+        }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.close(|facts| Err(self.dropped(facts)));
+    }
+}
+
+/// A rule in words, written once into one buffer: its label for people, then its pattern.
+struct Words {
+    text: String,
+    label: usize,
+}
+
+impl Words {
+    fn new(rule: Rule<'_>) -> Self {
+        let mut text = String::with_capacity(128);
+        // Writing to a String can't fail.
+        let _ = write!(text, "{rule}");
+        let label = text.len();
+        let _ = write!(text, "{}", rule.pattern());
+        Self { text, label }
+    }
+
+    fn label(&self) -> &str {
+        clip(&self.text[..self.label], RULE_MAX)
+    }
+
+    fn pattern(&self) -> &str {
+        &self.text[self.label..]
+    }
+}
+
+/// What a record says of an error; nothing if the reason says it all.
+fn words(error: &Error) -> Option<Box<str>> {
+    if matches!(error, Error::Denied(_)) {
+        return None;
+    }
+    Some(clip(&error.to_string(), ERROR_MAX).into())
+}

@@ -1,1 +1,130 @@
-//! The gates that judge what is inside a connection.
+//! The gates that judge what is inside a connection, whoever brings it.
+
+pub mod http;
+pub mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock::today;
+use crate::destination::Destination;
+use crate::dial::Upstream;
+use crate::drain;
+use crate::error::Error;
+use crate::flow::Flow;
+use crate::policy::{Passage, Question, Seen};
+use crate::proxy::{Proxy, Standing};
+use crate::sniff::{ClientHello, First, Sniff, first_bytes};
+use crate::stream::Stream;
+
+/// A ClientHello may be this long; a request's head has the bound of the settings.
+const HELLO_MAX: usize = 64 * 1024;
+/// In report mode, a client that is silent for this long waits for the server to speak first.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// A connection that stands, between a client and an upstream, through which nothing has passed yet.
+#[derive(Debug)]
+pub struct Tunnel {
+    pub proxy: Arc<Proxy>,
+    pub standing: Arc<Standing>,
+    pub flow: Flow,
+    pub to: Destination,
+    pub client: Stream,
+    pub upstream: Upstream,
+}
+
+/// What a client's first bytes are.
+enum Bytes {
+    Hello(ClientHello),
+    Request,
+    /// Neither, or nothing at all from a client that waits for the server to speak.
+    Other,
+}
+
+impl Tunnel {
+    /// Judges what is inside, and relays it to its end.
+    pub async fn enter(mut self, drain: drain::Watch) {
+        // A rule that does not look inside must not wait for a client that lets the server speak first.
+        if self.may_pass_unread() {
+            return self.pass_as(Seen::Unread).await;
+        }
+        match self.first_bytes().await {
+            Ok(Bytes::Hello(hello)) => tls::enter(self, hello).await,
+            Ok(Bytes::Request) => http::enter(self, drain).await,
+            Ok(Bytes::Other) => self.pass_as(Seen::Other).await,
+            Err(error @ Error::BadClientHello(_)) => tls::refuse(self.flow, self.client, error).await,
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Whether a rule allows whatever is inside.
+    fn may_pass_unread(&self) -> bool {
+        let Standing { policy, subject, .. } = &*self.standing;
+        policy.decide(subject, &self.question(Seen::Unread), today()).is_allow()
+    }
+
+    fn question<'a>(&'a self, seen: Seen<'a>) -> Question<'a> {
+        Question { to: &self.to, seen, address: Some(self.upstream.address().ip()) }
+    }
+
+    /// Leave for what was seen to pass to the upstream.
+    fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {
+        self.flow.seen(seen);
+        self.proxy.judge(&self.flow, &self.standing, &self.question(seen)).pass()
+    }
+
+    /// Relays what needs no gate of its own, if it may pass.
+    async fn pass_as(self, seen: Seen<'static>) {
+        match self.pass(seen) {
+            Ok(leave) => {
+                let upstream = Stream::new(self.upstream.open(&leave));
+                self.proxy.tunnel(self.flow, self.client, upstream).await;
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Ends a tunnel whose client speaks nothing in which a refusal could be said.
+    fn refuse(self, error: Error) {
+        self.client.reset();
+        self.flow.end(Err(error));
+    }
+
+    /// Reads until it is clear what the client speaks. The bytes stay in its head.
+    async fn first_bytes(&mut self) -> Result<Bytes, Error> {
+        let deadline = Instant::now() + self.proxy.bounds.head;
+        if self.standing.subject.reports() && self.client.head().is_empty() {
+            let silence = tokio::time::timeout(SILENCE, self.client.fill(HELLO_MAX));
+            match silence.await {
+                Err(_) => return Ok(Bytes::Other),
+                Ok(read) => arrived(read)?,
+            }
+        }
+        loop {
+            let need = match first_bytes(self.client.head()) {
+                Sniff::Found(First::Tls(hello)) => return Ok(Bytes::Hello(hello)),
+                Sniff::Found(First::Http) => return Ok(Bytes::Request),
+                Sniff::NotThis => return Ok(Bytes::Other),
+                Sniff::Bad(what) => return Err(Error::BadClientHello(what)),
+                Sniff::Incomplete { need } => need,
+            };
+            while self.client.head().len() < need {
+                let read = tokio::select! {
+                    read = timeout_at(deadline, self.client.fill(HELLO_MAX)) => read,
+                    stop = self.flow.stopped() => return Err(stop.into()),
+                };
+                arrived(read.map_err(|_| Error::HeadTimeout)?)?;
+            }
+        }
+    }
+}
+
+/// The client ends before it has said what it wants.
+fn arrived(read: std::io::Result<usize>) -> Result<(), Error> {
+    match read {
+        Ok(1..) => Ok(()),
+        Ok(0) | Err(_) => Err(Error::ClientReset),
+    }
+}

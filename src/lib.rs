@@ -19,6 +19,7 @@ pub mod explicit;
 pub mod gate;
 pub mod proxy;
 pub mod reply;
+pub mod via;
 
 // motion: sockets
 pub mod dial;
@@ -38,11 +39,14 @@ pub mod sniff;
 
 // facts: plain values
 pub mod client;
+pub mod clock;
+pub mod counters;
 pub mod destination;
 pub mod drain;
 pub mod error;
 pub mod file;
 pub mod host;
+pub mod ingress;
 pub mod mistake;
 pub mod reason;
 pub mod sys;

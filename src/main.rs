@@ -1,3 +1,7 @@
-//! The binary: parse the command line, run the command, report its exit code.
+//! The binary: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    exeat::cli::run()
+}

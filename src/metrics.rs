@@ -1,1 +1,153 @@
-//! The Prometheus metrics.
+//! What exeat counts: one struct, passed down, with its own registry and every label resolved beforehand.
+
+mod buckets;
+mod register;
+mod rules;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+
+use crate::ingress::Ingress;
+use crate::metrics::register::Register;
+use crate::reason::Reason;
+
+pub use self::rules::{RuleHits, SERIES_MAX};
+
+/// Every metric of exeat. `docs/metrics.md` says what each one means.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// By ingress, then by reason.
+    flows: Vec<IntCounter>,
+    active: Vec<IntGauge>,
+    sent: IntCounter,
+    received: IntCounter,
+    rules: RuleHits,
+    decision: Histogram,
+    dns: Histogram,
+    dial: Histogram,
+    flow: Histogram,
+    policy_rules: IntGauge,
+    policy_loaded: prometheus::Gauge,
+    reloads: IntCounter,
+    reloads_failed: IntCounter,
+    records_lost: IntCounter,
+}
+
+impl Metrics {
+    /// Registers everything; counters exist at 0 from here on. Fails only if two metrics share a name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let register = Register(&registry);
+        register.build()?;
+        let (sent, received) = register.bytes()?;
+        let (reloads, reloads_failed) = register.reloads()?;
+        let metrics = Self {
+            flows: register.flows()?,
+            active: register.active()?,
+            sent,
+            received,
+            rules: RuleHits::new(register.rule_hits()?),
+            decision: register.histogram(
+                "exeat_decision_seconds",
+                "Time to ask the policy once.",
+                buckets::DECISION,
+            )?,
+            dns: register.histogram(
+                "exeat_dns_seconds",
+                "Time to look the destination's name up, for flows that were connected.",
+                buckets::DIAL,
+            )?,
+            dial: register.histogram(
+                "exeat_dial_seconds",
+                "Time to connect to the upstream after the look-up, for flows that were connected.",
+                buckets::DIAL,
+            )?,
+            flow: register.histogram(
+                "exeat_flow_seconds",
+                "Time from a flow's start to its end.",
+                buckets::FLOW,
+            )?,
+            policy_rules: register.gauge("exeat_policy_rules", "Rules in the policy in force.")?,
+            policy_loaded: register.time(
+                "exeat_policy_loaded_timestamp_seconds",
+                "When the policy in force was loaded, in seconds since 1970; 0 before the first.",
+            )?,
+            reloads,
+            reloads_failed,
+            records_lost: register.counter(
+                "exeat_records_lost_total",
+                "Audit records that could not be kept because the sink stalled.",
+            )?,
+            registry,
+        };
+        Ok(metrics)
+    }
+
+    /// Counts a flow that begins.
+    pub fn begin(&self, ingress: Ingress) {
+        self.active[ingress as usize].inc();
+    }
+
+    /// Counts a flow that ends.
+    pub fn end(&self, ingress: Ingress, reason: Reason, took: Duration) {
+        self.active[ingress as usize].dec();
+        self.flows[ingress as usize * Reason::ALL.len() + reason as usize].inc();
+        self.flow.observe(took.as_secs_f64());
+    }
+
+    /// Counts bytes of flows, open or ended.
+    pub fn moved(&self, sent: u64, received: u64) {
+        self.sent.inc_by(sent);
+        self.received.inc_by(received);
+    }
+
+    /// Notes how long one decision took.
+    pub fn decided(&self, took: Duration) {
+        self.decision.observe(took.as_secs_f64());
+    }
+
+    /// Notes how long a look-up and a connect took.
+    pub fn dialled(&self, dns: Duration, connect: Duration) {
+        self.dns.observe(dns.as_secs_f64());
+        self.dial.observe(connect.as_secs_f64());
+    }
+
+    /// How often each rule decided.
+    pub fn rules(&self) -> &RuleHits {
+        &self.rules
+    }
+
+    /// The counter for records that could not be kept.
+    pub fn records_lost(&self) -> IntCounter {
+        self.records_lost.clone()
+    }
+
+    /// Notes the policy that is now in force.
+    pub fn policy_in_force(&self, rules: usize, loaded: Timestamp) {
+        self.policy_rules.set(i64::try_from(rules).unwrap_or(i64::MAX));
+        self.policy_loaded.set(loaded.as_millisecond() as f64 / 1000.0);
+    }
+
+    /// When the policy in force was loaded.
+    pub fn policy_loaded(&self) -> Option<Timestamp> {
+        let milliseconds = (self.policy_loaded.get() * 1000.0).round() as i64;
+        if milliseconds == 0 { None } else { Timestamp::from_millisecond(milliseconds).ok() }
+    }
+
+    /// Counts an attempt to load a changed policy.
+    pub fn reloaded(&self, success: bool) {
+        if success { self.reloads.inc() } else { self.reloads_failed.inc() }
+    }
+
+    /// Everything in Prometheus' text format, version 0.0.4.
+    pub fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(64 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}

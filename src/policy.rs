@@ -17,6 +17,7 @@ pub mod terms;
 mod verdict;
 
 use std::fmt;
+use std::path::Path;
 
 use jiff::civil::Date;
 
@@ -74,6 +75,16 @@ impl Policy {
         let mut rows: Vec<_> = self.rules.rows.iter().collect();
         rows.sort_unstable_by_key(|row| row.order);
         rows.into_iter().map(|row| Rule::new(&self.rules, row))
+    }
+
+    /// Every profile, in file order.
+    pub fn profiles(&self) -> &[terms::Profile] {
+        &self.rules.profiles
+    }
+
+    /// The files and lists that the rules stand in.
+    pub fn sources(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.rules.sources.iter().map(AsRef::as_ref)
     }
 
     /// The next day, from `today` on, that is the last of some rule.

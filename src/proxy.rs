@@ -1,1 +1,134 @@
 //! What every door does with a flow: decide, admit, dial, and relay to the end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::client::Client;
+use crate::clock::today;
+use crate::destination::Destination;
+use crate::dial::{Dialer, Upstream};
+use crate::error::Error;
+use crate::flow::{Flow, Ledger};
+use crate::guard;
+use crate::policy::explain::{self, Denial};
+use crate::policy::{Policy, Question, Subject, Verdict};
+use crate::record::Profiles;
+use crate::relay::Relay;
+use crate::reply::Refusal;
+use crate::stream::Stream;
+use crate::via::Via;
+
+/// What all doors and gates share.
+#[derive(Debug)]
+pub struct Proxy {
+    pub ledger: Arc<Ledger>,
+    pub dialer: Dialer,
+    pub policy: Arc<ArcSwap<Policy>>,
+    pub relay: Relay,
+    pub bounds: Bounds,
+    pub via: Via,
+}
+
+/// Bounds on what a client may send, and how long it may take, before it is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The size of a request's head.
+    pub head_bytes: usize,
+    /// The time of a head or a ClientHello, from its first byte to its last.
+    pub head: Duration,
+    /// How long a connection may stay idle between requests.
+    pub keepalive: Duration,
+    /// How long an exchange may be silent.
+    pub idle: Duration,
+}
+
+/// A client before the policy in force: found once a connection and revision.
+#[derive(Debug)]
+pub struct Standing {
+    pub client: Client,
+    pub policy: Arc<Policy>,
+    pub subject: Subject,
+    /// The names of its profiles, for the record.
+    profiles: Profiles,
+}
+
+impl Proxy {
+    /// The client's standing before the policy now in force.
+    pub fn standing(&self, client: Client) -> Arc<Standing> {
+        let policy = self.policy.load_full();
+        let subject = policy.subject(&client);
+        let profiles = policy.profile_names(&subject).map(Into::into).collect();
+        Arc::new(Standing { client, policy, subject, profiles })
+    }
+
+    /// The same standing, or a new one if the policy has changed since.
+    pub fn refreshed(&self, standing: &Arc<Standing>) -> Arc<Standing> {
+        if Arc::ptr_eq(&standing.policy, &self.policy.load()) {
+            return Arc::clone(standing);
+        }
+        self.standing(standing.client)
+    }
+
+    /// Asks the policy, and tells the flow what it said.
+    pub fn judge<'a>(&self, flow: &Flow, standing: &'a Standing, question: &Question<'a>) -> Verdict<'a> {
+        let began = Instant::now();
+        let verdict = standing.policy.decide(&standing.subject, question, today());
+        flow.profiles(&standing.profiles);
+        flow.verdict(&verdict, began.elapsed());
+        verdict
+    }
+
+    /// From a question to a connection: decide, admit, dial.
+    pub async fn open(
+        &self,
+        flow: &Flow,
+        standing: &Standing,
+        question: &Question<'_>,
+    ) -> Result<Upstream, Error> {
+        let admission = self.judge(flow, standing, question).admit()?;
+        let upstream = self.dialer.dial(&admission).await.map_err(|failed| {
+            if let Some(rule) = failed.rule {
+                flow.decider(rule);
+            }
+            failed.error
+        })?;
+        flow.dialled(upstream.address(), upstream.dns(), upstream.connect());
+        Ok(upstream)
+    }
+
+    /// Relays to the end, and ends the flow.
+    pub async fn tunnel(&self, flow: Flow, client: Stream, upstream: Stream) {
+        flow.opened();
+        let stop = async { flow.stopped().await.into() };
+        let end = self.relay.carry(client, upstream, flow.counters(), stop).await;
+        flow.end(end);
+    }
+
+    /// What to tell a client whose flow ends with this error.
+    pub fn refusal<'a>(
+        &self,
+        flow: &Flow,
+        error: &Error,
+        to: Option<&'a Destination>,
+        standing: &Standing,
+    ) -> Refusal<'a> {
+        let special = match error {
+            Error::AddressProhibited { address, .. } => guard::special(*address),
+            _ => None,
+        };
+        let denial = Denial { reason: error.reason(), special, rule: flow.rule() };
+        let remedy = to.and_then(|to| {
+            explain::remedy(&standing.policy, &standing.subject, &standing.client, to, &denial)
+        });
+        Refusal {
+            reason: denial.reason,
+            message: error.to_string(),
+            destination: to,
+            rule: denial.rule,
+            hint: remedy.map(|remedy| remedy.to_string()),
+            flow: flow.id().to_string(),
+        }
+    }
+}

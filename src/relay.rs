@@ -1,1 +1,233 @@
-//! Moves bytes both ways between two sockets until both sides are done.
+//! Moves bytes both ways between two connections until both sides are done.
+//!
+//! Short reads are copied through one buffer that the thread owns; a direction that turns out to be
+//! bulk is spliced through a pipe that it borrows for as long as bytes are in it. A tunnel in which
+//! nothing moves holds neither.
+
+mod copy;
+mod direction;
+mod pipes;
+mod splice;
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep};
+
+use self::direction::{Direction, Fault};
+use self::pipes::Pipes;
+use crate::counters::Counters;
+use crate::error::Error;
+use crate::stream::Stream;
+
+/// How long a tunnel may be silent. A byte in either direction starts the time anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// While both sides may still send.
+    pub idle: Duration,
+    /// After one side has sent its last byte.
+    pub half_closed: Duration,
+}
+
+/// What all tunnels share.
+#[derive(Debug)]
+pub struct Relay {
+    limits: Limits,
+    pipes: Pipes,
+}
+
+impl Relay {
+    /// As many pipes of 256 KiB as the kernel grants a user without privileges (16,384 pages); two
+    /// file descriptors each.
+    pub const PIPES: usize = 256;
+    /// Beyond what a settings file can mean, and still a time that can be added to now.
+    const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+    /// A relay that opens at most `pipes` pipes; tunnels that find none copy.
+    pub fn new(limits: Limits, pipes: usize) -> Self {
+        let limits = Limits {
+            idle: limits.idle.min(Self::LONGEST),
+            half_closed: limits.half_closed.min(Self::LONGEST),
+        };
+        Self { limits, pipes: Pipes::new(pipes) }
+    }
+
+    /// Moves bytes, the heads first, until both sides have ended and all has been delivered, and
+    /// says why if it ended earlier. The end of one side is passed on and leaves the other
+    /// direction open. A reset by one side resets the other; silence or `stop` reset both, since an
+    /// orderly end would tell the peers that they have everything.
+    pub fn carry<'a>(
+        &'a self,
+        client: Stream,
+        upstream: Stream,
+        counters: &'a Counters,
+        stop: impl Future<Output = Error> + 'a,
+    ) -> impl Future<Output = Result<(), Error>> + 'a {
+        // Built here and moved into the future as it is: an async fn would keep its arguments twice.
+        let mut tunnel = Tunnel {
+            sent: Direction::new(&counters.sent, &self.pipes),
+            received: Direction::new(&counters.received, &self.pipes),
+            client,
+            upstream,
+            limits: self.limits,
+            last: Instant::now(),
+            half_closed: false,
+        };
+        async move {
+            let end = {
+                let mut stop = pin!(stop);
+                let mut alarm = pin!(sleep(tunnel.limits.idle));
+                poll_fn(|cx| {
+                    if let Poll::Ready(error) = stop.as_mut().poll(cx) {
+                        return Poll::Ready(Err(error));
+                    }
+                    if let Poll::Ready(end) = tunnel.poll(cx) {
+                        return Poll::Ready(end);
+                    }
+                    tunnel.poll_silence(cx, alarm.as_mut()).map(|()| Err(Error::IdleTimeout))
+                })
+                .await
+            };
+            if let Some(peer) = tunnel.close(&end) {
+                // Boxed, as it is rare and would make every tunnel's future larger.
+                Box::pin(peer.close_lingering(&[])).await;
+            }
+            end
+        }
+    }
+}
+
+/// One flow's two connections and the two directions between them.
+struct Tunnel<'a> {
+    client: Stream,
+    upstream: Stream,
+    sent: Direction<'a>,
+    received: Direction<'a>,
+    limits: Limits,
+    /// When a byte moved last, or a side ended.
+    last: Instant,
+    half_closed: bool,
+}
+
+impl Tunnel<'_> {
+    /// Moves what can be moved now; ready when both directions have ended or one has broken.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        // Replies first: an upstream that answers and resets, as one does that refuses an upload, is
+        // heard out before a write to it fails. The kernel tells of a reset once and then shows an
+        // orderly end, so after a fault nothing is read any more.
+        let received = self.received.poll(cx, &mut self.upstream, &mut self.client);
+        if let Poll::Ready(Err(fault)) = received {
+            return Poll::Ready(Err(match fault {
+                Fault::Source => Error::UpstreamReset,
+                Fault::Sink => Error::ClientReset,
+            }));
+        }
+        let sent = self.sent.poll(cx, &mut self.client, &mut self.upstream);
+        if let Poll::Ready(Err(fault)) = sent {
+            return Poll::Ready(Err(match fault {
+                Fault::Source => Error::ClientReset,
+                Fault::Sink => Error::UpstreamReset,
+            }));
+        }
+        if sent.is_ready() && received.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Ready when nothing has moved for as long as the limits allow. While bytes move only a stamp
+    /// is written: the alarm is looked at when it rings, and set anew for what is left.
+    fn poll_silence(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<()> {
+        let moved = self.sent.take_moved() | self.received.take_moved();
+        let half_closed = self.sent.ended() || self.received.ended();
+        let halved = half_closed && !self.half_closed;
+        self.half_closed = half_closed;
+        if moved || halved {
+            self.last = Instant::now();
+        }
+        let limit =
+            if half_closed { self.limits.half_closed.min(self.limits.idle) } else { self.limits.idle };
+        let due = self.last + limit;
+        if halved {
+            alarm.as_mut().reset(due);
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            if due <= alarm.deadline() {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+
+    /// Closes both sides as the end demands. A peer that is to be told of a reset, but has been
+    /// sent all that the other side had to say, is returned: resetting it at once could take back
+    /// bytes that are still on their way to it.
+    fn close(self, end: &Result<(), Error>) -> Option<Stream> {
+        let (peer, has_everything) = match end {
+            Ok(()) => return None,
+            Err(Error::ClientReset) => (self.upstream, self.sent.ended()),
+            Err(Error::UpstreamReset) => (self.client, self.received.ended()),
+            Err(_) => {
+                self.client.reset();
+                self.upstream.reset();
+                return None;
+            }
+        };
+        if has_everything {
+            return Some(peer);
+        }
+        peer.reset();
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { idle: Duration::from_secs(3600), half_closed: Duration::from_secs(300) };
+
+    async fn pair() -> (TcpStream, Stream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (far, Stream::new(listener.accept().await.unwrap().0))
+    }
+
+    #[tokio::test]
+    async fn the_future_of_a_tunnel_is_small() {
+        let relay = Relay::new(LIMITS, 1);
+        let counters = Counters::default();
+        let ((_client, from_client), (_upstream, to_upstream)) = (pair().await, pair().await);
+        let future = relay.carry(from_client, to_upstream, &counters, pending());
+        let size = size_of_val(&future);
+        assert!(size <= 1024, "{size} bytes");
+    }
+
+    #[tokio::test]
+    async fn bulk_borrows_a_pipe_and_gives_it_back_and_small_messages_borrow_none() {
+        for (size, pipes) in [(1000, 0), (8 << 20, 1)] {
+            let relay = Relay::new(LIMITS, 4);
+            let counters = Counters::default();
+            let ((mut client, from_client), (mut upstream, to_upstream)) = (pair().await, pair().await);
+            let tunnel = relay.carry(from_client, to_upstream, &counters, pending());
+            let sides = async {
+                let mut received = vec![0; size];
+                let sent = vec![7; size];
+                let (sending, receiving) =
+                    tokio::join!(client.write_all(&sent), upstream.read_exact(&mut received));
+                assert!(sending.is_ok() && receiving.is_ok() && sent == received);
+                // Nothing moves and both sides are still open.
+                assert_eq!(relay.pipes.open_and_idle(), (pipes, pipes));
+            };
+            tokio::select! {
+                () = sides => {}
+                end = tunnel => panic!("{end:?}"),
+            }
+        }
+    }
+}

@@ -1,1 +1,121 @@
 //! What exeat asks of the operating system.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// How many connections may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Load balancers and NATs forget a connection that was silent for about 350 s: a probe each minute
+/// keeps theirs, and a peer that is gone is found out after 180 s.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(30))
+    .with_retries(4);
+
+/// Raises the limit on open files as far as this user may, and returns the limit in force. A
+/// failure is no error: what is returned is what the settings are clamped to.
+pub fn raise_file_limit() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let limit = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    };
+    limit.unwrap_or(u64::MAX)
+}
+
+/// Binds a non-blocking listener; `[::]` takes IPv4 too. The connections it accepts are tuned
+/// already: on Linux they inherit the options of [`tune`] from their listener, at no system call each.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the connections of the last run to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    tune(&socket)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Sets the options of every TCP connection: no delay for small writes, and probes while silent.
+pub fn tune(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)
+}
+
+/// Whether an address is one of this host's own, so that dialling it at a listener's port would be
+/// a loop. Only an address of this host can be bound; nothing is sent. It costs three system calls:
+/// ask only where the port is a listener's. When the answer can't be had, it is yes.
+pub fn is_local(address: IpAddr) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, InvalidInput, Unsupported};
+    let Err(error) = UdpSocket::bind((address.to_canonical(), 0)) else { return true };
+    // EINVAL: a link-local address without its interface, which can't be dialled either.
+    // EAFNOSUPPORT: the host has no IPv6.
+    let unsupported = error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+    !unsupported && !matches!(error.kind(), AddrNotAvailable | InvalidInput | Unsupported)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn the_file_limit_is_raised_to_the_hard_one() {
+        let limit = raise_file_limit();
+        let now = getrlimit(Resource::Nofile);
+        assert_eq!(now.current, now.maximum);
+        assert_eq!(now.current.unwrap_or(u64::MAX), limit);
+    }
+
+    #[test]
+    fn accepted_and_dialled_connections_are_tuned() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        tune(&dialled).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        for socket in [&dialled, &accepted] {
+            let socket = SockRef::from(socket);
+            assert!(socket.tcp_nodelay().unwrap());
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(30));
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+        }
+    }
+
+    #[test]
+    fn a_listener_on_every_address_takes_both_families() {
+        let Ok(listener) = listen("[::]:0".parse().unwrap()) else { return };
+        let port = listener.local_addr().unwrap().port();
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+        assert!(TcpStream::connect(("::1", port)).is_ok());
+    }
+
+    #[test]
+    fn own_addresses_are_local_and_others_are_not() {
+        for (text, local) in [
+            ("127.0.0.1", true),
+            ("127.200.0.9", true),
+            ("::ffff:127.0.0.1", true),
+            ("0.0.0.0", true),
+            ("192.0.2.1", false),
+            ("8.8.8.8", false),
+            ("2001:db8::1", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(is_local(text.parse().unwrap()), local, "{text}");
+        }
+    }
+}

@@ -8,7 +8,8 @@ use clap::Args;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use crate::cli::{DENIED, Format, USAGE, print, today};
+use crate::cli::{DENIED, Format, USAGE, print};
+use crate::clock::today;
 use crate::mistake::{Mistake, Severity};
 use crate::policy::document::Sources;
 use crate::policy::expectation::Failure;
@@ -20,7 +21,7 @@ use crate::policy::lint::lint;
 /// policies can be used and pass their tests, with 2 if they can't be used, with 3 if a test fails.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example:\n  exeat check /etc/exeat/policies")]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     /// Policy files, or directories of *.yaml files, taken together as one policy
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
@@ -30,7 +31,7 @@ pub struct CheckArgs {
 }
 
 /// Runs the command.
-pub fn run(args: CheckArgs) -> ExitCode {
+pub(super) fn run(args: CheckArgs) -> ExitCode {
     let report = Report::of(args.paths, today());
     print(&match args.format {
         Format::Text => report.text(),

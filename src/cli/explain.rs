@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::civil::Date;
 
-use crate::cli::{DENIED, Format, USAGE, print, today};
+use crate::cli::{DENIED, Format, USAGE, print};
 use crate::client::Client;
+use crate::clock::today;
 use crate::mistake::Mistake;
 use crate::policy::asked::Asked;
 use crate::policy::document::Sources;
@@ -23,7 +24,7 @@ use crate::policy::explain::{Explanation, explain};
     after_help = "Examples:\n  exeat explain --policy /etc/exeat/policies --client 10.0.1.9 static.crates.io\n  \
                   exeat explain --allow '*.example.com' http://pub.example.com/file"
 )]
-pub struct ExplainArgs {
+pub(super) struct ExplainArgs {
     /// Policy files or directories; without any, and without --allow, the built-in policy
     #[arg(long, value_name = "PATH")]
     pub policy: Vec<PathBuf>,
@@ -42,7 +43,7 @@ pub struct ExplainArgs {
 }
 
 /// Runs the command.
-pub fn run(args: ExplainArgs) -> ExitCode {
+pub(super) fn run(args: ExplainArgs) -> ExitCode {
     let format = args.format;
     match answer(args, today()) {
         Ok(explanation) => {

@@ -29,6 +29,13 @@ pub struct Subject {
     pub(super) reports: bool,
 }
 
+impl Subject {
+    /// Whether what no rule decides is let through and reported.
+    pub fn reports(&self) -> bool {
+        self.reports
+    }
+}
+
 impl Clients {
     pub(super) fn new(profiles: &[Profile]) -> Self {
         let mut clients = Self::default();

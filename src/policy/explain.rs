@@ -16,7 +16,7 @@ use crate::policy::terms::{Private, Protocol, Terms};
 use crate::policy::{Policy, Rule};
 use crate::reason::Reason;
 
-pub use crate::policy::explain::remedy::{Remedy, remedy};
+pub use crate::policy::explain::remedy::{Denial, Remedy, remedy};
 
 /// The answer to "may this client go there, and why?".
 #[derive(Clone, Debug, Serialize)]
@@ -72,7 +72,7 @@ pub fn explain(policy: &Policy, client: &Client, asked: &Asked, today: Date) -> 
         profiles: policy.profile_names(&subject).map(str::to_owned).collect(),
         rule: verdict.rule.map(RuleShown::new),
         requires: deciding.map(|rule| Requires::new(rule, &asked.to)),
-        remedy: remedy(policy, &subject, client, &asked.to, &verdict),
+        remedy: remedy(policy, &subject, client, &asked.to, &Denial::from(&verdict)),
     }
 }
 

@@ -31,6 +31,23 @@ pub struct Remedy {
     pub file: Option<String>,
 }
 
+/// A denial, as far as it matters for what to do about it.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    pub reason: Reason,
+    /// The address that may not be dialled, where that is the reason.
+    pub special: Option<Special>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+}
+
+impl From<&Verdict<'_>> for Denial {
+    fn from(verdict: &Verdict<'_>) -> Self {
+        let rule = verdict.rule.map(|rule| rule.to_string());
+        Self { reason: verdict.reason, special: verdict.special, rule }
+    }
+}
+
 /// Says what would turn a denial, or a pass in report mode, into an allow. `None` for an allow, and for what
 /// no policy decides.
 pub fn remedy(
@@ -38,16 +55,16 @@ pub fn remedy(
     subject: &Subject,
     client: &Client,
     to: &Destination,
-    verdict: &Verdict<'_>,
+    denial: &Denial,
 ) -> Option<Remedy> {
     let profiles = &policy.rules.profiles;
     let own = subject.profiles.iter().find_map(|&index| profiles.get(index as usize));
     let add = |term| Some(Line { to, term }.place(own));
-    match verdict.reason {
+    match denial.reason {
         Reason::NoRule | Reason::ReportOnly => add(None),
         Reason::NotTls | Reason::NotHttp | Reason::ServerNameMissing => add(Some(TCP)),
         Reason::EchDenied => add(Some("ech: outer")),
-        Reason::AddressProhibited if verdict.special == Some(Special::Metadata) => Some(Remedy::advice(
+        Reason::AddressProhibited if denial.special == Some(Special::Metadata) => Some(Remedy::advice(
             "metadata addresses hand out credentials: only a `cidr` rule for the one address opens them, and only for \
              clients on this host",
         )),
@@ -57,7 +74,7 @@ pub fn remedy(
         },
         Reason::NoProfile => Some(no_profile(profiles, client)),
         Reason::DeniedByRule => {
-            let rule = verdict.rule.map_or_else(String::new, |rule| format!(" {rule}"));
+            let rule = denial.rule.as_ref().map_or_else(String::new, |rule| format!(" {rule}"));
             Some(Remedy::advice(format!("a deny rule wins over every allow: remove or narrow{rule}")))
         }
         Reason::ServerNameMismatch => Some(Remedy::advice(

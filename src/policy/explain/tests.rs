@@ -155,7 +155,7 @@ fn what_was_seen_inside_has_its_own_remedy() {
         let address = address.map(|address| address.parse().unwrap());
         let question = Question { to: &to, seen, address };
         let verdict = policy.decide(&subject, &question, date(2026, 11, 22));
-        let remedy = remedy(&policy, &subject, &client, &to, &verdict).unwrap();
+        let remedy = remedy(&policy, &subject, &client, &to, &Denial::from(&verdict)).unwrap();
         assert_eq!(remedy.line.as_deref(), remedy_line, "{seen:?} {address:?}: {remedy}");
     }
 }

@@ -1,0 +1,142 @@
+//! `exeat serve`: the proxy itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::cli::{FAILED, USAGE};
+use crate::config::Settings;
+use crate::mistake::Mistake;
+use crate::policy::document::Sources;
+use crate::server::{Server, Signal, StartError};
+
+/// Run the proxy
+///
+/// Listens on 127.0.0.1:3128 for clients and on 127.0.0.1:3130 for metrics and health, unless the settings
+/// or flags say otherwise. Records go to stdout, diagnostics to stderr. SIGHUP reloads the policy, SIGTERM
+/// waits for open flows and stops.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Example:\n  exeat serve --allow '*.example.com'\n  HTTPS_PROXY=http://127.0.0.1:3128 curl https://www.example.com/"
+)]
+pub(super) struct ServeArgs {
+    /// Settings file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Policy file, or a directory of *.yaml files; may be repeated
+    #[arg(long, value_name = "PATH")]
+    policy: Vec<PathBuf>,
+    /// Allow a name or pattern on 443 and 80, for every client; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    allow: Vec<String>,
+    /// Where clients connect to; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<SocketAddr>,
+    /// Where metrics and health are served
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+}
+
+/// Runs the command.
+pub(super) fn run(args: ServeArgs) -> ExitCode {
+    let settings = match settings(&args) {
+        Ok(settings) => settings,
+        Err(mistakes) => return refuse(&mistakes),
+    };
+    let sources = Sources { paths: settings.policy.clone(), allow: args.allow };
+    if sources.is_built_in() {
+        tracing::info!("no policy is given: the built-in one allows package registries and source forges");
+    }
+    let runtime = match runtime(&settings) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("can't start threads: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    runtime.block_on(serve(settings, sources))
+}
+
+async fn serve(settings: Settings, sources: Sources) -> ExitCode {
+    let signals = match signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!("can't listen for signals: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let server = match Server::new(&settings, sources) {
+        Ok(server) => server,
+        Err(StartError::Policy(mistakes)) => return refuse(&mistakes),
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    for address in server.explicit_addresses() {
+        tracing::info!("clients connect to http://{address}");
+    }
+    if let Some(address) = server.admin_address() {
+        tracing::info!("metrics and health are at http://{address}");
+    }
+    server.run(signals).await;
+    tracing::info!("stopped");
+    ExitCode::SUCCESS
+}
+
+/// The settings of the file, or the defaults, and what the flags say over them.
+fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
+    let mut settings = match &args.config {
+        Some(path) => Settings::load(path)?,
+        None => Settings::default(),
+    };
+    if !args.policy.is_empty() || !args.allow.is_empty() {
+        settings.policy = args.policy.clone();
+    }
+    if !args.listen.is_empty() {
+        settings.listen.explicit = args.listen.clone();
+    }
+    settings.listen.admin = args.admin.or(settings.listen.admin);
+    Ok(settings)
+}
+
+fn refuse(mistakes: &[Mistake]) -> ExitCode {
+    for mistake in mistakes {
+        anstream::eprintln!("{mistake}");
+    }
+    ExitCode::from(USAGE)
+}
+
+fn runtime(settings: &Settings) -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if let Some(threads) = settings.threads {
+        builder.worker_threads(threads);
+    }
+    builder.thread_name("exeat").enable_all().build()
+}
+
+/// What the operating system tells the process, as the server understands it.
+fn signals() -> std::io::Result<mpsc::Receiver<Signal>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::spawn(async move {
+        loop {
+            let signal = tokio::select! {
+                _ = hangup.recv() => Signal::Reload,
+                _ = terminate.recv() => Signal::Stop,
+                _ = interrupt.recv() => Signal::Stop,
+            };
+            if sender.send(signal).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}

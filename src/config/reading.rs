@@ -1,0 +1,187 @@
+//! From the text of `exeat.yaml` to its meaning.
+
+use std::net::{AddrParseError, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::config::{Audit, Dns, Expose, Limits, Listen, Settings, Timeouts};
+use crate::mistake::{Mistake, Severity};
+use crate::yaml::{Field, Fields, Reader, Value};
+
+/// More would be no time-out any more.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// A port that DNS servers listen on when none is named (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
+
+/// Reads the whole text; a text with an error is refused with all its mistakes.
+pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>> {
+    let mut settings = Settings::default();
+    let mut reader = Reader::new(Arc::from(path));
+    if let Some(root) = reader.parse(text).filter(|root| !root.is_null()) {
+        read(&mut reader, Field::top("the settings", &root), &mut settings);
+    }
+    let directory = path.parent().unwrap_or(Path::new(""));
+    for policy in &mut settings.policy {
+        *policy = directory.join(&policy);
+    }
+    let mistakes = reader.finish();
+    if mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
+        return Err(mistakes);
+    }
+    Ok(settings)
+}
+
+fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
+    let known = ["listen", "policy", "audit", "threads", "limits", "timeouts", "dns", "admin_expose"];
+    let Some(fields) = reader.map(top, &known) else { return };
+    if let Some(field) = fields.get("listen") {
+        listen(reader, field, &mut settings.listen);
+    }
+    if let Some(field) = fields.get("policy") {
+        settings.policy = reader
+            .list(field)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter_map(|item| path(reader, item))
+            .collect();
+    }
+    if let Some(field) = fields.get("audit") {
+        audit(reader, field, &mut settings.audit);
+    }
+    if let Some(threads) = number(reader, &fields, "threads", 0..=1024) {
+        settings.threads = Some(threads).filter(|threads| *threads > 0);
+    }
+    if let Some(field) = fields.get("limits") {
+        limits(reader, field, &mut settings.limits);
+    }
+    if let Some(field) = fields.get("timeouts") {
+        timeouts(reader, field, &mut settings.timeouts);
+    }
+    if let Some(field) = fields.get("dns") {
+        dns(reader, field, &mut settings.dns);
+    }
+    if let Some(field) = fields.get("admin_expose") {
+        let words = [("metrics", Expose::Metrics), ("all", Expose::All)];
+        set(&mut settings.admin_expose, reader.word(field, &words));
+    }
+}
+
+fn listen(reader: &mut Reader, field: Field<'_>, listen: &mut Listen) {
+    let Some(fields) = reader.map(field, &["explicit", "transparent", "dns", "admin"]) else { return };
+    if let Some(field) = fields.get("explicit") {
+        listen.explicit = addresses(reader, field, None);
+    }
+    for door in ["transparent", "dns"] {
+        // A door that stays shut must not look open: who relies on it has to know.
+        if let Some(field) = fields.get(door).filter(|field| field.node.value != Value::List(Vec::new())) {
+            reader
+                .error(field.node.at, format!("this version has no `{door}` listener"))
+                .hint("leave it out, or []");
+        }
+    }
+    if let Some(field) = fields.get("admin") {
+        listen.admin = match field.node.is_null() {
+            true => None,
+            false => address(reader, field, None).or(listen.admin),
+        };
+    }
+}
+
+fn audit(reader: &mut Reader, field: Field<'_>, audit: &mut Audit) {
+    let Some(fields) = reader.map(field, &["path", "opened", "required"]) else { return };
+    set(&mut audit.path, fields.get("path").and_then(|field| path(reader, field)));
+    set(&mut audit.opened, fields.get("opened").and_then(|field| reader.boolean(field)));
+    set(&mut audit.required, fields.get("required").and_then(|field| reader.boolean(field)));
+}
+
+fn limits(reader: &mut Reader, field: Field<'_>, limits: &mut Limits) {
+    let Some(fields) = reader.map(field, &["flows", "flows_per_client", "head_bytes"]) else { return };
+    // 0 says "no limit" to people; the program says None.
+    let bound = |limit: usize| Some(limit).filter(|limit| *limit > 0);
+    set(&mut limits.flows, number(reader, &fields, "flows", 0..=100_000_000).map(bound));
+    set(
+        &mut limits.flows_per_client,
+        number(reader, &fields, "flows_per_client", 0..=100_000_000).map(bound),
+    );
+    set(&mut limits.head_bytes, number(reader, &fields, "head_bytes", 8192..=1_048_576));
+}
+
+fn timeouts(reader: &mut Reader, field: Field<'_>, timeouts: &mut Timeouts) {
+    let known = ["head", "dial", "keepalive", "idle", "half_closed", "drain"];
+    let Some(fields) = reader.map(field, &known) else { return };
+    set(&mut timeouts.head, duration(reader, &fields, "head"));
+    set(&mut timeouts.dial, duration(reader, &fields, "dial"));
+    set(&mut timeouts.keepalive, duration(reader, &fields, "keepalive"));
+    set(&mut timeouts.idle, duration(reader, &fields, "idle"));
+    set(&mut timeouts.half_closed, duration(reader, &fields, "half_closed"));
+    set(&mut timeouts.drain, duration(reader, &fields, "drain"));
+}
+
+fn dns(reader: &mut Reader, field: Field<'_>, dns: &mut Dns) {
+    let Some(fields) = reader.map(field, &["servers", "hosts", "min_ttl", "max_ttl"]) else { return };
+    if let Some(field) = fields.get("servers") {
+        dns.servers = addresses(reader, field, Some(DNS_PORT));
+    }
+    set(&mut dns.hosts, fields.get("hosts").map(|field| path(reader, field)));
+    set(&mut dns.min_ttl, duration(reader, &fields, "min_ttl"));
+    set(&mut dns.max_ttl, duration(reader, &fields, "max_ttl"));
+    if dns.min_ttl > dns.max_ttl {
+        let place = fields.key_at("min_ttl");
+        reader.error(place, "`min_ttl` is longer than `max_ttl`").hint("min_ttl <= max_ttl");
+    }
+}
+
+fn set<T>(setting: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *setting = value;
+    }
+}
+
+fn number(reader: &mut Reader, fields: &Fields<'_>, key: &str, range: RangeInclusive<i64>) -> Option<usize> {
+    let field = fields.get(key)?;
+    reader.integer(field, range).and_then(|number| usize::try_from(number).ok())
+}
+
+fn duration(reader: &mut Reader, fields: &Fields<'_>, key: &str) -> Option<Duration> {
+    let field = fields.get(key)?;
+    reader.parsed(field, "a duration of more than 0 and at most 30 days, like 500ms, 10s, 5m or 1h", |text| {
+        let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+        match Duration::try_from(duration) {
+            Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
+            _ => Err("out of range".to_owned()),
+        }
+    })
+}
+
+fn path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {
+    let text = reader.text(field)?;
+    if text.is_empty() {
+        reader.wrong(field, "a path");
+        return None;
+    }
+    Some(PathBuf::from(text))
+}
+
+fn addresses(reader: &mut Reader, field: Field<'_>, default_port: Option<u16>) -> Vec<SocketAddr> {
+    let items: Vec<Field<'_>> = reader.list(field).collect();
+    items.into_iter().filter_map(|item| address(reader, item, default_port)).collect()
+}
+
+fn address(reader: &mut Reader, field: Field<'_>, default_port: Option<u16>) -> Option<SocketAddr> {
+    let expected = match default_port {
+        Some(_) => "an address with or without a port, like 10.0.0.2 or [2001:db8::2]:53",
+        None => "an address and a port, like 127.0.0.1:3128 or [::]:3128",
+    };
+    reader.parsed(field, expected, |text| parse_address(text, default_port))
+}
+
+fn parse_address(text: &str, default_port: Option<u16>) -> Result<SocketAddr, AddrParseError> {
+    text.parse().or_else(|error| match (text.parse(), default_port) {
+        (Ok(ip), Some(port)) => Ok(SocketAddr::new(ip, port)),
+        _ => Err(error),
+    })
+}

@@ -1,0 +1,77 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Settings, Vec<Mistake>> {
+    Settings::parse(Path::new("/etc/exeat/exeat.yaml"), text)
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    assert_eq!(parse(""), Ok(Settings::default()));
+    assert_eq!(parse("# nothing yet\n"), Ok(Settings::default()));
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+listen:
+  explicit: ["0.0.0.0:3128", "[::]:3128"]
+  admin: null
+policy: [policies, /srv/policies/a.yaml]
+audit: { path: /var/log/exeat.jsonl, opened: true, required: true }
+threads: 4
+limits: { flows: 0, flows_per_client: 200, head_bytes: 65536 }
+timeouts: { head: 5s, dial: 2500ms, keepalive: 1m, idle: 2h, half_closed: 1m 30s, drain: 1s }
+dns: { servers: [10.0.0.2, "[2001:db8::2]:5353"], hosts: /run/hosts, min_ttl: 5s, max_ttl: 1m }
+admin_expose: all
+"#;
+    let settings = parse(text).unwrap();
+    assert_eq!(settings.listen.explicit, ["0.0.0.0:3128".parse().unwrap(), "[::]:3128".parse().unwrap()]);
+    assert_eq!(settings.listen.admin, None);
+    assert_eq!(settings.policy, [PathBuf::from("/etc/exeat/policies"), "/srv/policies/a.yaml".into()]);
+    assert_eq!(settings.audit, Audit { path: "/var/log/exeat.jsonl".into(), opened: true, required: true });
+    assert_eq!(settings.threads, Some(4));
+    assert_eq!(settings.limits, Limits { flows: None, flows_per_client: Some(200), head_bytes: 65536 });
+    assert_eq!(settings.timeouts.dial, Duration::from_millis(2500));
+    assert_eq!(settings.timeouts.half_closed, Duration::from_secs(90));
+    assert_eq!(settings.dns.servers, ["10.0.0.2:53".parse().unwrap(), "[2001:db8::2]:5353".parse().unwrap()]);
+    assert_eq!(settings.dns.max_ttl, Duration::from_secs(60));
+    assert_eq!(settings.admin_expose, Expose::All);
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_place() {
+    let text = "\
+listn: {}
+threads: many
+limits: { head_bytes: 12 }
+timeouts: { head: 10, idle: 0s, drain: -1s }
+listen: { explicit: [\"3128\", \"localhost:3128\"], admin: true }
+dns: { min_ttl: 1h }
+audit: stdout
+admin_expose: everything
+";
+    let mistakes: Vec<String> = parse(text).unwrap_err().iter().map(ToString::to_string).collect();
+    for (mistake, expected) in mistakes.iter().zip([
+        "exeat.yaml:1:1: error: `the settings` has no key \"listn\"\n  hint: did you mean `listen`?",
+        "exeat.yaml:2:10: error: `threads` is the text \"many\"",
+        "exeat.yaml:3:23: error: `head_bytes` is the number 12\n  hint: it must be a whole number from 8192",
+        "exeat.yaml:4:19: error: `head` is the number 10",
+        "exeat.yaml:4:29: error: `idle` is the text \"0s\": out of range",
+        "exeat.yaml:4:40: error: `drain` is the text \"-1s\": out of range",
+        "exeat.yaml:5:22: error: `explicit` is the text \"3128\"",
+        "exeat.yaml:5:30: error: `explicit` is the text \"localhost:3128\"",
+        "exeat.yaml:5:56: error: `admin` is the boolean true",
+        "exeat.yaml:6:8: error: `min_ttl` is longer than `max_ttl`",
+        "exeat.yaml:7:8: error: `audit` is the text \"stdout\"",
+        "exeat.yaml:8:15: error: `admin_expose` is the text \"everything\"",
+    ]) {
+        assert!(mistake.contains(expected), "expected {expected}\n     got {mistake}");
+    }
+    assert_eq!(mistakes.len(), 12, "{mistakes:#?}");
+}
+
+#[test]
+fn a_file_that_can_t_be_read_is_a_mistake() {
+    let mistakes = Settings::load(Path::new("/nonexistent/exeat.yaml")).unwrap_err();
+    assert!(mistakes[0].to_string().contains("/nonexistent/exeat.yaml:1:1: error: can't be read"));
+}

@@ -1,0 +1,262 @@
+//! Happy eyeballs (RFC 8305): of a name's addresses, the first that connects wins.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use rustix::io::Errno;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+use super::Failed;
+use crate::error::Error;
+use crate::resolve::Answers;
+use crate::sys;
+
+/// How long an attempt has before the next one joins it (RFC 8305 §5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// The most addresses that one dial tries.
+const ATTEMPTS_MAX: usize = 16;
+
+/// One dial: the addresses found so far and the attempts under way. Dropping it ends them all.
+pub(super) struct Race<'a, S> {
+    answers: Answers,
+    /// Whether more addresses may come.
+    is_open: bool,
+    port: u16,
+    /// Says for each address whether it may be dialled.
+    screen: S,
+    waiting: Waiting,
+    attempts: FuturesUnordered<Attempt>,
+    started: usize,
+    /// When the next attempt may join those under way.
+    next_start: Instant,
+    first_address: Option<Instant>,
+    setbacks: Setbacks<'a>,
+}
+
+/// A connection that stands, and where to.
+type Won = (TcpStream, SocketAddr);
+type Attempt = Pin<Box<dyn Future<Output = Result<Won, (SocketAddr, io::Error)>> + Send>>;
+
+impl<'a, S: Fn(SocketAddr) -> Result<(), Failed<'a>>> Race<'a, S> {
+    pub(super) fn new(answers: Answers, port: u16, screen: S) -> Self {
+        Self {
+            answers,
+            is_open: true,
+            port,
+            screen,
+            waiting: Waiting::default(),
+            attempts: FuturesUnordered::new(),
+            started: 0,
+            next_start: Instant::now(),
+            first_address: None,
+            setbacks: Setbacks::default(),
+        }
+    }
+
+    /// Runs until a connection stands or nothing is left to try.
+    pub(super) async fn run(&mut self) -> Result<Won, Failed<'a>> {
+        loop {
+            self.start_next();
+            if self.attempts.is_empty() && !self.is_open {
+                return Err(self.setbacks.take());
+            }
+            tokio::select! {
+                biased;
+                Some(ended) = self.attempts.next() => match ended {
+                    Ok(won) => return Ok(won),
+                    Err((address, error)) => {
+                        self.setbacks.dialled(address, error);
+                        self.next_start = Instant::now();
+                    }
+                },
+                found = self.answers.next(), if self.is_open => self.add(found),
+                () = sleep_until(self.next_start), if !self.waiting.is_empty() => {}
+            }
+        }
+    }
+
+    /// Why there is no connection, now that the time is over.
+    pub(super) fn timed_out(&mut self) -> Failed<'a> {
+        if self.attempts.is_empty() { self.setbacks.take() } else { Error::DialTimeout.into() }
+    }
+
+    /// When the look-up gave its first address.
+    pub(super) fn first_address(&self) -> Option<Instant> {
+        self.first_address
+    }
+
+    fn add(&mut self, found: Result<Option<Vec<IpAddr>>, Error>) {
+        match found {
+            Ok(Some(addresses)) => {
+                self.first_address.get_or_insert_with(Instant::now);
+                self.waiting.add(addresses);
+            }
+            Ok(None) => self.is_open = false,
+            Err(error) => {
+                self.is_open = false;
+                self.setbacks.looked_up = Some(error);
+            }
+        }
+    }
+
+    /// Starts the next attempt if it is due: at once if none is under way.
+    fn start_next(&mut self) {
+        while self.attempts.is_empty() || Instant::now() >= self.next_start {
+            let Some(ip) = self.waiting.next() else { return };
+            let address = SocketAddr::new(ip, self.port);
+            if let Err(refused) = (self.screen)(address) {
+                self.setbacks.screened.get_or_insert(refused);
+                continue;
+            }
+            self.attempts.push(Box::pin(attempt(address)));
+            self.next_start = Instant::now() + ATTEMPT_DELAY;
+            self.started += 1;
+            if self.started == ATTEMPTS_MAX {
+                self.waiting = Waiting::default();
+                self.is_open = false;
+            }
+        }
+    }
+}
+
+async fn attempt(address: SocketAddr) -> Result<Won, (SocketAddr, io::Error)> {
+    let connect = async {
+        let stream = TcpStream::connect(address).await?;
+        sys::tune(&stream)?;
+        Ok(stream)
+    };
+    match connect.await {
+        Ok(stream) => Ok((stream, address)),
+        Err(error) => Err((address, error)),
+    }
+}
+
+/// Addresses not yet tried, given out family by turns, IPv6 first (RFC 8305 §4).
+#[derive(Debug, Default)]
+struct Waiting {
+    v6: VecDeque<IpAddr>,
+    v4: VecDeque<IpAddr>,
+    was_v6: bool,
+}
+
+impl Waiting {
+    fn add(&mut self, addresses: Vec<IpAddr>) {
+        for address in addresses {
+            // An IPv4 address in IPv6 dress is judged as what it is, so it is dialled as that.
+            match address.to_canonical() {
+                v6 @ IpAddr::V6(_) => self.v6.push_back(v6),
+                v4 @ IpAddr::V4(_) => self.v4.push_back(v4),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<IpAddr> {
+        let (first, second) =
+            if self.was_v6 { (&mut self.v4, &mut self.v6) } else { (&mut self.v6, &mut self.v4) };
+        let address = first.pop_front().or_else(|| second.pop_front())?;
+        self.was_v6 = address.is_ipv6();
+        Some(address)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.v6.is_empty() && self.v4.is_empty()
+    }
+}
+
+/// What went wrong so far. What an upstream answered says more than why an address was not tried.
+#[derive(Debug, Default)]
+struct Setbacks<'a> {
+    dialled: Option<(SocketAddr, io::Error)>,
+    screened: Option<Failed<'a>>,
+    looked_up: Option<Error>,
+}
+
+impl<'a> Setbacks<'a> {
+    fn dialled(&mut self, address: SocketAddr, error: io::Error) {
+        let last = self.dialled.as_ref().map_or(0, |(_, last)| interest(last));
+        if interest(&error) >= last {
+            self.dialled = Some((address, error));
+        }
+    }
+
+    fn take(&mut self) -> Failed<'a> {
+        if let Some((address, error)) = self.dialled.take() {
+            return dial_error(address, error).into();
+        }
+        if let Some(refused) = self.screened.take() {
+            return refused;
+        }
+        self.looked_up.take().unwrap_or_else(Answers::timed_out).into()
+    }
+}
+
+fn dial_error(address: SocketAddr, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Error::DialRefused(address),
+        io::ErrorKind::TimedOut => Error::DialTimeout,
+        _ => Error::DialFailed(address, error),
+    }
+}
+
+/// How much an error says of the upstream: that this host has no way there, as without IPv6, says nothing.
+fn interest(error: &io::Error) -> u8 {
+    match Errno::from_io_error(error) {
+        Some(Errno::NETUNREACH | Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => 0,
+        Some(Errno::CONNREFUSED) => 1,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns_also_when_one_comes_late() {
+        let mut waiting = Waiting::default();
+        waiting.add(addresses(&["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.3"]));
+        let order = addresses(&["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "192.0.2.3"]);
+        assert_eq!(std::iter::from_fn(|| waiting.next()).collect::<Vec<_>>(), order);
+
+        waiting.add(addresses(&["192.0.2.1", "192.0.2.2", "192.0.2.3"]));
+        assert_eq!(waiting.next(), Some("192.0.2.1".parse().unwrap()));
+        waiting.add(addresses(&["2001:db8::1"]));
+        let order = addresses(&["2001:db8::1", "192.0.2.2", "192.0.2.3"]);
+        assert_eq!(std::iter::from_fn(|| waiting.next()).collect::<Vec<_>>(), order);
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn the_error_told_is_the_one_that_says_most_of_the_upstream() {
+        use Reason::{DialFailed, DialRefused, DialTimeout};
+        for (errors, reason) in [
+            (&[Errno::CONNREFUSED][..], DialRefused),
+            (&[Errno::TIMEDOUT], DialTimeout),
+            (&[Errno::NETUNREACH], DialFailed),
+            (&[Errno::CONNREFUSED, Errno::NETUNREACH], DialRefused),
+            (&[Errno::AFNOSUPPORT, Errno::CONNREFUSED], DialRefused),
+            (&[Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::CONNREFUSED], DialFailed),
+            (&[Errno::ADDRNOTAVAIL, Errno::TIMEDOUT, Errno::CONNREFUSED], DialTimeout),
+        ] {
+            let mut setbacks = Setbacks {
+                dialled: None,
+                screened: Some(Error::Revoked.into()),
+                looked_up: Some(Error::Dns(String::new())),
+            };
+            for errno in errors {
+                setbacks.dialled("192.0.2.1:443".parse().unwrap(), io::Error::from(*errno));
+            }
+            assert_eq!(setbacks.take().error.reason(), reason, "{errors:?}");
+        }
+    }
+}

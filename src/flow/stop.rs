@@ -1,0 +1,79 @@
+//! Tells an open flow to end before its peers do.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+use crate::error::Error;
+
+/// Why an open flow has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A new policy denies it.
+    Revoked,
+    /// exeat is stopping and the time to drain is over.
+    Draining,
+}
+
+impl From<Stop> for Error {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Revoked => Self::Revoked,
+            Stop::Draining => Self::Draining,
+        }
+    }
+}
+
+/// A switch that is thrown once: 32 bytes, no task and no timer, for flows are many and stops are rare.
+#[derive(Debug, Default)]
+pub(super) struct Switch {
+    state: AtomicU8,
+    waker: AtomicWaker,
+}
+
+const OPEN: u8 = 0;
+const REVOKED: u8 = 1;
+const DRAINING: u8 = 2;
+
+impl Switch {
+    /// Throws the switch; the first reason stays.
+    pub(super) fn throw(&self, stop: Stop) -> bool {
+        let state = match stop {
+            Stop::Revoked => REVOKED,
+            Stop::Draining => DRAINING,
+        };
+        let thrown = self.state.compare_exchange(OPEN, state, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if thrown {
+            self.waker.wake();
+        }
+        thrown
+    }
+
+    pub(super) fn thrown(&self) -> Option<Stop> {
+        match self.state.load(Ordering::Acquire) {
+            REVOKED => Some(Stop::Revoked),
+            DRAINING => Some(Stop::Draining),
+            _ => None,
+        }
+    }
+}
+
+/// Resolves when the flow has to end. One task waits at a time: the flow's own.
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Stopped<'a>(pub(super) &'a Switch);
+
+impl Future for Stopped<'_> {
+    type Output = Stop;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Stop> {
+        if let Some(stop) = self.0.thrown() {
+            return Poll::Ready(stop);
+        }
+        self.0.waker.register(context.waker());
+        // The switch may have been thrown before the waker was in place.
+        self.0.thrown().map_or(Poll::Pending, Poll::Ready)
+    }
+}

@@ -1,0 +1,76 @@
+//! The gate for HTTP: each request is judged, whether it came to the proxy itself or inside a tunnel.
+
+mod body;
+mod clock;
+mod exchange;
+mod expect;
+mod headers;
+mod home;
+mod pool;
+pub mod request;
+mod send;
+mod serve;
+
+use std::sync::{Mutex, PoisonError};
+
+use hyper::StatusCode;
+
+use crate::drain;
+use crate::error::Error;
+use crate::flow::Flow;
+use crate::gate::Tunnel;
+use crate::ingress::Ingress;
+
+pub use body::ReplyBody;
+pub use clock::Clock;
+pub use exchange::{Exchanges, accept};
+pub use home::Home;
+pub use pool::Pool;
+pub use serve::{Served, serve};
+
+/// Said to a client whose head does not arrive; hyper itself says what it finds wrong in one.
+const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Serves the requests inside a tunnel. The first one carries on the flow that opened the tunnel, so
+/// that each has one record.
+pub(super) async fn enter(tunnel: Tunnel, drain: drain::Watch) {
+    let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
+    let bounds = proxy.bounds;
+    let exchanges = Exchanges::new(proxy, standing, Home::tunnel(to, upstream));
+    let opening = Mutex::new(Some(flow));
+    let take = || opening.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let served = serve(client, bounds, drain, |request, clock| {
+        let flow = take().unwrap_or_else(|| exchanges.begin(Ingress::Connect));
+        exchanges.answer(flow, request, clock)
+    })
+    .await;
+    finish(&exchanges, served, take(), Ingress::Connect).await;
+}
+
+/// What is left to do when no more requests come on a connection: relay, if the last answer turned it
+/// into a tunnel; account for a head that got no answer; close.
+pub async fn finish(exchanges: &Exchanges, served: Served, waiting: Option<Flow>, ingress: Ingress) {
+    let Served { stream, result } = served;
+    if let Some(switched) = exchanges.take_switched() {
+        return exchanges.proxy().tunnel(switched.flow, stream, switched.upstream).await;
+    }
+    let error = match result {
+        Ok(()) => {
+            if let Some(flow) = waiting {
+                // The tunnel closed before it carried a request.
+                flow.end(Err(Error::ClientReset));
+            }
+            return;
+        }
+        Err(error) => error,
+    };
+    let (status, last) = match error {
+        Error::HeadTimeout => (StatusCode::REQUEST_TIMEOUT, TIMEOUT),
+        Error::HeadTooLong => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &[][..]),
+        _ => (StatusCode::BAD_REQUEST, &[][..]),
+    };
+    let flow = waiting.unwrap_or_else(|| exchanges.begin(ingress));
+    flow.status(status.as_u16());
+    flow.end(Err(error));
+    stream.close_lingering(last).await;
+}

@@ -1,0 +1,123 @@
+//! The headers that belong to one connection and not to the message (RFC 9110 §7.6.1).
+
+use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_PREFIX: &str = "proxy-";
+
+/// Removes what must not be passed on: the headers that `Connection` names, and those that are
+/// hop-by-hop by definition. `Trailer` stays: hyper sends only the trailers that it announces.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // To name a header that frames or routes the message would let a client take it away.
+        .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::VIA))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [header::CONNECTION, KEEP_ALIVE, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+    let proxy: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with(PROXY_PREFIX)).cloned().collect();
+    for name in proxy {
+        headers.remove(name);
+    }
+}
+
+/// The protocol that a request or a 101 response switches to, if that can be passed on. HTTP/2 by
+/// upgrade (h2c) can't: what follows would be requests that nobody judges.
+pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let named_by_connection = tokens(headers, &header::CONNECTION).any(|token| token == "upgrade");
+    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let protocol = protocols.next()?;
+    let h2c =
+        tokens(headers, &header::UPGRADE).any(|token| token.starts_with("h2") || token.contains("http"));
+    (named_by_connection && protocols.next().is_none() && !h2c).then(|| protocol.clone())
+}
+
+/// Makes the message switch protocols on the next hop too.
+pub(super) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocol);
+}
+
+/// Whether the sender ends the connection after this message.
+pub(super) fn closes(headers: &HeaderMap) -> bool {
+    tokens(headers, &header::CONNECTION).any(|token| token == "close")
+}
+
+/// Whether the sender takes trailers; the word is about one hop, so it is said anew on the next.
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    tokens(headers, &header::TE).any(|token| token == "trailers")
+}
+
+pub(super) fn set_takes_trailers(headers: &mut HeaderMap) {
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    if let Entry::Vacant(connection) = headers.entry(header::CONNECTION) {
+        connection.insert(HeaderValue::from_static("te"));
+    }
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = String> + use<'a> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|token| token.trim().to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn hop_by_hop_headers_go_and_the_rest_stays() {
+        let mut map = headers(&[
+            ("host", "a.example"),
+            ("connection", "keep-alive, X-Private, host"),
+            ("connection", "te"),
+            ("x-private", "1"),
+            ("x-public", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "Basic c2VjcmV0"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("trailer", "x-sum"),
+        ]);
+        strip_hop_by_hop(&mut map);
+        let mut left: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "trailer", "x-public"]);
+    }
+
+    #[test]
+    fn only_a_named_upgrade_other_than_http_is_passed_on() {
+        assert!(upgrade(&headers(&[("connection", "Upgrade"), ("upgrade", "websocket")])).is_some());
+        for lines in [
+            &[("upgrade", "websocket")][..],
+            &[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")],
+            &[("connection", "upgrade"), ("upgrade", "HTTP/2.0")],
+            &[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "h2c")],
+            &[("connection", "upgrade"), ("upgrade", "websocket, h2c")],
+        ] {
+            assert!(upgrade(&headers(lines)).is_none(), "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Where a connection to an upstream comes from, and where it waits between two requests.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::destination::Destination;
+use crate::dial::Upstream;
+use crate::gate::http::pool::{Lease, Pool};
+
+/// The home of the upstream connections of one client connection.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// Requests to the proxy itself may go anywhere; their connections wait in a pool.
+    Pool(Arc<Pool>),
+    /// Requests inside a tunnel go where it leads, on its one connection.
+    Tunnel(Arc<Tunnel>),
+}
+
+/// The one upstream of a tunnel.
+#[derive(Debug)]
+pub struct Tunnel {
+    to: Destination,
+    upstream: Mutex<Option<Waiting>>,
+}
+
+/// A tunnel's upstream while no request is on it.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// No request has passed yet.
+    Dialled(Upstream),
+    Idle(Lease),
+}
+
+impl Home {
+    /// A tunnel whose connection stands.
+    pub(super) fn tunnel(to: Destination, upstream: Upstream) -> Self {
+        Self::Tunnel(Arc::new(Tunnel { to, upstream: Mutex::new(Some(Waiting::Dialled(upstream))) }))
+    }
+
+    /// Takes a connection back that may serve another request.
+    pub(super) fn put(&self, lease: Lease) {
+        match self {
+            Self::Pool(pool) => pool.put(lease),
+            Self::Tunnel(tunnel) => tunnel.put(Waiting::Idle(lease)),
+        }
+    }
+}
+
+impl Waiting {
+    pub(super) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Dialled(upstream) => upstream.address(),
+            Self::Idle(lease) => lease.address(),
+        }
+    }
+}
+
+impl Tunnel {
+    pub(super) fn to(&self) -> &Destination {
+        &self.to
+    }
+
+    /// `None` once the upstream has closed, or while a request is on it.
+    pub(super) fn take(&self) -> Option<Waiting> {
+        self.upstream().take()
+    }
+
+    pub(super) fn put(&self, waiting: Waiting) {
+        *self.upstream() = Some(waiting);
+    }
+
+    fn upstream(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

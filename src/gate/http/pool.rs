@@ -1,0 +1,172 @@
+//! Idle connections to upstreams, each for the client and the policy that opened it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+use crate::destination::Destination;
+use crate::dial::Upstream;
+use crate::gate::http::body::Sent;
+use crate::policy::Passage;
+
+/// Idle connections kept in all, and for one key.
+const KEPT: usize = 4096;
+const KEPT_A_KEY: usize = 16;
+
+/// Who may use a connection again: connection-bound authentication (NTLM, Negotiate) makes it the
+/// client's own, and another policy might not have opened it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub client: IpAddr,
+    pub to: Destination,
+    pub policy: u64,
+}
+
+/// A connection to an upstream, in use by one exchange.
+pub(super) struct Lease {
+    key: Key,
+    address: SocketAddr,
+    sender: SendRequest<Sent>,
+    /// Whether it has served an exchange already: then its upstream may have closed it meanwhile.
+    reused: bool,
+}
+
+/// The connections that wait for the next request of their client.
+#[derive(Debug)]
+pub struct Pool {
+    shelf: Mutex<Shelf>,
+    keep: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    idle: HashMap<Key, Vec<(Instant, Lease)>>,
+    count: usize,
+}
+
+impl Pool {
+    /// An empty pool whose connections are closed after being idle for `keep`.
+    pub fn new(keep: Duration) -> Self {
+        Self { shelf: Mutex::default(), keep }
+    }
+
+    /// Takes the connection that was idle for the shortest time, if one is still alive.
+    pub(super) async fn take(&self, key: &Key) -> Option<Lease> {
+        loop {
+            let mut lease = self.shelf().take(key)?;
+            if lease.is_alive().await {
+                return Some(lease);
+            }
+        }
+    }
+
+    /// Puts a connection back; beyond the bounds it is closed instead.
+    pub(super) fn put(&self, lease: Lease) {
+        if !lease.sender.is_closed() {
+            self.shelf().put(lease);
+        }
+    }
+
+    /// Closes what has been idle for too long, and what an older policy opened.
+    pub fn sweep(&self, policy: u64) {
+        let keep = self.keep;
+        let stale = self.shelf().remove(|key, since, lease| {
+            key.policy != policy || since.elapsed() > keep || lease.sender.is_closed()
+        });
+        // Outside the lock: to drop a connection wakes its task.
+        drop(stale);
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    fn take(&mut self, key: &Key) -> Option<Lease> {
+        let leases = self.idle.get_mut(key)?;
+        let lease = leases.pop().map(|(_, lease)| lease);
+        if leases.is_empty() {
+            self.idle.remove(key);
+        }
+        self.count -= usize::from(lease.is_some());
+        lease
+    }
+
+    fn put(&mut self, lease: Lease) {
+        if self.count >= KEPT {
+            return;
+        }
+        let leases = self.idle.entry(lease.key.clone()).or_default();
+        if leases.len() < KEPT_A_KEY {
+            leases.push((Instant::now(), lease));
+            self.count += 1;
+        }
+    }
+
+    fn remove(&mut self, is_stale: impl Fn(&Key, Instant, &Lease) -> bool) -> Vec<Lease> {
+        let mut stale = Vec::new();
+        self.idle.retain(|key, leases| {
+            stale.extend(
+                leases.extract_if(.., |(since, lease)| is_stale(key, *since, lease)).map(|(_, lease)| lease),
+            );
+            !leases.is_empty()
+        });
+        self.count -= stale.len();
+        stale
+    }
+}
+
+impl Lease {
+    /// Makes an HTTP connection of a dialled one. The passage is that of its first request.
+    pub(super) async fn open(key: Key, upstream: Upstream, passage: &Passage) -> Result<Self, hyper::Error> {
+        let address = upstream.address();
+        let io = TokioIo::new(upstream.open(passage));
+        let (sender, connection) = http1::Builder::new().handshake(io).await?;
+        tokio::spawn(async move {
+            // What goes wrong on it reaches whoever waits for an answer.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(Self { key, address, sender, reused: false })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it can take another request. It becomes ready only after the connection has looked for
+    /// surplus bytes that the upstream sent behind its last answer: an answer to nobody is never ours.
+    pub(super) async fn is_alive(&mut self) -> bool {
+        self.reused = true;
+        self.sender.ready().await.is_ok()
+    }
+
+    pub(super) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Sends a request that has leave to pass.
+    pub(super) async fn send(
+        &mut self,
+        _leave: Passage,
+        request: Request<Sent>,
+    ) -> Result<Response<Incoming>, hyper::Error> {
+        self.sender.send_request(request).await
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("key", &self.key)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}

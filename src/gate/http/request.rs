@@ -1,0 +1,121 @@
+//! What a request asks for, once every doubt about it is out of the way.
+//!
+//! hyper takes more than a gate may: what could be read differently by the upstream is refused here.
+
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::uri::Scheme;
+use hyper::{Method, Request, Version};
+
+use crate::destination::Destination;
+use crate::error::Error;
+
+/// The port of `http` URIs and of Host headers without one.
+pub const HTTP_PORT: u16 = 80;
+
+/// Reads the target of a CONNECT (RFC 9110 §9.3.6).
+pub fn connect_target<B>(request: &Request<B>) -> Result<Destination, Error> {
+    let uri = request.uri();
+    let authority = match uri.authority() {
+        Some(authority) if uri.scheme().is_none() && uri.path_and_query().is_none() => authority,
+        _ => return Err(bad("CONNECT needs host:port and nothing else as its target")),
+    };
+    let to = Destination::parse(authority.as_str())?;
+    check_host(request, &to, to.port)?;
+    check_framing(request.headers())?;
+    let has_body = request.headers().contains_key(header::TRANSFER_ENCODING)
+        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if has_body {
+        return Err(bad("CONNECT can't have a body"));
+    }
+    Ok(to)
+}
+
+/// Reads the target of a request to a proxy: a whole `http` URI (RFC 9112 §3.2.2).
+pub fn forward_target<B>(request: &Request<B>) -> Result<Destination, Error> {
+    check_method(request.method())?;
+    let uri = request.uri();
+    let authority = match (uri.scheme(), uri.authority()) {
+        (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP => authority,
+        (Some(scheme), _) if *scheme == Scheme::HTTPS => {
+            return Err(bad("https:// goes through CONNECT: exeat does not speak TLS for its clients"));
+        }
+        (Some(_), _) => return Err(bad("only http:// can be forwarded")),
+        (None, _) => {
+            return Err(bad("this is a proxy: the target must be a whole http:// URI, or use CONNECT"));
+        }
+    };
+    let to = Destination::parse_or_default(authority.as_str(), HTTP_PORT)?;
+    check_host(request, &to, HTTP_PORT)?;
+    check_framing(request.headers())?;
+    Ok(to)
+}
+
+/// Checks a request inside a tunnel to `tunnel`: it looks as if sent to the origin itself
+/// (RFC 9112 §3.2.1), and its Host must be where the tunnel leads.
+pub fn check_inside<B>(request: &Request<B>, tunnel: &Destination) -> Result<(), Error> {
+    check_method(request.method())?;
+    let uri = request.uri();
+    match (uri.scheme(), uri.authority()) {
+        (None, None) => {}
+        (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP => {
+            if Destination::parse_or_default(authority.as_str(), HTTP_PORT)? != *tunnel {
+                return Err(Error::HostMismatch("and the URI differ from the tunnel's destination"));
+            }
+        }
+        _ => return Err(bad("inside a tunnel the target must be a path")),
+    }
+    check_host(request, tunnel, HTTP_PORT)?;
+    check_framing(request.headers())
+}
+
+/// One Host header, the same as the target's (RFC 9112 §3.2). HTTP/1.0 may do without.
+fn check_host<B>(request: &Request<B>, to: &Destination, default_port: u16) -> Result<(), Error> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let Some(host) = hosts.next() else {
+        if request.version() == Version::HTTP_10 {
+            return Ok(());
+        }
+        return Err(bad("the Host header is missing"));
+    };
+    if hosts.next().is_some() {
+        return Err(Error::HostMismatch("is doubled"));
+    }
+    let host = text(host).ok_or_else(|| bad("the Host header is not ASCII"))?;
+    let host = Destination::parse_or_default(host, default_port)?;
+    if host != *to {
+        return Err(Error::HostMismatch("differs from the destination"));
+    }
+    Ok(())
+}
+
+/// One way to find the end of the body (RFC 9112 §6.3). hyper drops a Content-Length beside
+/// Transfer-Encoding and refuses differing ones; what it leaves is judged here.
+fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    let chunked = text(coding).is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+    if !chunked || codings.next().is_some() {
+        return Err(bad("Transfer-Encoding must be exactly \"chunked\""));
+    }
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(bad("Transfer-Encoding and Content-Length exclude each other"));
+    }
+    Ok(())
+}
+
+/// Methods are case-sensitive and every registered one is upper-case (RFC 9110 §9.1); a lower-case
+/// one is either a mistake or an attempt to slip past a `methods` rule.
+fn check_method(method: &Method) -> Result<(), Error> {
+    if *method == Method::CONNECT || method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(bad("this method can't be forwarded"));
+    }
+    Ok(())
+}
+
+fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
+}
+
+fn bad(what: &'static str) -> Error {
+    Error::BadRequest(what.into())
+}

@@ -1,0 +1,95 @@
+//! Names, help and labels of the metrics.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Error, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use crate::ingress::Ingress;
+use crate::reason::Reason;
+
+/// Makes metrics and registers them in one go.
+pub(super) struct Register<'a>(pub(super) &'a Registry);
+
+impl Register<'_> {
+    pub(super) fn build(&self) -> Result<(), Error> {
+        let opts = Opts::new("exeat_build_info", "Always 1; the labels tell the build.")
+            .const_label("version", env!("CARGO_PKG_VERSION"))
+            .const_label("os", std::env::consts::OS)
+            .const_label("arch", std::env::consts::ARCH);
+        self.add(IntGauge::with_opts(opts)?)?.set(1);
+        Ok(())
+    }
+
+    /// One counter for each ingress and reason, the verdict following from the reason.
+    pub(super) fn flows(&self) -> Result<Vec<IntCounter>, Error> {
+        let opts = Opts::new("exeat_flows_total", "Flows that ended, by the door and by why they ended.");
+        let family = self.add(IntCounterVec::new(opts, &["ingress", "verdict", "reason"])?)?;
+        let mut flows = Vec::with_capacity(Ingress::ALL.len() * Reason::ALL.len());
+        for ingress in Ingress::ALL {
+            for reason in Reason::ALL {
+                let verdict = if reason.allows() { "allow" } else { "deny" };
+                let labels = [ingress.as_str(), verdict, reason.as_str()];
+                flows.push(family.get_metric_with_label_values(&labels)?);
+            }
+        }
+        Ok(flows)
+    }
+
+    pub(super) fn active(&self) -> Result<Vec<IntGauge>, Error> {
+        let opts = Opts::new("exeat_flows_active", "Flows that are open, by the door.");
+        let family = self.add(IntGaugeVec::new(opts, &["ingress"])?)?;
+        Ingress::ALL.iter().map(|ingress| family.get_metric_with_label_values(&[ingress.as_str()])).collect()
+    }
+
+    /// The counters for bytes sent and received.
+    pub(super) fn bytes(&self) -> Result<(IntCounter, IntCounter), Error> {
+        let opts = Opts::new(
+            "exeat_bytes_total",
+            "Payload bytes moved: sent from client to upstream, received the other way.",
+        );
+        self.pair(opts, "direction", ["sent", "received"])
+    }
+
+    /// The counters for reloads that succeeded and failed.
+    pub(super) fn reloads(&self) -> Result<(IntCounter, IntCounter), Error> {
+        let opts =
+            Opts::new("exeat_policy_reloads_total", "Attempts to load a changed policy, by their result.");
+        self.pair(opts, "result", ["success", "failure"])
+    }
+
+    pub(super) fn rule_hits(&self) -> Result<IntCounterVec, Error> {
+        let opts = Opts::new(
+            "exeat_rule_hits_total",
+            "Flows that a rule decided, by profile and pattern; rules beyond the bound share rule=\"\".",
+        );
+        self.add(IntCounterVec::new(opts, &["profile", "rule"])?)
+    }
+
+    pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Error> {
+        self.add(IntCounter::new(name, help)?)
+    }
+
+    pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Error> {
+        self.add(IntGauge::new(name, help)?)
+    }
+
+    pub(super) fn time(&self, name: &str, help: &str) -> Result<Gauge, Error> {
+        self.add(Gauge::new(name, help)?)
+    }
+
+    pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+    }
+
+    fn pair(&self, opts: Opts, label: &str, values: [&str; 2]) -> Result<(IntCounter, IntCounter), Error> {
+        let family = self.add(IntCounterVec::new(opts, &[label])?)?;
+        let [first, second] = values;
+        Ok((family.get_metric_with_label_values(&[first])?, family.get_metric_with_label_values(&[second])?))
+    }
+
+    fn add<C: Collector + Clone + 'static>(&self, metric: C) -> Result<C, Error> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}

@@ -1,0 +1,143 @@
+//! The thread that writes records: whole lines in large writes, tried again while the disk is full.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::record::sink::{Queue, Work};
+
+/// Bytes for one write.
+const CHUNK: usize = 64 * 1024;
+/// Between two tries of a write that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Records for which memory is kept between batches.
+const KEEP: usize = 1024;
+
+/// Owns the file, and the lines that are not yet in it.
+#[derive(Debug)]
+pub(super) struct Writer {
+    path: PathBuf,
+    file: File,
+    lines: Vec<u8>,
+    /// How many bytes of `lines` are in the file.
+    written: usize,
+    /// A burst of failures is logged once.
+    failing: bool,
+}
+
+impl Writer {
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+        let file = open(&path)?;
+        Ok(Self { path, file, lines: Vec::with_capacity(CHUNK + CHUNK / 4), written: 0, failing: false })
+    }
+
+    /// Writes what the queue brings until it closes.
+    pub(super) fn run(mut self, queue: &Queue) {
+        let mut batch = Vec::new();
+        loop {
+            let mut work = queue.next(batch);
+            if work.reopen {
+                self.reopen();
+            }
+            if work.closing && work.records.is_empty() {
+                return queue.end(0);
+            }
+            if let Err(unwritten) = self.write_all(&mut work, queue) {
+                return queue.end(unwritten);
+            }
+            batch = work.records;
+            batch.clear();
+            batch.shrink_to(KEEP);
+        }
+    }
+
+    /// Writes a batch; gives up, with the number of records not written, only when exeat stops.
+    fn write_all(&mut self, work: &mut Work, queue: &Queue) -> Result<(), usize> {
+        let mut rest = work.records.as_slice();
+        while !rest.is_empty() {
+            self.lines.clear();
+            self.written = 0;
+            let mut taken = 0;
+            while taken < rest.len() && self.lines.len() < CHUNK {
+                rest[taken].write_line(&mut self.lines);
+                taken += 1;
+            }
+            while let Err(error) = self.write_lines() {
+                self.failed(&error, queue);
+                if work.closing {
+                    return Err(self.unwritten() + rest.len() - taken);
+                }
+                let news = queue.pause(PAUSE);
+                work.closing |= news.closing;
+                if news.reopen {
+                    self.reopen();
+                }
+            }
+            self.succeeded(queue);
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    fn write_lines(&mut self) -> io::Result<()> {
+        while self.written < self.lines.len() {
+            match self.file.write(&self.lines[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, error: &io::Error, queue: &Queue) {
+        queue.failing(true);
+        if !self.failing {
+            tracing::error!(path = %self.path.display(), %error, "records can't be written, trying again");
+        }
+        self.failing = true;
+    }
+
+    fn succeeded(&mut self, queue: &Queue) {
+        if self.failing {
+            queue.failing(false);
+            tracing::info!(path = %self.path.display(), "records are written again");
+        }
+        self.failing = false;
+    }
+
+    /// Goes on in the file that now has the path. A line that is only half in the old one is written anew.
+    fn reopen(&mut self) {
+        match open(&self.path) {
+            Ok(file) => {
+                self.file = file;
+                let done = &self.lines[..self.written];
+                self.written = done.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+            }
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), %error, "the record file can't be reopened, keeping the old one");
+            }
+        }
+    }
+
+    fn unwritten(&self) -> usize {
+        self.lines[self.written..].iter().filter(|&&byte| byte == b'\n').count()
+    }
+}
+
+/// The standard output for `-`, else a file that only its owner may write and its group may read: it says who went where.
+fn open(path: &Path) -> io::Result<File> {
+    if path == Path::new("-") {
+        return io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    }
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("can't append to {}: {error}", path.display())))
+}

@@ -1,0 +1,262 @@
+//! The answers to one look-up as they arrive, and the words for why there are none.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::mem;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::op::ResponseCode;
+use tokio::time::Sleep;
+
+use super::Lookup;
+use crate::error::Error;
+
+/// How long IPv4 addresses wait for the IPv6 ones (the resolution delay of RFC 8305 §3).
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+
+/// The addresses of a name, in up to two batches: neither family waits for the other for long.
+pub struct Answers {
+    v6: Family,
+    v4: Family,
+    delay: Option<Pin<Box<Sleep>>>,
+    /// Whether any address was given out.
+    found: bool,
+}
+
+enum Family {
+    Asked(Lookup),
+    Answered(Result<Vec<IpAddr>, Failure>),
+}
+
+/// Why a look-up gave no address; the later one says more where the two families differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("the name has no addresses")]
+    NoAddresses,
+    #[error("the DNS server's answer is malformed")]
+    Malformed,
+    #[error("the DNS server can't be reached")]
+    Unreachable,
+    #[error("no DNS server answered in time")]
+    Timeout,
+    #[error("the DNS server refused to answer (REFUSED)")]
+    Refused,
+    #[error("the DNS server failed (SERVFAIL)")]
+    ServerFailed,
+    #[error("the name does not exist (NXDOMAIN)")]
+    NoSuchName,
+}
+
+impl Failure {
+    /// Whether another server may well have an answer.
+    pub(super) fn is_of_one_server(self) -> bool {
+        matches!(self, Self::Refused | Self::ServerFailed | Self::Malformed)
+    }
+}
+
+impl Answers {
+    pub(super) fn asked(v6: Lookup, v4: Lookup) -> Self {
+        Self { v6: Family::Asked(v6), v4: Family::Asked(v4), delay: None, found: false }
+    }
+
+    /// Addresses that need no look-up.
+    pub(crate) fn known(addresses: Vec<IpAddr>) -> Self {
+        let (v6, v4) = addresses.into_iter().partition(IpAddr::is_ipv6);
+        Self { v6: Family::Answered(Ok(v6)), v4: Family::Answered(Ok(v4)), delay: None, found: false }
+    }
+
+    pub(super) fn failed(failure: Failure) -> Self {
+        let family = || Family::Answered(Err(failure));
+        Self { v6: family(), v4: family(), delay: None, found: false }
+    }
+
+    /// The next batch, never an empty one; `None` once all have been given out; an error if there
+    /// was none at all. It may be dropped and called again without losing anything.
+    pub async fn next(&mut self) -> Result<Option<Vec<IpAddr>>, Error> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// What to say when whoever asked can't wait any longer.
+    pub(crate) fn timed_out() -> Error {
+        Error::Dns(Failure::Timeout.to_string())
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Vec<IpAddr>>, Error>> {
+        let (v6_pending, v4_pending) = (self.v6.is_pending(context), self.v4.is_pending(context));
+        if v6_pending && !self.found && self.v4.has_addresses() && self.is_delayed(context) {
+            return Poll::Pending;
+        }
+        let mut batch = self.v6.take();
+        batch.append(&mut self.v4.take());
+        if !batch.is_empty() {
+            self.found = true;
+            return Poll::Ready(Ok(Some(batch)));
+        }
+        if v6_pending || v4_pending {
+            return Poll::Pending;
+        }
+        Poll::Ready(if self.found { Ok(None) } else { Err(Error::Dns(self.failure().to_string())) })
+    }
+
+    fn is_delayed(&mut self, context: &mut Context<'_>) -> bool {
+        let delay = self.delay.get_or_insert_with(|| Box::pin(tokio::time::sleep(RESOLUTION_DELAY)));
+        delay.as_mut().poll(context).is_pending()
+    }
+
+    fn failure(&self) -> Failure {
+        self.v6.failure().max(self.v4.failure())
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answers").field("found", &self.found).finish_non_exhaustive()
+    }
+}
+
+impl Family {
+    fn is_pending(&mut self, context: &mut Context<'_>) -> bool {
+        let Self::Asked(lookup) = self else { return false };
+        let Poll::Ready(result) = lookup.as_mut().poll(context) else { return true };
+        *self = Self::Answered(result);
+        false
+    }
+
+    fn has_addresses(&self) -> bool {
+        matches!(self, Self::Answered(Ok(addresses)) if !addresses.is_empty())
+    }
+
+    fn take(&mut self) -> Vec<IpAddr> {
+        match self {
+            Self::Answered(Ok(addresses)) => mem::take(addresses),
+            _ => Vec::new(),
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Answered(Err(failure)) => *failure,
+            _ => Failure::NoAddresses,
+        }
+    }
+}
+
+impl From<NetError> for Failure {
+    fn from(error: NetError) -> Self {
+        match error {
+            NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => response_code.into(),
+            NetError::Dns(DnsError::ResponseCode(code)) => code.into(),
+            NetError::Timeout | NetError::Busy => Self::Timeout,
+            NetError::Io(_) | NetError::NoConnections => Self::Unreachable,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+impl From<ResponseCode> for Failure {
+    fn from(code: ResponseCode) -> Self {
+        match code {
+            ResponseCode::NoError => Self::NoAddresses,
+            ResponseCode::NXDomain => Self::NoSuchName,
+            ResponseCode::Refused => Self::Refused,
+            ResponseCode::FormErr => Self::Malformed,
+            _ => Self::ServerFailed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::sync::oneshot::{Sender, channel};
+
+    use super::*;
+
+    type Answer = Result<Vec<IpAddr>, Failure>;
+
+    /// Answers whose families arrive when the test sends them: IPv6, then IPv4.
+    fn awaited() -> (Sender<Answer>, Sender<Answer>, Answers) {
+        let ((v6, from_v6), (v4, from_v4)) = (channel::<Answer>(), channel::<Answer>());
+        let answers = Answers::asked(
+            Box::pin(async { from_v6.await.unwrap() }),
+            Box::pin(async { from_v4.await.unwrap() }),
+        );
+        (v6, v4, answers)
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// What is there by now.
+    fn now(answers: &mut Answers) -> Poll<Result<Option<Vec<IpAddr>>, String>> {
+        let result = answers.poll_next(&mut Context::from_waker(Waker::noop()));
+        result.map_err(|error| error.to_string())
+    }
+
+    fn batch(texts: &[&str]) -> Poll<Result<Option<Vec<IpAddr>>, String>> {
+        Poll::Ready(Ok(Some(addresses(texts))))
+    }
+
+    #[tokio::test]
+    async fn ipv6_waits_for_nobody() {
+        let (v6, v4, mut answers) = awaited();
+        assert!(now(&mut answers).is_pending());
+        v6.send(Ok(addresses(&["2001:db8::1"]))).unwrap();
+        assert_eq!(now(&mut answers), batch(&["2001:db8::1"]));
+        assert!(now(&mut answers).is_pending());
+        v4.send(Ok(addresses(&["192.0.2.1"]))).unwrap();
+        assert_eq!(now(&mut answers), batch(&["192.0.2.1"]));
+        assert_eq!(now(&mut answers), Poll::Ready(Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn ipv4_waits_a_little_for_ipv6() {
+        let (v6, v4, mut answers) = awaited();
+        v4.send(Ok(addresses(&["192.0.2.1"]))).unwrap();
+        assert!(now(&mut answers).is_pending());
+        v6.send(Ok(addresses(&["2001:db8::1"]))).unwrap();
+        assert_eq!(now(&mut answers), batch(&["2001:db8::1", "192.0.2.1"]));
+
+        let (v6, v4, mut answers) = awaited();
+        v4.send(Ok(addresses(&["192.0.2.1"]))).unwrap();
+        assert_eq!(answers.next().await.unwrap(), Some(addresses(&["192.0.2.1"])));
+        v6.send(Ok(addresses(&["2001:db8::1"]))).unwrap();
+        assert_eq!(now(&mut answers), batch(&["2001:db8::1"]));
+    }
+
+    #[tokio::test]
+    async fn ipv4_does_not_wait_for_what_will_not_come() {
+        for answer in [Ok(Vec::new()), Err(Failure::Timeout)] {
+            let (v6, v4, mut answers) = awaited();
+            v6.send(answer).unwrap();
+            assert!(now(&mut answers).is_pending());
+            v4.send(Ok(addresses(&["192.0.2.1"]))).unwrap();
+            assert_eq!(now(&mut answers), batch(&["192.0.2.1"]));
+            assert_eq!(now(&mut answers), Poll::Ready(Ok(None)));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_any_address_the_failure_that_says_most_is_told() {
+        for (a, b, text) in [
+            (Ok(Vec::new()), Ok(Vec::new()), "the name has no addresses"),
+            (Ok(Vec::new()), Err(Failure::ServerFailed), "the DNS server failed (SERVFAIL)"),
+            (Err(Failure::Timeout), Err(Failure::NoSuchName), "the name does not exist (NXDOMAIN)"),
+            (Err(Failure::Unreachable), Err(Failure::Timeout), "no DNS server answered in time"),
+        ] {
+            for (first, second) in [(a.clone(), b.clone()), (b, a)] {
+                let (v6, v4, mut answers) = awaited();
+                v6.send(first).unwrap();
+                assert!(now(&mut answers).is_pending());
+                v4.send(second).unwrap();
+                assert_eq!(now(&mut answers), Poll::Ready(Err(format!("look-up failed: {text}"))));
+            }
+        }
+    }
+}

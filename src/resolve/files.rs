@@ -1,0 +1,199 @@
+//! The files of the local machine that say where names lead: `hosts` and `resolv.conf`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::host::Name;
+
+/// The server of a machine whose `resolv.conf` names none (resolv.conf(5)).
+pub(super) const LOCAL_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DNS_PORT);
+
+const DNS_PORT: u16 = 53;
+/// As many as libc heeds (`MAXNS`): whoever is listed behind them has never been asked.
+const SERVERS_MAX: usize = 3;
+
+/// Why a file can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", path.display())]
+pub struct FileError {
+    path: PathBuf,
+    #[source]
+    error: io::Error,
+}
+
+impl FileError {
+    pub(super) fn new(path: &Path, error: io::Error) -> Self {
+        Self { path: path.to_owned(), error }
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.error.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// The names of a hosts file with their addresses, in the order of the file.
+#[derive(Debug, Default)]
+pub(super) struct Hosts(HashMap<Name, Vec<IpAddr>>);
+
+impl Hosts {
+    pub(super) fn read(path: &Path) -> Result<Self, FileError> {
+        let text = fs::read(path).map_err(|error| FileError::new(path, error))?;
+        Ok(Self::parse(&String::from_utf8_lossy(&text)))
+    }
+
+    /// The addresses of a name, or `None` for a name that the file does not have.
+    pub(super) fn find(&self, name: &Name) -> Option<&[IpAddr]> {
+        self.0.get(name).map(Vec::as_slice)
+    }
+
+    /// Lines that libc would pass over are passed over here: the file belongs to the whole machine.
+    fn parse(text: &str) -> Self {
+        let mut hosts = Self::default();
+        for line in text.lines() {
+            let mut words = words(line, "#");
+            let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
+            for name in words.filter_map(|word| Name::parse(word).ok()) {
+                hosts.add(name, address);
+            }
+        }
+        hosts
+    }
+
+    fn add(&mut self, name: Name, address: IpAddr) {
+        let addresses = self.0.entry(name).or_default();
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+}
+
+/// The servers of a `resolv.conf`; one that names no usable server is an error.
+pub(super) fn read_servers(path: &Path) -> Result<Vec<SocketAddr>, FileError> {
+    let text = fs::read(path).map_err(|error| FileError::new(path, error))?;
+    let servers = parse_servers(&String::from_utf8_lossy(&text));
+    if servers.is_empty() {
+        let error = io::Error::new(io::ErrorKind::InvalidData, "it names no usable DNS server");
+        return Err(FileError::new(path, error));
+    }
+    Ok(servers)
+}
+
+/// Takes the `nameserver` lines alone: search domains have no place here, and time-outs are ours.
+/// Like libc it passes over what it can't read.
+fn parse_servers(text: &str) -> Vec<SocketAddr> {
+    let mut servers = Vec::new();
+    for line in text.lines() {
+        let mut words = words(line, "#;");
+        if words.next() != Some("nameserver") {
+            continue;
+        }
+        let Some(server) = words.next().and_then(parse_server) else { continue };
+        if !servers.contains(&server) {
+            servers.push(server);
+        }
+    }
+    servers.truncate(SERVERS_MAX);
+    servers
+}
+
+/// An address, or one with a port as OpenBSD writes it. A link-local one with its zone can't be asked.
+fn parse_server(word: &str) -> Option<SocketAddr> {
+    let address = word.parse().map(|ip| SocketAddr::new(ip, DNS_PORT)).ok();
+    address.or_else(|| word.parse().ok().filter(|server| !has_zone(server)))
+}
+
+fn has_zone(server: &SocketAddr) -> bool {
+    matches!(server, SocketAddr::V6(v6) if v6.scope_id() != 0)
+}
+
+/// The words of a line before its comment.
+fn words<'a>(line: &'a str, comment: &'static str) -> impl Iterator<Item = &'a str> {
+    let text = line.split(|c| comment.contains(c)).next().unwrap_or_default();
+    text.split_ascii_whitespace()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(hosts: &Hosts, name: &str) -> Option<Vec<String>> {
+        let addresses = hosts.find(&Name::parse(name).unwrap())?;
+        Some(addresses.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_hosts_file_gives_both_families() {
+        let hosts = Hosts::parse(
+            "# 192.0.2.9 comment.example\n\
+             127.0.0.1\tlocalhost loopback.example # 192.0.2.9 tail.example\r\n\
+             ::1 localhost\n\
+             \n\
+             192.0.2.1 A.example. b.example\n\
+             192.0.2.2 a.example\n\
+             192.0.2.1 a.example\n",
+        );
+        for (name, addresses) in [
+            ("localhost", Some(vec!["127.0.0.1", "::1"])),
+            ("loopback.example", Some(vec!["127.0.0.1"])),
+            ("a.example", Some(vec!["192.0.2.1", "192.0.2.2"])),
+            ("b.example", Some(vec!["192.0.2.1"])),
+            ("comment.example", None),
+            ("tail.example", None),
+            ("example", None),
+        ] {
+            let addresses = addresses.map(|list| list.into_iter().map(str::to_owned).collect());
+            assert_eq!(found(&hosts, name), addresses, "{name}");
+        }
+    }
+
+    #[test]
+    fn odd_lines_of_a_hosts_file_are_passed_over() {
+        let hosts = Hosts::parse(
+            "192.0.2.1\n0x7f.1 a.example\nfe80::1%lo0 a.example\n192.0.2.1:80 a.example\n\
+             192.0.2.3 bad..name *.example 192.0.2.4 good.example\n",
+        );
+        assert_eq!(hosts.0.len(), 1);
+        assert_eq!(found(&hosts, "good.example"), Some(vec!["192.0.2.3".to_owned()]));
+    }
+
+    #[test]
+    fn servers_are_read_and_search_domains_are_not() {
+        for (text, servers) in [
+            (
+                "domain corp.example\nsearch a.example b.example\noptions ndots:5 timeout:1\nnameserver 192.0.2.1\n",
+                vec!["192.0.2.1:53"],
+            ),
+            (
+                "; generated\nnameserver\t2001:db8::1 # first\nnameserver 192.0.2.1\nnameserver 192.0.2.1",
+                vec!["[2001:db8::1]:53", "192.0.2.1:53"],
+            ),
+            ("nameserver [::1]:5353\nnameserver 127.0.0.1:54", vec!["[::1]:5353", "127.0.0.1:54"]),
+            (
+                "nameserver 1.1.1.1\nnameserver 1.1.1.2\nnameserver 1.1.1.3\nnameserver 1.1.1.4",
+                vec!["1.1.1.1:53", "1.1.1.2:53", "1.1.1.3:53"],
+            ),
+        ] {
+            let parsed: Vec<String> = parse_servers(text).iter().map(ToString::to_string).collect();
+            assert_eq!(parsed, servers, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_server_is_passed_over() {
+        for text in [
+            "",
+            "search example",
+            "nameserver",
+            "nameserver dns.example",
+            "nameserver fe80::1%eth0",
+            "nameserver [fe80::1%2]:53",
+            "#nameserver 192.0.2.1",
+        ] {
+            assert_eq!(parse_servers(text), [], "{text:?}");
+            assert_eq!(parse_servers(&format!("{text}\nnameserver 192.0.2.1")).len(), 1, "{text:?}");
+        }
+    }
+}

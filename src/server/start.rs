@@ -1,0 +1,167 @@
+//! From settings to a server that is bound.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::admin::{self, Access, Readiness};
+use crate::config::{Expose, Settings};
+use crate::dial::Dialer;
+use crate::flow::{self, Ledger};
+use crate::gate::http::Pool;
+use crate::metrics::Metrics;
+use crate::mistake::Mistake;
+use crate::policy::document::Sources;
+use crate::proxy::{Bounds, Proxy};
+use crate::record::{Audit, Sink};
+use crate::relay::{self, Relay};
+use crate::reload::{InForce, Reload};
+use crate::resolve::{self, Resolver};
+use crate::server::Server;
+use crate::sys;
+use crate::via::Via;
+
+/// File descriptors kept for all but connections: listeners, records, look-ups, the admin door.
+const RESERVED_FILES: usize = 128;
+/// A tunnel has two sockets.
+const FILES_A_FLOW: usize = 2;
+/// At most this part of the file descriptors goes to pipes, which have two each.
+const PART_FOR_PIPES: usize = 8;
+
+/// Why exeat did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the policy has mistakes")]
+    Policy(Vec<Mistake>),
+    #[error("can't listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    #[error("can't open the audit file {}: {}", .0.display(), .1)]
+    Audit(PathBuf, io::Error),
+    #[error("names can't be resolved: {0}")]
+    Resolve(#[from] resolve::FileError),
+    #[error("the metrics can't be set up: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What the limit on open files leaves room for.
+struct Room {
+    pipes: usize,
+    flows: usize,
+}
+
+impl Server {
+    /// Loads the policy and binds every listener. Must be called on a tokio runtime.
+    pub fn new(settings: &Settings, sources: Sources) -> Result<Self, StartError> {
+        let room = Room::of(sys::raise_file_limit());
+        let loaded = sources.load().map_err(StartError::Policy)?;
+        let metrics = Arc::new(Metrics::new()?);
+        let explicit = bind(&settings.listen.explicit)?;
+        let admin = bind(settings.listen.admin.as_slice())?.pop();
+        let resolver = Arc::new(Resolver::new(resolver_settings(settings))?);
+        let limits = room.limits(settings);
+        let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
+            .map_err(|error| StartError::Audit(settings.audit.path.clone(), error))?;
+        let ledger = Arc::new(Ledger::new(metrics, sink, limits));
+        let pool = Arc::new(Pool::new(settings.timeouts.keepalive));
+
+        let reload = Reload::start(sources, loaded, Arc::clone(&resolver), |policy| InForce {
+            policy,
+            ledger: Arc::clone(&ledger),
+            pool,
+        });
+        let own: Vec<SocketAddr> =
+            explicit.iter().chain(&admin).filter_map(|listener| listener.local_addr().ok()).collect();
+        let proxy = Arc::new(Proxy {
+            ledger: Arc::clone(&ledger),
+            dialer: Dialer::new(resolver, &own, settings.timeouts.dial),
+            policy: Arc::clone(&reload.in_force().policy),
+            relay: Relay::new(relay_limits(settings), room.pipes),
+            bounds: bounds(settings),
+            via: Via::new(),
+        });
+        let readiness = Arc::new(Readiness::default());
+        readiness.policy_loaded();
+        let access = Access { names: Vec::new(), expose_all: settings.admin_expose == Expose::All };
+        Ok(Self {
+            state: Arc::new(admin::State::new(
+                ledger,
+                Arc::clone(&proxy.policy),
+                Arc::clone(&readiness),
+                access,
+            )),
+            connections: Arc::new(Semaphore::new(room.flows)),
+            drain: settings.timeouts.drain,
+            explicit,
+            admin,
+            readiness,
+            proxy,
+            reload,
+        })
+    }
+}
+
+impl Room {
+    fn of(files: u64) -> Self {
+        let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let pipes = (files / PART_FOR_PIPES / 2).min(Relay::PIPES);
+        let flows = files.saturating_sub(RESERVED_FILES + 2 * pipes) / FILES_A_FLOW;
+        Self { pipes, flows: flows.max(1) }
+    }
+
+    /// The limits of the settings, as far as there are file descriptors for them.
+    fn limits(&self, settings: &Settings) -> flow::Limits {
+        let wanted = settings.limits.flows;
+        let flows = wanted.map_or(self.flows, |flows| flows.min(self.flows));
+        if let Some(wanted) = wanted.filter(|wanted| *wanted > flows) {
+            tracing::warn!(
+                "limits.flows is {wanted}, but the limit on open files leaves room for {flows}: raise it (ulimit -n)"
+            );
+        }
+        flow::Limits { flows, flows_per_client: settings.limits.flows_per_client.unwrap_or(0) }
+    }
+}
+
+fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let bind = |address: &SocketAddr| {
+        let listener = sys::listen(*address).and_then(TcpListener::from_std);
+        listener.map_err(|error| StartError::Listen(*address, error))
+    };
+    addresses.iter().map(bind).collect()
+}
+
+fn resolver_settings(settings: &Settings) -> resolve::Settings {
+    let dns = &settings.dns;
+    resolve::Settings {
+        servers: dns.servers.clone(),
+        hosts: dns.hosts.clone(),
+        min_ttl: dns.min_ttl,
+        max_ttl: dns.max_ttl,
+        ..resolve::Settings::default()
+    }
+}
+
+fn audit(settings: &Settings, limits: flow::Limits) -> Audit {
+    Audit {
+        path: Some(settings.audit.path.clone()),
+        opened: settings.audit.opened,
+        required: settings.audit.required,
+        reserve: limits.flows,
+    }
+}
+
+fn relay_limits(settings: &Settings) -> relay::Limits {
+    relay::Limits { idle: settings.timeouts.idle, half_closed: settings.timeouts.half_closed }
+}
+
+fn bounds(settings: &Settings) -> Bounds {
+    Bounds {
+        head_bytes: settings.limits.head_bytes,
+        head: settings.timeouts.head,
+        keepalive: settings.timeouts.keepalive,
+        idle: settings.timeouts.idle,
+    }
+}

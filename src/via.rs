@@ -1,0 +1,58 @@
+//! `Via`: tells the next hop that a proxy stood in between, and this proxy that a request went in a circle.
+
+use std::hash::{BuildHasher, RandomState};
+
+use hyper::Version;
+use hyper::header::{self, HeaderMap, HeaderValue};
+
+/// The name under which this very process passes messages on (RFC 9110 §7.6.3). A number that is
+/// drawn at the start keeps two exeats in a row from taking each other for themselves.
+#[derive(Clone, Debug)]
+pub struct Via(String);
+
+impl Via {
+    pub fn new() -> Self {
+        Self(format!("exeat-{:08x}", RandomState::new().hash_one("via") as u32))
+    }
+
+    /// Whether the message has been here before.
+    pub fn is_in(&self, headers: &HeaderMap) -> bool {
+        headers
+            .get_all(header::VIA)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|hop| hop.split_ascii_whitespace().nth(1) == Some(&self.0))
+    }
+
+    /// Adds this hop to a message that came in with `version`.
+    pub fn stamp(&self, version: Version, headers: &mut HeaderMap) {
+        let version = if version == Version::HTTP_10 { "1.0" } else { "1.1" };
+        if let Ok(hop) = HeaderValue::try_from(format!("{version} {}", self.0)) {
+            headers.append(header::VIA, hop);
+        }
+    }
+}
+
+impl Default for Via {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_was_here_is_known_again() {
+        let (here, elsewhere) = (Via::new(), Via("exeat-other".to_owned()));
+        let mut headers = HeaderMap::new();
+        headers.insert(header::VIA, HeaderValue::from_static("1.1 edge, 1.0 fred (Apache/1.1)"));
+        assert!(!here.is_in(&headers));
+        here.stamp(Version::HTTP_11, &mut headers);
+        elsewhere.stamp(Version::HTTP_10, &mut headers);
+        assert!(here.is_in(&headers) && elsewhere.is_in(&headers));
+        assert!(!Via("exeat".to_owned()).is_in(&headers));
+    }
+}

@@ -1,0 +1,10 @@
+//! Looking up and dialling, over real sockets and a real DNS server.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "dial/dialling.rs"]
+mod dialling;
+#[path = "it/support/dns.rs"]
+mod dns;
+#[path = "dial/resolving.rs"]
+mod resolving;

@@ -1,0 +1,349 @@
+//! What is asked of which source, and what becomes of the answers.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use exeat::error::Error;
+use exeat::host::Name;
+use exeat::resolve::{Answers, Resolver, Settings};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use crate::dns::{Dns, Reply};
+
+/// A day, so that only a clamp can make an answer expire while a test runs.
+const LONG: u32 = 86_400;
+
+/// A directory with an empty hosts file, and settings that read nothing of this machine.
+fn settings(directory: &TempDir, dns: &Dns) -> Settings {
+    let hosts = directory.path().join("hosts");
+    fs::write(&hosts, "").unwrap();
+    Settings {
+        servers: vec![dns.address()],
+        resolv_conf: PathBuf::from("/nonexistent"),
+        hosts: Some(hosts),
+        ..Settings::default()
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+async fn all(mut answers: Answers) -> Result<Vec<String>, String> {
+    let mut found = Vec::new();
+    loop {
+        match answers.next().await {
+            Ok(Some(batch)) => found.extend(batch.iter().map(IpAddr::to_string)),
+            Ok(None) => return Ok(found),
+            Err(Error::Dns(text)) => return Err(text),
+            Err(error) => panic!("not a DNS error: {error}"),
+        }
+    }
+}
+
+async fn resolve(resolver: &Resolver, text: &str) -> Result<Vec<String>, String> {
+    let mut found = all(resolver.resolve(&name(text))).await?;
+    found.sort();
+    Ok(found)
+}
+
+fn ok(addresses: &[&str]) -> Result<Vec<String>, String> {
+    Ok(addresses.iter().map(ToString::to_string).collect())
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+}
+
+#[tokio::test]
+async fn both_families_are_asked_for_the_absolute_name_alone() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.set("a.example", &["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
+    dns.set("single", &["192.0.2.3"]);
+    let resolv_conf = directory.path().join("resolv.conf");
+    let server = dns.address();
+    write(&resolv_conf, &format!("search example corp.example\noptions ndots:5\nnameserver {server}\n"));
+    let settings = Settings { servers: Vec::new(), resolv_conf, ..settings(&directory, &dns) };
+    let resolver = Resolver::new(settings).unwrap();
+    assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]));
+    assert_eq!(resolve(&resolver, "single").await, ok(&["192.0.2.3"]));
+    assert_eq!(resolve(&resolver, "a").await, Err("the name does not exist (NXDOMAIN)".to_owned()));
+    assert_eq!(dns.asked(), ["a A", "a AAAA", "a.example A", "a.example AAAA", "single A", "single AAAA"]);
+}
+
+#[tokio::test]
+async fn the_hosts_file_wins_and_keeps_its_names_out_of_dns() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.set("a.example", &["192.0.2.9", "2001:db8::9"]);
+    let settings = settings(&directory, &dns);
+    let hosts = settings.hosts.clone().unwrap();
+    write(&hosts, "192.0.2.1 a.example\n192.0.2.2 localhost both.example\n2001:db8::2 both.example\n");
+    let resolver = Resolver::new(settings).unwrap();
+    assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
+    assert_eq!(resolve(&resolver, "both.example").await, ok(&["192.0.2.2", "2001:db8::2"]));
+    assert_eq!(resolve(&resolver, "localhost").await, ok(&["192.0.2.2"]));
+    assert!(dns.asked().is_empty());
+
+    write(&hosts, "192.0.2.3 a.example\n");
+    resolver.reload().unwrap();
+    assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.3"]));
+    write(&hosts, "");
+    resolver.reload().unwrap();
+    assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.9", "2001:db8::9"]));
+}
+
+#[tokio::test]
+async fn special_use_names_are_not_asked_for() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
+    for local in ["localhost", "a.localhost"] {
+        assert_eq!(resolve(&resolver, local).await, ok(&["127.0.0.1", "::1"]), "{local}");
+    }
+    for none in ["a.invalid", "a.onion"] {
+        assert_eq!(resolve(&resolver, none).await, Err("the name does not exist (NXDOMAIN)".to_owned()));
+    }
+    assert!(dns.asked().is_empty());
+}
+
+#[tokio::test]
+async fn times_to_live_are_clamped() {
+    let minute = Duration::from_secs(60);
+    let asked_twice = ["a.example A", "a.example A", "a.example AAAA", "a.example AAAA"];
+    let asked_once = ["a.example A", "a.example AAAA"];
+    for (ttl, min_ttl, max_ttl, asked) in [
+        (LONG, Duration::ZERO, minute, &asked_once[..]),
+        (LONG, Duration::ZERO, Duration::ZERO, &asked_twice[..]),
+        (0, minute, minute, &asked_once[..]),
+        (0, Duration::ZERO, minute, &asked_twice[..]),
+        // What the settings' reader refuses must not panic here either.
+        (0, minute, Duration::ZERO, &asked_once[..]),
+    ] {
+        for addresses in [&["192.0.2.1"][..], &["192.0.2.1", "2001:db8::1"], &[]] {
+            let (directory, dns) = (TempDir::new().unwrap(), Dns::with_ttl(ttl).await);
+            dns.set("a.example", addresses);
+            let settings = Settings { min_ttl, max_ttl, ..settings(&directory, &dns) };
+            let resolver = Resolver::new(settings).unwrap();
+            let first = resolve(&resolver, "a.example").await;
+            assert_eq!(resolve(&resolver, "a.example").await, first);
+            assert_eq!(dns.asked(), asked, "ttl {ttl}, {min_ttl:?} to {max_ttl:?}, {addresses:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_that_do_not_exist_are_remembered() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::with_ttl(LONG).await);
+    let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
+    for _ in 0..3 {
+        assert!(resolve(&resolver, "a.example").await.is_err());
+    }
+    assert_eq!(dns.asked(), ["a.example A", "a.example AAAA"]);
+}
+
+#[tokio::test]
+async fn concurrent_look_ups_share_their_questions() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    let (open, gate) = watch::channel(false);
+    let addresses = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    dns.reply("a.example", Reply::Behind(gate, Box::new(Reply::Addresses(addresses))));
+    let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
+    let ask = || resolve(&resolver, "a.example");
+    let (a, b, c, ()) = tokio::join!(ask(), ask(), ask(), async {
+        // All three were polled once before this.
+        open.send(true).unwrap();
+    });
+    for found in [a, b, c] {
+        assert_eq!(found, ok(&["192.0.2.1", "2001:db8::1"]));
+    }
+    assert_eq!(dns.asked(), ["a.example A", "a.example AAAA"]);
+}
+
+#[tokio::test]
+async fn a_look_up_whose_first_asker_left_goes_on_for_the_others() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    let (open, gate) = watch::channel(false);
+    let addresses = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    dns.reply("a.example", Reply::Behind(gate, Box::new(Reply::Addresses(addresses))));
+    let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
+    let (first, second) = (name("a.example"), name("a.example"));
+    let mut first = Box::pin(all(resolver.resolve(&first)));
+    let mut second = Box::pin(all(resolver.resolve(&second)));
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("answered behind the gate"),
+        _ = &mut second => panic!("answered behind the gate"),
+        () = tokio::task::yield_now() => drop(first),
+    }
+    open.send(true).unwrap();
+    assert_eq!(second.await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn failures_are_told_apart() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.set("empty.example", &[]);
+    dns.reply("failing.example", Reply::Code(ResponseCode::ServFail));
+    dns.reply("refused.example", Reply::Code(ResponseCode::Refused));
+    dns.reply("garbage.example", Reply::Garbage);
+    dns.script("half.example", RecordType::A, [Reply::Code(ResponseCode::ServFail)]);
+    dns.script("half.example", RecordType::AAAA, [Reply::Addresses(Vec::new())]);
+    let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
+    for (name, text) in [
+        ("missing.example", "the name does not exist (NXDOMAIN)"),
+        ("empty.example", "the name has no addresses"),
+        ("failing.example", "the DNS server failed (SERVFAIL)"),
+        ("refused.example", "the DNS server refused to answer (REFUSED)"),
+        ("garbage.example", "the DNS server's answer is malformed"),
+        ("half.example", "the DNS server failed (SERVFAIL)"),
+    ] {
+        assert_eq!(resolve(&resolver, name).await, Err(text.to_owned()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn one_family_that_fails_leaves_the_other() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    let v4 = Reply::Addresses(vec!["192.0.2.1".parse().unwrap()]);
+    let v6 = Reply::Addresses(vec!["2001:db8::1".parse().unwrap()]);
+    dns.script("v4.example", RecordType::A, [v4]);
+    dns.script("v4.example", RecordType::AAAA, [Reply::Code(ResponseCode::ServFail)]);
+    dns.script("v6.example", RecordType::A, [Reply::NoSuchName]);
+    dns.script("v6.example", RecordType::AAAA, [v6]);
+    let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
+    assert_eq!(resolve(&resolver, "v4.example").await, ok(&["192.0.2.1"]));
+    assert_eq!(resolve(&resolver, "v6.example").await, ok(&["2001:db8::1"]));
+}
+
+#[tokio::test]
+async fn ipv4_does_not_wait_for_a_silent_ipv6() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.script("a.example", RecordType::A, [Reply::Addresses(vec!["192.0.2.1".parse().unwrap()])]);
+    dns.script("a.example", RecordType::AAAA, [Reply::Silence]);
+    let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
+    let first = resolver.resolve(&name("a.example")).next().await.unwrap();
+    assert_eq!(first, Some(vec!["192.0.2.1".parse().unwrap()]));
+}
+
+#[tokio::test]
+async fn answers_too_large_for_udp_come_over_tcp() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    let addresses: Vec<IpAddr> = (0..200u8).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+    dns.script("a.example", RecordType::A, [Reply::Truncated(Box::new(Reply::Addresses(addresses)))]);
+    dns.script("a.example", RecordType::AAAA, [Reply::Addresses(Vec::new())]);
+    let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
+    // Bounded, however many the server sends.
+    assert_eq!(resolve(&resolver, "a.example").await.unwrap().len(), 64);
+    assert_eq!(dns.asked(), ["a.example A", "a.example A tcp", "a.example AAAA"]);
+}
+
+#[tokio::test]
+async fn aliases_are_followed_for_so_many_steps() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    for step in 0..20 {
+        dns.reply(&format!("{step}.example"), Reply::Alias(format!("{}.example", step + 1)));
+    }
+    dns.set("20.example", &["192.0.2.1"]);
+    dns.reply("loop.example", Reply::Alias("loop.example".to_owned()));
+    let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
+    assert_eq!(resolve(&resolver, "17.example").await, ok(&["192.0.2.1"]));
+    for endless in ["0.example", "loop.example"] {
+        assert_eq!(resolve(&resolver, endless).await, Err("the name has no addresses".to_owned()));
+    }
+    let asked = dns.asked();
+    assert!(asked.len() <= 2 * (4 + 8 + 8), "{}: {asked:?}", asked.len());
+}
+
+#[tokio::test]
+async fn a_reload_keeps_the_cache_while_the_servers_stay() {
+    let (directory, dns, other) = (TempDir::new().unwrap(), Dns::start().await, Dns::start().await);
+    dns.set("a.example", &["192.0.2.1"]);
+    other.set("a.example", &["192.0.2.2"]);
+    let resolv_conf = directory.path().join("resolv.conf");
+    let nameserver = |dns: &Dns| format!("nameserver {}\n", dns.address());
+    write(&resolv_conf, &nameserver(&dns));
+    let settings = settings(&directory, &dns);
+    let hosts = settings.hosts.clone().unwrap();
+    let settings = Settings { servers: Vec::new(), resolv_conf: resolv_conf.clone(), ..settings };
+    let resolver = Resolver::new(settings).unwrap();
+    assert_eq!(resolver.files(), [hosts.as_path(), &resolv_conf]);
+    assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
+
+    write(&resolv_conf, &format!("# written again\n{}", nameserver(&dns)));
+    resolver.reload().unwrap();
+    assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
+    assert_eq!(dns.asked().len(), 2);
+
+    write(&resolv_conf, &nameserver(&other));
+    resolver.reload().unwrap();
+    assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.2"]));
+    assert_eq!((dns.asked().len(), other.asked().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_broken_file_is_told_and_the_last_good_one_stays() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.set("b.example", &["192.0.2.2"]);
+    let resolv_conf = directory.path().join("resolv.conf");
+    write(&resolv_conf, &format!("nameserver {}\n", dns.address()));
+    let settings = settings(&directory, &dns);
+    let hosts = settings.hosts.clone().unwrap();
+    write(&hosts, "192.0.2.1 a.example\n");
+    let settings = Settings { servers: Vec::new(), resolv_conf: resolv_conf.clone(), ..settings };
+    let resolver = Resolver::new(settings).unwrap();
+
+    write(&resolv_conf, "nameserver nonsense\n");
+    let error = resolver.reload().unwrap_err().to_string();
+    assert_eq!(error, format!("{}: it names no usable DNS server", resolv_conf.display()));
+    assert_eq!(resolve(&resolver, "b.example").await, ok(&["192.0.2.2"]));
+
+    fs::remove_file(&hosts).unwrap();
+    let error = resolver.reload().unwrap_err().to_string();
+    assert!(error.starts_with(&hosts.display().to_string()), "{error}");
+    assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
+}
+
+#[tokio::test]
+async fn a_hosts_file_of_the_settings_has_to_be_there() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    let hosts = Some(directory.path().join("missing"));
+    let settings = Settings { hosts, ..settings(&directory, &dns) };
+    assert!(Resolver::new(settings.clone()).is_err());
+    assert!(Resolver::new(Settings { hosts: None, ..settings }).is_ok());
+}
+
+#[tokio::test]
+async fn a_silent_server_is_given_up_for_one_that_answers() {
+    let (directory, silent, dns) = (TempDir::new().unwrap(), Dns::start().await, Dns::start().await);
+    silent.reply("a.example", Reply::Silence);
+    dns.set("a.example", &["192.0.2.1"]);
+    let servers = vec![silent.address(), dns.address()];
+    let resolver = Resolver::new(Settings { servers, ..settings(&directory, &dns) }).unwrap();
+    assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_gives_way_to_one_that_answers() {
+    for code in [ResponseCode::ServFail, ResponseCode::Refused, ResponseCode::NotImp] {
+        let (directory, broken, dns) = (TempDir::new().unwrap(), Dns::start().await, Dns::start().await);
+        broken.reply("a.example", Reply::Code(code));
+        let (open, gate) = watch::channel(false);
+        // The first answer is the broken server's.
+        let addresses = Reply::Addresses(vec!["192.0.2.1".parse().unwrap()]);
+        dns.reply("a.example", Reply::Behind(gate, Box::new(addresses)));
+        let servers = vec![broken.address(), dns.address()];
+        let resolver = Resolver::new(Settings { servers, ..settings(&directory, &dns) }).unwrap();
+        let answering = async {
+            while broken.asked().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            open.send(true).unwrap();
+        };
+        let (found, ()) = tokio::join!(resolve(&resolver, "a.example"), answering);
+        assert_eq!(found, ok(&["192.0.2.1"]), "{code}");
+    }
+}

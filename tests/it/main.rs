@@ -1,0 +1,6 @@
+//! The whole proxy, spoken to over real sockets.
+
+#![allow(unreachable_pub, reason = "support is shared between the modules of this binary")]
+
+mod smoke;
+mod support;
