@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::config::{Audit, Dns, Expose, Limits, Listen, Settings, Timeouts};
+use crate::host::Name;
 use crate::mistake::{Mistake, Severity};
 use crate::yaml::{Field, Fields, Reader, Value};
 
@@ -36,7 +37,8 @@ pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>
 }
 
 fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
-    let known = ["listen", "policy", "audit", "threads", "limits", "timeouts", "dns", "admin_expose"];
+    let known =
+        ["listen", "policy", "audit", "threads", "limits", "timeouts", "dns", "admin_expose", "admin_names"];
     let Some(fields) = reader.map(top, &known) else { return };
     if let Some(field) = fields.get("listen") {
         listen(reader, field, &mut settings.listen);
@@ -67,6 +69,11 @@ fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
     if let Some(field) = fields.get("admin_expose") {
         let words = [("metrics", Expose::Metrics), ("all", Expose::All)];
         set(&mut settings.admin_expose, reader.word(field, &words));
+    }
+    if let Some(field) = fields.get("admin_names") {
+        settings.admin_names = each(reader, field, |reader, item| {
+            reader.parsed(item, "a name without a port, like exeat.example", Name::parse)
+        });
     }
 }
 
@@ -141,6 +148,16 @@ fn set<T>(setting: &mut T, value: Option<T>) {
     }
 }
 
+/// Reads every item of a list; one that is wrong is left out, as the file is refused then.
+fn each<T>(
+    reader: &mut Reader,
+    field: Field<'_>,
+    mut read: impl FnMut(&mut Reader, Field<'_>) -> Option<T>,
+) -> Vec<T> {
+    let items = reader.list(field);
+    items.filter_map(|item| read(reader, item)).collect()
+}
+
 fn number(reader: &mut Reader, fields: &Fields<'_>, key: &str, range: RangeInclusive<i64>) -> Option<usize> {
     let field = fields.get(key)?;
     reader.integer(field, range).and_then(|number| usize::try_from(number).ok())
@@ -167,8 +184,7 @@ fn path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {
 }
 
 fn addresses(reader: &mut Reader, field: Field<'_>, default_port: Option<u16>) -> Vec<SocketAddr> {
-    let items: Vec<Field<'_>> = reader.list(field).collect();
-    items.into_iter().filter_map(|item| address(reader, item, default_port)).collect()
+    each(reader, field, |reader, item| address(reader, item, default_port))
 }
 
 fn address(reader: &mut Reader, field: Field<'_>, default_port: Option<u16>) -> Option<SocketAddr> {

@@ -23,6 +23,7 @@ limits: { flows: 0, flows_per_client: 200, head_bytes: 65536 }
 timeouts: { head: 5s, dial: 2500ms, keepalive: 1m, idle: 2h, half_closed: 1m 30s, drain: 1s }
 dns: { servers: [10.0.0.2, "[2001:db8::2]:5353"], hosts: /run/hosts, min_ttl: 5s, max_ttl: 1m }
 admin_expose: all
+admin_names: [Exeat.example]
 "#;
     let settings = parse(text).unwrap();
     assert_eq!(settings.listen.explicit, ["0.0.0.0:3128".parse().unwrap(), "[::]:3128".parse().unwrap()]);
@@ -36,6 +37,7 @@ admin_expose: all
     assert_eq!(settings.dns.servers, ["10.0.0.2:53".parse().unwrap(), "[2001:db8::2]:5353".parse().unwrap()]);
     assert_eq!(settings.dns.max_ttl, Duration::from_secs(60));
     assert_eq!(settings.admin_expose, Expose::All);
+    assert_eq!(settings.admin_names[0].as_str(), "exeat.example");
 }
 
 #[test]
