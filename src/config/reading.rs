@@ -15,6 +15,8 @@ use crate::yaml::{Field, Fields, Reader, Value};
 
 /// More would be no time-out any more.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The audit path that means the standard output.
+const STDOUT: &str = "-";
 /// A port that DNS servers listen on when none is named (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
 
@@ -26,8 +28,9 @@ pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>
         read(&mut reader, Field::top("the settings", &root), &mut settings);
     }
     let directory = path.parent().unwrap_or(Path::new(""));
-    for policy in &mut settings.policy {
-        *policy = directory.join(&policy);
+    let paths = settings.policy.iter_mut().chain(&mut settings.dns.hosts).chain([&mut settings.audit.path]);
+    for path in paths.filter(|path| path.as_os_str() != STDOUT) {
+        *path = directory.join(&path);
     }
     let mistakes = reader.finish();
     if mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
@@ -44,12 +47,7 @@ fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
         listen(reader, field, &mut settings.listen);
     }
     if let Some(field) = fields.get("policy") {
-        settings.policy = reader
-            .list(field)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .filter_map(|item| path(reader, item))
-            .collect();
+        settings.policy = each(reader, field, path);
     }
     if let Some(field) = fields.get("audit") {
         audit(reader, field, &mut settings.audit);

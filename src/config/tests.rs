@@ -17,7 +17,7 @@ listen:
   explicit: ["0.0.0.0:3128", "[::]:3128"]
   admin: null
 policy: [policies, /srv/policies/a.yaml]
-audit: { path: /var/log/exeat.jsonl, opened: true, required: true }
+audit: { path: ../../var/log/exeat.jsonl, opened: true, required: true }
 threads: 4
 limits: { flows: 0, flows_per_client: 200, head_bytes: 65536 }
 timeouts: { head: 5s, dial: 2500ms, keepalive: 1m, idle: 2h, half_closed: 1m 30s, drain: 1s }
@@ -29,7 +29,10 @@ admin_names: [Exeat.example]
     assert_eq!(settings.listen.explicit, ["0.0.0.0:3128".parse().unwrap(), "[::]:3128".parse().unwrap()]);
     assert_eq!(settings.listen.admin, None);
     assert_eq!(settings.policy, [PathBuf::from("/etc/exeat/policies"), "/srv/policies/a.yaml".into()]);
-    assert_eq!(settings.audit, Audit { path: "/var/log/exeat.jsonl".into(), opened: true, required: true });
+    assert_eq!(
+        settings.audit,
+        Audit { path: "/etc/exeat/../../var/log/exeat.jsonl".into(), opened: true, required: true }
+    );
     assert_eq!(settings.threads, Some(4));
     assert_eq!(settings.limits, Limits { flows: None, flows_per_client: Some(200), head_bytes: 65536 });
     assert_eq!(settings.timeouts.dial, Duration::from_millis(2500));
