@@ -53,6 +53,11 @@ impl Meter {
     pub fn counters(&self) -> &Counters {
         &self.0.counters
     }
+
+    /// Resolves when the flow has to end before its peers end it.
+    pub fn stopped(&self) -> Stopped<'_> {
+        Stopped(&self.0.switch)
+    }
 }
 
 impl Ledger {

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
 
 use crate::destination::Destination;
 use crate::dial::Upstream;
@@ -36,6 +37,7 @@ pub(super) struct Lease {
     sender: SendRequest<Sent>,
     /// Whether it has served an exchange already: then its upstream may have closed it meanwhile.
     reused: bool,
+    connection: AbortHandle,
 }
 
 /// The connections that wait for the next request of their client.
@@ -60,8 +62,8 @@ impl Pool {
     /// Takes the connection that was idle for the shortest time, if one is still alive.
     pub(super) async fn take(&self, key: &Key) -> Option<Lease> {
         loop {
-            let mut lease = self.shelf().take(key)?;
-            if lease.is_alive().await {
+            let (since, mut lease) = self.shelf().take(key)?;
+            if since.elapsed() <= self.keep && lease.is_alive().await {
                 return Some(lease);
             }
         }
@@ -90,9 +92,9 @@ impl Pool {
 }
 
 impl Shelf {
-    fn take(&mut self, key: &Key) -> Option<Lease> {
+    fn take(&mut self, key: &Key) -> Option<(Instant, Lease)> {
         let leases = self.idle.get_mut(key)?;
-        let lease = leases.pop().map(|(_, lease)| lease);
+        let lease = leases.pop();
         if leases.is_empty() {
             self.idle.remove(key);
         }
@@ -125,16 +127,22 @@ impl Shelf {
 }
 
 impl Lease {
-    /// Makes an HTTP connection of a dialled one. The passage is that of its first request.
-    pub(super) async fn open(key: Key, upstream: Upstream, passage: &Passage) -> Result<Self, hyper::Error> {
+    /// Makes an HTTP connection of a dialled one. The passage is that of its first request; the heads of
+    /// its answers may have so many bytes.
+    pub(super) async fn open(
+        key: Key,
+        upstream: Upstream,
+        passage: &Passage,
+        head_bytes: usize,
+    ) -> Result<Self, hyper::Error> {
         let address = upstream.address();
         let io = TokioIo::new(upstream.open(passage));
-        let (sender, connection) = http1::Builder::new().handshake(io).await?;
-        tokio::spawn(async move {
+        let (sender, connection) = http1::Builder::new().max_header_size(head_bytes).handshake(io).await?;
+        let task = tokio::spawn(async move {
             // What goes wrong on it reaches whoever waits for an answer.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { key, address, sender, reused: false })
+        Ok(Self { key, address, sender, reused: false, connection: task.abort_handle() })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -159,6 +167,14 @@ impl Lease {
         request: Request<Sent>,
     ) -> Result<Response<Incoming>, hyper::Error> {
         self.sender.send_request(request).await
+    }
+}
+
+impl Drop for Lease {
+    /// Closes the connection at once. hyper alone would go on with the body of a request whose answer
+    /// is complete: bytes of a flow that has ended.
+    fn drop(&mut self) {
+        self.connection.abort();
     }
 }
 
