@@ -59,7 +59,10 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    runtime.block_on(serve(settings, sources))
+    let code = runtime.block_on(serve(settings, sources));
+    // A policy that is being loaded, from a dead file system perhaps, must not hold up the end.
+    runtime.shutdown_background();
+    code
 }
 
 async fn serve(settings: Settings, sources: Sources) -> ExitCode {

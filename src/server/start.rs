@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -57,6 +58,7 @@ impl Server {
     /// Loads the policy and binds every listener. Must be called on a tokio runtime.
     pub fn new(settings: &Settings, sources: Sources) -> Result<Self, StartError> {
         let room = Room::of(sys::raise_file_limit());
+        let read = SystemTime::now();
         let loaded = sources.load().map_err(StartError::Policy)?;
         let metrics = Arc::new(Metrics::new()?);
         let explicit = bind(&settings.listen.explicit)?;
@@ -68,7 +70,7 @@ impl Server {
         let ledger = Arc::new(Ledger::new(metrics, sink, limits));
         let pool = Arc::new(Pool::new(settings.timeouts.keepalive));
 
-        let reload = Reload::start(sources, loaded, Arc::clone(&resolver), |policy| InForce {
+        let reload = Reload::start(sources, loaded, read, Arc::clone(&resolver), |policy| InForce {
             policy,
             ledger: Arc::clone(&ledger),
             pool,
