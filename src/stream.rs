@@ -26,6 +26,7 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// A connection of which nothing has been read.
     pub fn new(socket: TcpStream) -> Self {
         Self { socket, head: BytesMut::new() }
     }
@@ -72,10 +73,12 @@ impl Stream {
         Some(&self.socket)
     }
 
+    /// The far end's address.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()
     }
 
+    /// This end's address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }

@@ -3,14 +3,19 @@
 //! The parts of a pattern, from the left: a lead (`*.`, `.` or none), labels up to the last that holds
 //! a `*`, and the literal suffix. Only the lead spans labels; every other `*` stays inside its own.
 
-mod write;
+mod canonical;
+mod error;
 
+use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
-use crate::host::{HostError, Name};
+use crate::host::{HostError, NAME_MAX, Name};
+
+pub use crate::policy::pattern::error::PatternError;
 
 /// A pattern over names; it never matches an address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Pattern {
     lead: Lead,
     /// Canonical labels after the lead; empty for `*`, which is any name.
@@ -21,7 +26,7 @@ pub struct Pattern {
 }
 
 /// How far a pattern reaches to the left of its labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Lead {
     /// Not at all.
     This,
@@ -31,49 +36,32 @@ pub(super) enum Lead {
     Within,
 }
 
-/// Why a text is not a pattern.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
-    #[error("the pattern is empty")]
-    Empty,
-    #[error("{0:?} can't stand in a pattern")]
-    Character(char),
-    #[error("a pattern is about names, not addresses")]
-    Address,
-    #[error("two '*' stand side by side")]
-    DoubleStar,
-    #[error("the label {0:?} has both '*' and letters outside ASCII")]
-    StarBesideUnicode(String),
-    #[error("{0:?} is not a label that IDNA (UTS 46) allows")]
-    Unicode(String),
-    #[error("no name is short enough to match")]
-    TooLong,
-    #[error("{0}")]
-    Name(HostError),
-}
-
-impl PatternError {
-    /// What would be right.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Character(':') => Some("write the name alone; a port goes into `ports: [...]`"),
-            Self::Character('/') => Some("write the name alone; a path goes into `paths: [...]`"),
-            Self::Character('{' | '}' | '[' | ']' | '?' | '\\' | '!') => {
-                Some("'*' is the only wildcard; write one rule for each alternative")
-            }
-            Self::Address => Some("write `{ cidr: 203.0.113.0/24 }` for addresses"),
-            Self::DoubleStar => Some("a leading `*.` is any depth below; a leading `.` the name too"),
-            Self::StarBesideUnicode(_) => Some("write that label in its `xn--` form"),
-            Self::Name(HostError::EmptyLabel) => Some("only one '.' may lead; none may follow another"),
-            _ => None,
-        }
-    }
-}
-
 impl Pattern {
     /// Reads a pattern as people write it. Letters outside ASCII become A-labels (UTS 46).
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        write::parse(text)
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        if text == "*" {
+            return Ok(Self { lead: Lead::Within, labels: "".into(), suffix: 0, rewritten: false });
+        }
+        canonical::refuse_addresses(text)?;
+        canonical::refuse_characters(text)?;
+        let dotted = if text.is_ascii() {
+            Cow::Borrowed(text)
+        } else {
+            text.replace(canonical::OTHER_DOTS, ".").into()
+        };
+        let (lead, labels) = split_lead(&dotted);
+        let plain = labels.strip_suffix('.').unwrap_or(labels);
+        let (ascii, mapped) = canonical::to_ascii(plain)?;
+        check_shape(lead, &ascii)?;
+        let rewritten = mapped || dotted != text || plain != labels;
+        let suffix = match ascii.rfind('*') {
+            Some(star) => ascii[star..].find('.').map_or(ascii.len(), |dot| star + dot + 1),
+            None => 0,
+        };
+        Ok(Self { lead, labels: ascii.into(), suffix, rewritten })
     }
 
     /// Whether the name matches: label by label, the plain way.
@@ -146,6 +134,21 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// Equal patterns match the same names, however they were written.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        (self.lead, &self.labels) == (other.lead, &other.labels)
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (self.lead, &self.labels).hash(hasher);
+    }
+}
+
 impl Lead {
     /// Whether what is left of a name, once the labels are matched, is within reach.
     pub(super) fn reaches(self, left: &str) -> bool {
@@ -165,6 +168,35 @@ impl Lead {
             Self::Within => ".",
         }
     }
+}
+
+fn split_lead(text: &str) -> (Lead, &str) {
+    if let Some(labels) = text.strip_prefix("*.") {
+        return (Lead::Below, labels);
+    }
+    match text.strip_prefix('.') {
+        Some(labels) => (Lead::Within, labels),
+        None => (Lead::This, text),
+    }
+}
+
+/// The labels must be able to make up a name: with a letter for each `*`, they are one.
+fn check_shape(lead: Lead, labels: &str) -> Result<(), PatternError> {
+    // The parser of names would drop one dot more.
+    if labels.is_empty() || labels.ends_with('.') {
+        return Err(PatternError::Name(HostError::EmptyLabel));
+    }
+    let name = match Name::parse(&labels.replace('*', "x")) {
+        Ok(name) => name,
+        Err(HostError::NotAName) => return Err(PatternError::Address),
+        Err(HostError::NameTooLong) => return Err(PatternError::TooLong),
+        Err(error) => return Err(PatternError::Name(error)),
+    };
+    let room_for_lead = if lead == Lead::Below { "x.".len() } else { 0 };
+    if name.as_str().len() + room_for_lead > NAME_MAX {
+        return Err(PatternError::TooLong);
+    }
+    Ok(())
 }
 
 /// Parts the last label from a name; an empty name has an empty one.

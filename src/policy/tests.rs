@@ -69,6 +69,7 @@ fn a_deny_in_any_profile_wins_over_every_allow() {
         .rule("*.github.com", deny())
         .rule("*", deny())
         .rule("192.0.2.0/24", deny())
+        .rule("192.0.2.1/32", tcp(9))
         .finish();
     let gist = ask(&policy, "gist.github.com:443");
     assert_eq!((gist.reason(), gist.line()), (Reason::DeniedByRule, 3));

@@ -10,12 +10,12 @@ use crate::sniff::records::{self, Prefix, Record, framed};
 const HELLO_MAX: usize = 64 * 1024;
 /// Bytes of early data before a second ClientHello, at most; servers accept 16 KiB or so.
 const EARLY_MAX: usize = 64 * 1024;
+/// Records of them, at most, so that tiny ones don't make every further attempt a long walk.
+const EARLY_RECORDS_MAX: usize = 256;
 /// Type and length of a handshake message (RFC 8446 §4).
 const MESSAGE_HEADER: usize = 4;
 /// A handshake message with the shortest possible ClientHello: one cipher suite, no extensions.
 const SHORTEST: usize = MESSAGE_HEADER + 2 + 32 + 1 + 4 + 2;
-/// An encrypted record holds at least a content type and the shortest tag there is, that of AES-CCM-8.
-const CIPHERTEXT_MIN: usize = 1 + 8;
 
 /// Reads the ClientHello that begins a TLS connection. Nothing may come before it, neither an alert nor a
 /// change_cipher_spec: what one server skips, another takes for the beginning.
@@ -45,27 +45,27 @@ fn first(bytes: &[u8]) -> Result<ClientHello, Stop> {
 
 fn second(bytes: &[u8]) -> Result<ClientHello, Stop> {
     let mut at = 0;
-    while at <= EARLY_MAX {
+    for _ in 0..=EARLY_RECORDS_MAX {
         match bytes.get(at) {
             Some(0x16) => return hello_at(bytes, at),
             Some(0x14 | 0x17) => {}
-            // An alert is shorter than a hello, so the next record's type is worth a look of its own.
+            // An alert, shorter than any hello, may be all that follows: its type is worth a look of its own.
             None => return Err(Stop::Incomplete { need: at + 1 }),
             Some(_) => return Err(Stop::NotThis),
         }
-        let record = Record::read(bytes, at, SHORTEST)?;
+        let record = Record::read(bytes, at, 1)?;
         if !record.is_whole() {
-            return Err(Stop::Incomplete { need: record.end + framed(SHORTEST) });
+            return Err(Stop::Incomplete { need: record.end + 1 });
         }
         if record.kind == TlsRecordType::ChangeCipherSpec && record.fragment != [1] {
             return Err(Stop::Bad("comes after a change_cipher_spec of an unknown kind"));
         }
-        if record.kind == TlsRecordType::ApplicationData && record.length < CIPHERTEXT_MIN {
-            return Err(Stop::Bad("comes after early data that is too short to be encrypted"));
-        }
         at = record.end;
+        if at > EARLY_MAX {
+            break;
+        }
     }
-    Err(Stop::Bad("comes after more than 64 KiB of early data"))
+    Err(Stop::Bad("comes after too much early data"))
 }
 
 /// Joins the records from `start` on until they hold a ClientHello, and reads it.

@@ -1,61 +1,28 @@
-//! From what a person wrote to a pattern: the one place where a name is repaired, by UTS 46.
+//! The one place where a name is repaired: people write patterns, in their own letters, so UTS 46 reads them.
 
-use std::borrow::Cow;
+use std::net::IpAddr;
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
-use super::{Lead, Pattern, PatternError};
-use crate::host::{HostError, NAME_MAX, Name};
+use crate::policy::pattern::error::PatternError;
 
 /// What UTS 46 takes for a dot besides the dot (UTS 46 §2.3).
-const OTHER_DOTS: [char; 3] = ['\u{3002}', '\u{ff0e}', '\u{ff61}'];
-
-pub(super) fn parse(text: &str) -> Result<Pattern, PatternError> {
-    if text.is_empty() {
-        return Err(PatternError::Empty);
-    }
-    if text == "*" {
-        return Ok(Pattern { lead: Lead::Within, labels: "".into(), suffix: 0, rewritten: false });
-    }
-    refuse_addresses(text)?;
-    refuse_characters(text)?;
-    let dotted = if text.is_ascii() { Cow::Borrowed(text) } else { text.replace(OTHER_DOTS, ".").into() };
-    let (lead, labels) = split_lead(&dotted);
-    let plain = labels.strip_suffix('.').unwrap_or(labels);
-    let (canonical, mapped) = to_ascii(plain)?;
-    check_shape(lead, &canonical)?;
-    let rewritten = mapped || dotted != text || plain != labels;
-    let suffix = match canonical.rfind('*') {
-        Some(star) => canonical[star..].find('.').map_or(canonical.len(), |dot| star + dot + 1),
-        None => 0,
-    };
-    Ok(Pattern { lead, labels: canonical.into(), suffix, rewritten })
-}
-
-fn split_lead(text: &str) -> (Lead, &str) {
-    if let Some(labels) = text.strip_prefix("*.") {
-        return (Lead::Below, labels);
-    }
-    match text.strip_prefix('.') {
-        Some(labels) => (Lead::Within, labels),
-        None => (Lead::This, text),
-    }
-}
+pub(super) const OTHER_DOTS: [char; 3] = ['\u{3002}', '\u{ff0e}', '\u{ff61}'];
 
 /// Addresses and networks in any notation, and what looks like a wildcard over them (`10.0.*.*`).
-fn refuse_addresses(text: &str) -> Result<(), PatternError> {
+pub(super) fn refuse_addresses(text: &str) -> Result<(), PatternError> {
     let bare = text.trim_start_matches('[').split([']', '/']).next().unwrap_or(text);
     let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
     let is_numbers_and_stars = bare.contains(|c: char| c.is_ascii_digit())
         && bare.split('.').all(|label| label == "*" || is_number(label));
-    if bare.parse::<std::net::IpAddr>().is_ok() || is_numbers_and_stars {
+    if bare.parse::<IpAddr>().is_ok() || is_numbers_and_stars {
         return Err(PatternError::Address);
     }
     Ok(())
 }
 
 /// ASCII that no pattern holds; what is beyond ASCII is for UTS 46 to judge.
-fn refuse_characters(text: &str) -> Result<(), PatternError> {
+pub(super) fn refuse_characters(text: &str) -> Result<(), PatternError> {
     let is_known = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.*".contains(c);
     match text.chars().find(|&c| !is_known(c)) {
         Some(character) => Err(PatternError::Character(character)),
@@ -65,7 +32,7 @@ fn refuse_characters(text: &str) -> Result<(), PatternError> {
 }
 
 /// The labels in canonical form, and whether that changed more than the case of letters.
-fn to_ascii(labels: &str) -> Result<(String, bool), PatternError> {
+pub(super) fn to_ascii(labels: &str) -> Result<(String, bool), PatternError> {
     if labels.is_ascii() {
         return Ok((labels.to_ascii_lowercase(), false));
     }
@@ -104,23 +71,4 @@ fn label_to_ascii(label: &str) -> Result<(String, bool), PatternError> {
     outcome.map_err(|_| refused())?;
     let changed = shown != label.to_lowercase();
     Ok((ascii, changed))
-}
-
-/// The labels must be able to make up a name: with a letter for each `*`, they are one.
-fn check_shape(lead: Lead, labels: &str) -> Result<(), PatternError> {
-    // The parser of names would drop one dot more.
-    if labels.is_empty() || labels.ends_with('.') {
-        return Err(PatternError::Name(HostError::EmptyLabel));
-    }
-    let name = match Name::parse(&labels.replace('*', "x")) {
-        Ok(name) => name,
-        Err(HostError::NotAName) => return Err(PatternError::Address),
-        Err(HostError::NameTooLong) => return Err(PatternError::TooLong),
-        Err(error) => return Err(PatternError::Name(error)),
-    };
-    let room_for_lead = if lead == Lead::Below { "x.".len() } else { 0 };
-    if name.as_str().len() + room_for_lead > NAME_MAX {
-        return Err(PatternError::TooLong);
-    }
-    Ok(())
 }
