@@ -147,7 +147,6 @@ impl Received {
         }
         open.flow.end(result);
     }
-
 }
 
 impl Body for Received {

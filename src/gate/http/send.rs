@@ -20,10 +20,10 @@ use crate::flow::Flow;
 use crate::gate::http::body::Sent;
 use crate::gate::http::exchange::Exchanges;
 use crate::gate::http::expect::{self, Hold};
-use crate::gate::http::{headers, response};
 use crate::gate::http::home::{Home, Waiting};
 use crate::gate::http::pool::{Key, Lease};
 use crate::gate::http::request::HTTP_PORT;
+use crate::gate::http::{headers, response};
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::Standing;
 
