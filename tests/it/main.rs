@@ -2,5 +2,7 @@
 
 #![allow(unreachable_pub, reason = "support is shared between the modules of this binary")]
 
+mod retry;
 mod smoke;
 mod support;
+mod tls;

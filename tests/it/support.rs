@@ -1,6 +1,7 @@
 //! A running exeat with a policy of the test's own, and upstreams for it to reach.
 
 pub mod dns;
+pub mod tls;
 pub mod upstream;
 
 use std::net::SocketAddr;
@@ -45,7 +46,7 @@ impl Setup {
         settings.listen.explicit = vec!["127.0.0.1:0".parse().unwrap()];
         settings.listen.admin = Some("127.0.0.1:0".parse().unwrap());
         settings.timeouts.drain = Duration::from_secs(5);
-        let hosts = "127.0.0.1 a.example b.example c.example denied.example\n".to_owned();
+        let hosts = "127.0.0.1 a.example b.example c.example denied.example gate.example\n".to_owned();
         Self { settings, policy: policy.to_owned(), hosts }
     }
 
@@ -187,6 +188,20 @@ pub async fn read_to_end(stream: &mut TcpStream) -> String {
     // A reset is an end too; what came before it is in the bytes.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("no end in time");
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// How a connection ended: what came on it last, and whether by a reset.
+#[derive(Debug, PartialEq, Eq)]
+pub struct End {
+    pub last: Vec<u8>,
+    pub reset: bool,
+}
+
+/// Reads until the other side closes, or breaks off.
+pub async fn end(stream: &mut TcpStream) -> End {
+    let mut last = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut last)).await.expect("no end in time");
+    End { last, reset: read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset) }
 }
 
 /// The file `name` of the fixtures.

@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+
+use super::PATIENCE;
 
 /// A server, and all that it was sent.
 pub struct Upstream {
@@ -50,6 +54,29 @@ impl Upstream {
         .await
     }
 
+    /// Says nothing, and hears what it is sent until the client ends.
+    pub async fn silent() -> Self {
+        Self::saying(|_| Vec::new()).await
+    }
+
+    /// Says what `answer` makes of all that it has heard on a connection, each time it hears more.
+    pub async fn saying(answer: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static) -> Self {
+        Self::start(move |mut stream, heard| {
+            let answer = answer.clone();
+            async move {
+                let (mut all, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+                while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                    heard.add(&buffer[..count]);
+                    all.extend_from_slice(&buffer[..count]);
+                    if stream.write_all(&answer(&all)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+        .await
+    }
+
     /// Answers each request head with the same bytes; a request's body is not read as such.
     pub async fn answering(answer: &'static str) -> Self {
         Self::start(move |mut stream, heard| async move {
@@ -81,6 +108,19 @@ impl Upstream {
     /// What each connection has sent so far.
     pub fn heard(&self) -> Vec<Vec<u8>> {
         self.heard.lock().unwrap().clone()
+    }
+
+    /// Waits until its first connection has sent so many bytes, and returns all that it sent.
+    pub async fn hears(&self, count: usize) -> Vec<u8> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let first = self.heard().into_iter().next().unwrap_or_default();
+            if first.len() >= count {
+                return first;
+            }
+            assert!(Instant::now() < deadline, "{} of {count} bytes", first.len());
+            sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// How many connections there were.
