@@ -8,6 +8,7 @@ mod registry;
 mod stop;
 mod walk;
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -51,6 +52,11 @@ pub struct Meter(Arc<Open>);
 impl Meter {
     pub fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+
+    /// Resolves when the flow has to end before its peers end it.
+    pub fn stopped(&self) -> Stopped<'_> {
+        Stopped(&self.0.switch)
     }
 }
 
@@ -143,13 +149,18 @@ impl Flow {
     pub fn verdict(&self, verdict: &Verdict<'_>, took: Duration) {
         let metrics = self.ledger.metrics();
         metrics.decided(took);
+        let words = verdict.rule.map(Words::new);
         let decides = matches!(verdict.reason, Reason::Allowed | Reason::DeniedByRule);
-        let hits = verdict.rule.filter(|_| decides).and_then(|rule| metrics.rules().counter(rule));
-        let label = verdict.rule.map(label);
+        let hits = verdict.rule.zip(words.as_ref()).filter(|_| decides);
+        let hits = hits.and_then(|(rule, words)| metrics.rules().counter(rule.profile(), words.pattern()));
         let is_late = self.open.facts(|facts| {
             facts.record.reason = Some(verdict.reason);
             facts.record.would_deny = verdict.would_deny;
-            facts.record.rule = label;
+            let label = words.as_ref().map(Words::label);
+            // The second verdict on a tunnel mostly names the rule of the first.
+            if facts.record.rule.as_deref() != label {
+                facts.record.rule = label.map(Into::into);
+            }
             facts.hits = hits;
             // Read under the lock: either the walk of a new policy finds this verdict, or it is found late here.
             self.open.epoch != self.ledger.judges().epoch()
@@ -161,8 +172,8 @@ impl Flow {
 
     /// The rule that decided, where it was not the verdict's: a resolved address may be denied by another.
     pub fn decider(&self, rule: Rule<'_>) {
-        let label = label(rule);
-        self.open.facts(|facts| facts.record.rule = Some(label));
+        let words = Words::new(rule);
+        self.open.facts(|facts| facts.record.rule = Some(words.label().into()));
     }
 
     /// The rule that decided, as the record will name it.
@@ -255,8 +266,29 @@ impl Drop for Flow {
     }
 }
 
-fn label(rule: Rule<'_>) -> Box<str> {
-    clip(&rule.to_string(), RULE_MAX).into()
+/// A rule in words, written once into one buffer: its label for people, then its pattern.
+struct Words {
+    text: String,
+    label: usize,
+}
+
+impl Words {
+    fn new(rule: Rule<'_>) -> Self {
+        let mut text = String::with_capacity(128);
+        // Writing to a String can't fail.
+        let _ = write!(text, "{rule}");
+        let label = text.len();
+        let _ = write!(text, "{}", rule.pattern());
+        Self { text, label }
+    }
+
+    fn label(&self) -> &str {
+        clip(&self.text[..self.label], RULE_MAX)
+    }
+
+    fn pattern(&self) -> &str {
+        &self.text[self.label..]
+    }
 }
 
 /// What a record says of an error; nothing if the reason says it all.

@@ -12,6 +12,13 @@ pub struct Place {
     pub column: u32,
 }
 
+impl Place {
+    /// The beginning of a file, for what is true of it as a whole.
+    pub fn start(file: &Path) -> Self {
+        Self { file: file.into(), line: 1, column: 1 }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)

@@ -52,7 +52,7 @@ struct RuleRow {
     rule: String,
 }
 
-/// Counting goes through every rule, a hundred milliseconds for a million: off the I/O threads, and one at a time.
+/// Counting goes through every rule: off the I/O threads, and one page at a time.
 pub(super) async fn respond(state: &State, query: Option<&str>) -> Result<Answer, Refusal> {
     let (offset, limit) = (number(query, "offset", 0)?, number(query, "limit", PAGE)?.min(PAGE_MAX));
     let stopping = || Refusal::unavailable("exeat is stopping");

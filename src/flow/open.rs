@@ -10,7 +10,7 @@ use crate::counters::Counters;
 use crate::flow::stop::Switch;
 use crate::record::{FlowId, Record};
 
-/// An open flow. One allocation, about 500 bytes.
+/// An open flow. One allocation, 376 bytes beside names and texts.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) id: FlowId,

@@ -7,7 +7,7 @@ use crate::flow::open::Open;
 
 /// Locks among which the flows are spread.
 const SHARDS: usize = 32;
-/// Flows that a walk takes at a time: the lock is held for as many reference counts, a few microseconds.
+/// Flows that a walk takes at a time: the lock is held for as many reference counts.
 const STEP: usize = 256;
 
 #[derive(Debug)]

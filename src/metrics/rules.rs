@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::{PoisonError, RwLock};
 
+use foldhash::fast::RandomState;
 use prometheus::{IntCounter, IntCounterVec};
 
-use crate::policy::{Policy, Rule};
+use crate::policy::Policy;
 
 /// Most series that name a rule: a policy may have a million rules, a Prometheus server must not.
 pub const SERIES_MAX: usize = 10_000;
@@ -22,10 +23,13 @@ pub struct RuleHits {
     series: RwLock<Series>,
 }
 
+/// By pattern. The keys are the policy's own, so their hash needs no key.
+type Counters = HashMap<Box<str>, IntCounter, RandomState>;
+
 /// The counters there are, by profile and then by pattern, where [`REST`] stands for all other patterns.
 #[derive(Debug, Default)]
 struct Series {
-    profiles: HashMap<Box<str>, HashMap<Box<str>, IntCounter>>,
+    profiles: HashMap<Box<str>, Counters, RandomState>,
     rules: usize,
     rests: usize,
 }
@@ -37,8 +41,12 @@ impl RuleHits {
 
     /// The counter of a rule. Who holds it may go on counting when the rule is gone from the policy,
     /// but that no longer shows.
-    pub fn counter(&self, rule: Rule<'_>) -> Option<IntCounter> {
-        self.named(rule.profile(), &rule.pattern().to_string())
+    pub fn counter(&self, profile: &str, rule: &str) -> Option<IntCounter> {
+        let found = self.series.read().unwrap_or_else(PoisonError::into_inner).find(profile, rule);
+        found.or_else(|| {
+            let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+            series.find(profile, rule).or_else(|| series.make(&self.family, profile, rule))
+        })
     }
 
     /// Drops the series of rules that the policy no longer has. A walk over every rule: not for an I/O thread.
@@ -62,17 +70,9 @@ impl RuleHits {
         }
     }
 
-    fn named(&self, profile: &str, rule: &str) -> Option<IntCounter> {
-        let found = self.series.read().unwrap_or_else(PoisonError::into_inner).find(profile, rule);
-        found.or_else(|| {
-            let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
-            series.find(profile, rule).or_else(|| series.make(&self.family, profile, rule))
-        })
-    }
-
     fn names(&self) -> HashMap<Box<str>, HashSet<Box<str>>> {
         let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
-        let patterns = |counters: &HashMap<Box<str>, IntCounter>| counters.keys().cloned().collect();
+        let patterns = |counters: &Counters| counters.keys().cloned().collect();
         series.profiles.iter().map(|(profile, counters)| (profile.clone(), patterns(counters))).collect()
     }
 }
@@ -145,11 +145,11 @@ mod tests {
     fn beyond_the_bound_profiles_and_then_all_together_are_counted() {
         let hits = hits();
         for number in 0..SERIES_MAX {
-            hits.named("a", &format!("{number}.example")).unwrap().inc();
+            hits.counter("a", &format!("{number}.example")).unwrap().inc();
         }
-        hits.named("a", "0.example").unwrap().inc();
+        hits.counter("a", "0.example").unwrap().inc();
         for number in 0..PROFILES_MAX + 5 {
-            hits.named(&format!("p{number}"), "late.example").unwrap().inc();
+            hits.counter(&format!("p{number}"), "late.example").unwrap().inc();
         }
         let series = series(&hits);
         assert_eq!(series.len(), SERIES_MAX + PROFILES_MAX + 1);

@@ -13,7 +13,6 @@ mod written;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use foldhash::fast::{FixedState, FoldHasher};
 
@@ -109,7 +108,7 @@ impl Loader {
     fn path(&mut self, path: &Path) {
         match self.watched.policies_of(path) {
             Ok(files) => files.iter().for_each(|file| self.file(file)),
-            Err(what) => self.mistakes.push(Mistake::error(start_of(path), what)),
+            Err(what) => self.mistakes.push(Mistake::error(Place::start(path), what)),
         }
     }
 
@@ -117,7 +116,7 @@ impl Loader {
         self.watched.add(path);
         match file::read(path, SIZE_MAX) {
             Ok(text) => self.read(path, &text),
-            Err(error) => self.mistakes.push(Mistake::error(start_of(path), error.to_string())),
+            Err(error) => self.mistakes.push(Mistake::error(Place::start(path), error.to_string())),
         }
     }
 
@@ -184,7 +183,7 @@ impl Loader {
 
     fn finish(mut self) -> Result<Loaded, Vec<Mistake>> {
         if self.names.is_empty() && self.mistakes.is_empty() {
-            let place = start_of(self.watched.files().next().unwrap_or(Path::new("policy")));
+            let place = Place::start(self.watched.files().next().unwrap_or(Path::new("policy")));
             let hint = "add `profiles` with a `name` and `allow` to one of the policy's files";
             self.mistakes.push(Mistake::error(place, "the policy has no profile").hint(hint));
         }
@@ -216,11 +215,6 @@ impl Default for Content {
     fn default() -> Self {
         Self(FixedState::with_seed(0).build_hasher())
     }
-}
-
-/// The place of a file as a whole.
-fn start_of(path: &Path) -> Place {
-    Place { file: Arc::from(path), line: 1, column: 1 }
 }
 
 /// Records a slip at its place.

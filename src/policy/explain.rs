@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::policy::asked::Asked;
 use crate::policy::terms::{Private, Protocol, Terms};
 use crate::policy::{Policy, Rule};
+use crate::reason::Reason;
 
 pub use crate::policy::explain::remedy::{Denial, Remedy, remedy};
 
@@ -135,10 +136,10 @@ impl fmt::Display for Explanation {
         writeln!(f, "{}  {} for {}", self.verdict, self.destination, self.client)?;
         writeln!(f, "  reason:    {}", self.reason)?;
         if let Some(rule) = &self.rule {
-            let nearest =
-                if self.requires.is_some() || self.reason == "denied_by_rule" { "" } else { "nearest " };
+            let decided = self.requires.is_some() || self.reason == Reason::DeniedByRule.as_str();
+            let what = if decided { "rule:   " } else { "nearest:" };
             let RuleShown { file, line, pattern, profile, reason } = rule;
-            writeln!(f, "  {nearest}rule: {file}:{line} \"{pattern}\" of the profile {profile}")?;
+            writeln!(f, "  {what}   {file}:{line} \"{pattern}\" of the profile {profile}")?;
             if let Some(reason) = reason {
                 writeln!(f, "  because:   {reason}")?;
             }

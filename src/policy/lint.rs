@@ -2,7 +2,7 @@
 //!
 //! A policy may have a million rules, so each is compared only with those above it in the index.
 
-use std::path::Path;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use crate::mistake::{Mistake, Place};
 use crate::policy::Policy;
 use crate::policy::index::Span;
-use crate::policy::pattern::Pattern;
+use crate::policy::pattern::{Lead, Pattern};
 use crate::policy::rules::{Kind, Row, Rule, Rules};
 use crate::policy::terms::{Action, Protocol, Terms};
 
@@ -19,6 +19,8 @@ const WARNINGS_MAX: usize = 1000;
 /// Profiles for every client whose deny rules are compared with other profiles' allow rules. More than a few
 /// of them are no layout of a policy that anyone keeps.
 const BLANKETS_MAX: usize = 16;
+/// Rules of one profile under one suffix that another is compared with.
+const COMPARED_MAX: usize = 256;
 
 /// The warnings about a policy, in file order.
 pub fn lint(policy: &Policy, today: Date) -> Vec<Mistake> {
@@ -36,25 +38,33 @@ pub fn lint(policy: &Policy, today: Date) -> Vec<Mistake> {
 
 struct Lint<'p> {
     rules: &'p Rules,
+    /// Where in the array the deny rules are: the array is sorted by place, so those of a place are a range here.
+    denies: Vec<u32>,
+    /// Where the allow rules without methods and paths are.
+    wide: Vec<u32>,
     /// Profiles for every client that deny something.
     blankets: Vec<u32>,
-    /// Whether there is any deny rule to be covered by.
-    has_denies: bool,
     warnings: Vec<(u32, Mistake)>,
     uncounted: usize,
 }
 
 impl<'p> Lint<'p> {
     fn new(rules: &'p Rules) -> Self {
-        let mut denying = vec![false; rules.profiles.len()];
-        for row in &rules.rows {
-            denying[row.profile as usize] |= rules.terms_of(row).action == Action::Deny;
+        let (mut denies, mut wide) = (Vec::new(), Vec::new());
+        for (index, row) in (0..).zip(&rules.rows) {
+            let terms = rules.terms_of(row);
+            match terms.action {
+                Action::Deny => denies.push(index),
+                Action::Allow if !is_narrowed(terms) => wide.push(index),
+                Action::Allow => {}
+            }
         }
-        let has_denies = denying.contains(&true);
+        let mut denying = vec![false; rules.profiles.len()];
+        denies.iter().for_each(|&index| denying[rules.rows[index as usize].profile as usize] = true);
         let blankets = (0..).zip(denying.iter().zip(&rules.profiles));
         let blankets = blankets.filter(|(_, (denies, profile))| **denies && profile.clients.is_none());
         let blankets = blankets.map(|(index, _)| index).take(BLANKETS_MAX).collect();
-        Self { rules, blankets, has_denies, warnings: Vec::new(), uncounted: 0 }
+        Self { rules, denies, wide, blankets, warnings: Vec::new(), uncounted: 0 }
     }
 
     fn expired(&mut self, row: &Row, today: Date) {
@@ -63,106 +73,83 @@ impl<'p> Lint<'p> {
     }
 
     fn allow(&mut self, row: &Row) {
-        let is_narrowed = {
-            let terms = self.rules.terms_of(row);
-            !terms.methods.is_empty() || terms.paths.is_some()
-        };
-        if !self.has_denies && !is_narrowed {
-            return;
-        }
-        let (mut denied_by, mut voided_by) = (None, None);
-        self.each_above(row, |rules, above| {
-            let (own, other) = (rules.terms_of(row), rules.terms_of(above));
-            match other.action {
-                Action::Deny if denied_by.is_none() && denies_all(other, own) => denied_by = Some(above),
-                Action::Allow if is_narrowed && voided_by.is_none() && voids(other, own) => {
-                    voided_by = Some(above);
-                }
-                _ => {}
-            }
-        });
+        let terms = self.rules.terms_of(row);
+        let denied_by = self.above(row, &self.denies, |other| denies_all(other, terms));
         if let Some(above) = denied_by {
             let by = format!("by {}", Rule::new(self.rules, above));
             self.warn(row, "never allows anything: it is denied", &by, "remove one of the two");
         }
-        if let Some(above) = voided_by {
+        if !is_narrowed(terms) {
+            return;
+        }
+        if let Some(above) = self.above(row, &self.wide, |other| voids(other, terms)) {
             let by = format!("by {}", Rule::new(self.rules, above));
             let hint = "one rule that accepts is enough; narrow the wider one";
             self.warn(row, "limits nothing: other methods and paths are allowed", &by, hint);
         }
     }
 
-    /// Visits the rules that match whatever the row matches, of its own profile and of those for everyone.
-    fn each_above(&self, row: &Row, mut visit: impl FnMut(&'p Rules, &'p Row)) {
+    /// One of the rules `among` that match whatever the row matches and have such terms: of the row's own
+    /// profile, or of one for everyone.
+    fn above(&self, row: &Row, among: &[u32], has_terms: impl Fn(&Terms) -> bool) -> Option<&'p Row> {
+        if among.is_empty() {
+            return None;
+        }
         let rules = self.rules;
         let mut candidates: Vec<&'p Row> = Vec::new();
         let mut gather = |span: Span| {
-            let rows = &rules.rows[span.range()];
-            for profile in self.blankets.iter().filter(|other| **other != row.profile).chain([&row.profile]) {
-                let start = rows.partition_point(|other| other.profile < *profile);
-                let own = rows[start..].iter().take_while(|other| other.profile == *profile);
-                candidates.extend(own.filter(|other| !std::ptr::eq(*other, row)));
+            let before = |bound: usize| among.partition_point(|&index| (index as usize) < bound);
+            let here = &among[before(span.range().start)..before(span.range().end)];
+            let others = self.blankets.iter().filter(|other| **other != row.profile);
+            for profile in others.chain([&row.profile]) {
+                let start = here.partition_point(|&index| rules.rows[index as usize].profile < *profile);
+                let own = here[start..].iter().map(|&index| &rules.rows[index as usize]);
+                let own = own.take_while(|other| other.profile == *profile).take(COMPARED_MAX);
+                candidates.extend(own.filter(|other| has_terms(rules.terms_of(other))));
             }
         };
         match row.kind {
-            Kind::Network => {
-                let network = rules.networks.network(row.at);
-                rules.networks.each(network.network(), &mut gather);
-                candidates.retain(|above| rules.networks.network(above.at).contains(&network));
-            }
+            Kind::Network => rules.networks.each(rules.networks.network(row.at).network(), gather),
             Kind::Name(_) => rules.names.each(rules.names.suffix_text(row.at), |span, _| gather(span)),
             Kind::Glob(_) => {
                 let suffix = rules.names.suffix_text(rules.names.suffix_of(row.at));
                 rules.names.each(suffix, |span, _| gather(span));
             }
         }
-        // Most rules have no other above them, so the pattern is rebuilt only where one does.
-        let interesting = |above: &&'p Row| self.may_matter(row, above);
-        let mut own: Option<Option<Pattern>> = None;
-        for above in candidates.into_iter().filter(interesting) {
-            let covers = row.kind == Kind::Network || {
-                let own = own.get_or_insert_with(|| pattern(rules, row));
-                own.as_ref().zip(pattern(rules, above)).is_some_and(|(own, above)| above.covers(own))
-            };
-            if covers {
-                visit(rules, above);
-            }
-        }
-    }
-
-    fn may_matter(&self, row: &Row, above: &Row) -> bool {
-        let (own, other) = (self.rules.terms_of(row), self.rules.terms_of(above));
-        match other.action {
-            Action::Deny => denies_all(other, own),
-            Action::Allow => voids(other, own),
-        }
+        // Rows keep only the parts of their patterns, so the row's own is read anew, and only where it is needed.
+        let own = if candidates.is_empty() { None } else { pattern(rules, row) };
+        candidates.into_iter().find(|above| match (row.kind, &own) {
+            (Kind::Network, _) => rules.networks.network(above.at).contains(&rules.networks.network(row.at)),
+            (_, Some(own)) => pattern(rules, above).is_some_and(|above| above.covers(own)),
+            (_, None) => false,
+        })
     }
 
     /// Equal rules stand side by side in the array: it is sorted by place and profile.
     fn duplicates(&mut self) {
         let rules = self.rules;
-        let same_place = |a: &Row, b: &Row| {
-            a.profile == b.profile
-                && match (a.kind, b.kind) {
-                    (Kind::Glob(_), Kind::Glob(_)) => {
-                        rules.names.suffix_of(a.at) == rules.names.suffix_of(b.at)
-                    }
-                    (Kind::Glob(_), _) | (_, Kind::Glob(_)) => false,
-                    (Kind::Network, other) | (other, Kind::Network) if other != Kind::Network => false,
-                    _ => a.at == b.at,
-                }
+        let place = |row: &Row| match row.kind {
+            Kind::Name(_) => (false, row.at),
+            Kind::Glob(_) => (false, rules.names.suffix_of(row.at)),
+            Kind::Network => (true, row.at),
         };
-        for group in rules.rows.chunk_by(same_place) {
-            // A name may have a few rules, for its ports; thousands of equal ones are compared with the first.
-            let mut kinds: Vec<&Row> = Vec::new();
+        let same_place = |a: &Row, b: &Row| a.profile == b.profile && place(a) == place(b);
+        for group in rules.rows.chunk_by(same_place).filter(|group| group.len() > 1) {
+            let mut known: HashMap<(Lead, &str), Vec<&Row>> = HashMap::new();
             for row in group {
-                match kinds.iter().find(|known| is_same(rules, known, row)) {
+                let globs = match row.kind {
+                    Kind::Glob(lead) => (lead, rules.names.globs_text(row.at)),
+                    Kind::Name(lead) => (lead, ""),
+                    Kind::Network => (Lead::This, ""),
+                };
+                let same_target = known.entry(globs).or_default();
+                match same_target.iter().find(|first| is_same(rules.terms_of(first), rules.terms_of(row))) {
                     Some(first) => {
                         let first = Rule::new(rules, first);
-                        let at = format!("{}:{}", first.source().display(), first.line());
-                        self.warn(row, "is a duplicate", &format!("of {at}"), "remove one of the two");
+                        let of = format!("of {}:{}", first.source().display(), first.line());
+                        self.warn(row, "is a duplicate", &of, "remove one of the two");
                     }
-                    None if kinds.len() < 64 => kinds.push(row),
+                    None if same_target.len() < COMPARED_MAX => same_target.push(row),
                     None => {}
                 }
             }
@@ -183,10 +170,8 @@ impl<'p> Lint<'p> {
     fn finish(mut self) -> Vec<Mistake> {
         self.warnings.sort_by_key(|(order, _)| *order);
         let mut warnings: Vec<Mistake> = self.warnings.into_iter().map(|(_, mistake)| mistake).collect();
-        if self.uncounted > 0 {
-            let file =
-                warnings.last().map_or_else(|| Arc::from(Path::new("")), |last| Arc::clone(&last.place.file));
-            let place = Place { file, line: 1, column: 1 };
+        if let (1.., Some(last)) = (self.uncounted, warnings.last()) {
+            let place = Place::start(&last.place.file);
             warnings.push(Mistake::warning(place, format!("{} more warnings", self.uncounted)));
         }
         warnings
@@ -201,7 +186,6 @@ fn pattern(rules: &Rules, row: &Row) -> Option<Pattern> {
 /// Whether a deny rule takes in all that an allow rule on the same names would let through.
 fn denies_all(deny: &Terms, allow: &Terms) -> bool {
     let outlasts = deny.until.is_none_or(|last| allow.until.is_some_and(|until| until <= last));
-    let is_whole = deny.methods.is_empty() && deny.paths.is_none();
     let protocol = match deny.protocol {
         None | Some(Protocol::Tcp) => true,
         own => own == allow.protocol,
@@ -211,12 +195,11 @@ fn denies_all(deny: &Terms, allow: &Terms) -> bool {
         .ranges()
         .iter()
         .all(|&(first, last)| deny.ports.ranges().iter().any(|&(from, to)| from <= first && last <= to));
-    outlasts && is_whole && protocol && ports
+    !is_narrowed(deny) && outlasts && protocol && ports
 }
 
 /// Whether an allow rule lets any request through on a port where another names methods or paths.
 fn voids(wide: &Terms, narrow: &Terms) -> bool {
-    let is_wide = wide.methods.is_empty() && wide.paths.is_none();
     let outlasts = wide.until.is_none_or(|last| narrow.until.is_some_and(|until| until <= last));
     let takes_http = |first: u16, last: u16| match wide.protocol {
         Some(Protocol::Http | Protocol::Tcp) => true,
@@ -230,30 +213,26 @@ fn voids(wide: &Terms, narrow: &Terms) -> bool {
             first <= last && takes_http(first, last)
         })
     });
-    let is_narrow = !narrow.methods.is_empty() || narrow.paths.is_some();
-    is_wide && is_narrow && outlasts && shares_port
+    outlasts && shares_port
 }
 
-/// Whether two rules of one place and profile say the same, whatever their reasons are.
-fn is_same(rules: &Rules, a: &Row, b: &Row) -> bool {
-    let same_target = match (a.kind, b.kind) {
-        (Kind::Glob(a_lead), Kind::Glob(b_lead)) => {
-            a_lead == b_lead && rules.names.globs_text(a.at) == rules.names.globs_text(b.at)
-        }
-        (a, b) => a == b,
-    };
-    let (a, b) = (rules.terms_of(a), rules.terms_of(b));
+/// Whether two rules on the same names say the same, whatever their reasons are.
+fn is_same(a: &Terms, b: &Terms) -> bool {
     let paths = |terms: &Terms| terms.paths.as_ref().map(|paths| paths.patterns.clone());
-    same_target
-        && (std::ptr::eq(a, b)
-            || (a.action == b.action
-                && a.ports == b.ports
-                && a.protocol == b.protocol
-                && a.private == b.private
-                && a.until == b.until
-                && a.methods == b.methods
-                && paths(a) == paths(b)
-                && a.ech_outer == b.ech_outer))
+    std::ptr::eq(a, b)
+        || (a.action == b.action
+            && a.ports == b.ports
+            && a.protocol == b.protocol
+            && a.private == b.private
+            && a.until == b.until
+            && a.methods == b.methods
+            && paths(a) == paths(b)
+            && a.ech_outer == b.ech_outer)
+}
+
+/// Whether a rule is about some requests alone.
+fn is_narrowed(terms: &Terms) -> bool {
+    !terms.methods.is_empty() || terms.paths.is_some()
 }
 
 #[cfg(test)]

@@ -1,1 +1,184 @@
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
+use jiff::civil::date;
+
+use super::*;
+use crate::policy::document::load_text;
+
+fn warnings(profiles: &str) -> Vec<String> {
+    let text = format!("version: 1\nprofiles:\n{profiles}");
+    let loaded = load_text(Path::new("p"), &text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let policy = loaded.builder.finish(1);
+    lint(&policy, date(2026, 11, 22)).iter().map(ToString::to_string).collect()
+}
+
+/// One profile whose `allow` starts in line 5 and whose `deny` comes after it.
+fn one(allow: &[&str], deny: &[&str]) -> Vec<String> {
+    let mut text = "  - name: a\n    allow:\n".to_owned();
+    allow.iter().for_each(|rule| text += &format!("      - {rule}\n"));
+    if !deny.is_empty() {
+        text += "    deny:\n";
+        deny.iter().for_each(|rule| text += &format!("      - {rule}\n"));
+    }
+    warnings(&text)
+}
+
+#[test]
+fn rules_that_do_something_are_left_alone() {
+    assert_eq!(
+        one(
+            &[
+                "example.com",
+                "{ host: example.com, ports: [8443] }",
+                "\"*.example.com\"",
+                ".other.example",
+                "{ host: other.example, until: 2026-12-01 }",
+                "api-*.x.example",
+                "api-*.y.example",
+                "{ cidr: 203.0.113.0/24 }",
+                "{ cidr: 203.0.113.7/32 }",
+                "{ host: pub.x.example, protocol: http, methods: [GET] }",
+                "{ host: pub.x.example, protocol: tls }",
+            ],
+            &[
+                "www.example.com",
+                "{ host: example.com, ports: [80] }",
+                "{ host: .other.example, protocol: http, methods: [POST] }",
+                "{ host: .other.example, until: 2026-11-22 }",
+                "{ cidr: 203.0.113.8/32 }",
+                "\"*.x.x.example\"",
+            ],
+        ),
+        [""; 0]
+    );
+}
+
+#[test]
+fn an_expired_rule_is_told() {
+    assert_eq!(
+        one(&["{ host: a.example, until: 2026-11-21 }"], &[]),
+        [
+            "p:5:1: warning: the rule \"a.example\" ended on 2026-11-21\n  hint: remove it, or give it a later `until`"
+        ]
+    );
+}
+
+#[test]
+fn a_duplicate_names_the_first() {
+    let duplicate = |line, pattern, of| {
+        format!(
+            "p:{line}:1: warning: the rule \"{pattern}\" is a duplicate of p:{of}\n  hint: remove one of the two"
+        )
+    };
+    assert_eq!(
+        one(
+            &[
+                "a.example",
+                "{ host: A.example, reason: again }",
+                "api-*.a.example",
+                "{ cidr: 203.0.113.0/24 }",
+                "api-*.a.example",
+                "{ cidr: 203.0.113.0/24, ports: [443, 80] }",
+            ],
+            &["b.example", "b.example"],
+        ),
+        [
+            duplicate(6, "a.example", 5),
+            duplicate(9, "api-*.a.example", 7),
+            duplicate(10, "203.0.113.0/24", 8),
+            duplicate(13, "b.example", 12),
+        ]
+    );
+}
+
+#[test]
+fn an_allow_that_a_deny_covers_is_told() {
+    for (allow, deny) in [
+        ("a.example", "a.example"),
+        ("a.example", ".a.example"),
+        ("x.y.a.example", "\"*.a.example\""),
+        ("\"*.y.a.example\"", "\"*.a.example\""),
+        (".y.a.example", "\"*.a.example\""),
+        ("api-*.a.example", ".a.example"),
+        ("api-1.a.example", "api-*.a.example"),
+        ("a.example", "\"*\""),
+        ("{ cidr: 203.0.113.7/32 }", "{ cidr: 203.0.113.0/24 }"),
+        ("{ cidr: 203.0.113.0/24 }", "{ cidr: 203.0.113.0/24 }"),
+        ("{ host: a.example, ports: [22], protocol: tcp }", "{ host: a.example, ports: [1-1024] }"),
+        ("{ host: a.example, until: 2027-01-01 }", "{ host: a.example, until: 2027-01-01 }"),
+        ("{ host: a.example, protocol: tls }", "{ host: a.example, protocol: tls }"),
+    ] {
+        let found = one(&[allow], &[deny]);
+        assert_eq!(found.len(), 1, "{allow} under {deny}: {found:?}");
+        assert!(found[0].contains("never allows anything: it is denied by p:7"), "{}", found[0]);
+    }
+}
+
+#[test]
+fn a_deny_for_everyone_covers_other_profiles_and_one_for_some_does_not() {
+    let with = |clients| {
+        warnings(&format!(
+            "  - name: a\n    clients: [10.0.0.0/8]\n    allow: [a.example]\n  - name: b\n{clients}    deny: [a.example]\n"
+        ))
+    };
+    assert_eq!(with("").len(), 1);
+    assert_eq!(with("    clients: [192.0.2.0/24]\n"), [""; 0]);
+}
+
+#[test]
+fn a_wider_rule_that_voids_methods_and_paths_is_told() {
+    for (narrow, wide, voids) in [
+        ("{ host: pub.x.example, protocol: http, methods: [GET] }", ".x.example", true),
+        ("{ host: pub.x.example, protocol: http, paths: [/a] }", "pub.x.example", true),
+        (
+            "{ host: pub.x.example, ports: [80], paths: [/a] }",
+            "{ host: pub.x.example, protocol: http }",
+            true,
+        ),
+        ("{ host: pub.x.example, protocol: http, ports: [8080], methods: [GET] }", ".x.example", false),
+        (
+            "{ host: pub.x.example, protocol: http, methods: [GET] }",
+            "{ host: .x.example, protocol: tls }",
+            false,
+        ),
+        (
+            "{ host: pub.x.example, protocol: http, ports: [443], methods: [GET] }",
+            "{ host: .x.example, protocol: tcp, ports: [443] }",
+            true,
+        ),
+        (
+            "{ host: pub.x.example, protocol: http, methods: [GET] }",
+            "{ host: .x.example, until: 2027-01-01 }",
+            false,
+        ),
+    ] {
+        let found = one(&[narrow, wide], &[]);
+        let told = found.iter().any(|text| text.contains("limits nothing") && text.contains("p:6"));
+        assert_eq!(told, voids, "{narrow} beside {wide}: {found:?}");
+    }
+}
+
+#[test]
+fn warnings_are_bounded() {
+    let found = one(&["a.example"; 1500], &[]);
+    assert_eq!(found.len(), 1001);
+    assert!(found[1000].ends_with("warning: 499 more warnings"), "{}", found[1000]);
+}
+
+/// Each of the rules with another above it, and as many under one suffix: any quadratic step would take minutes.
+#[test]
+fn forty_thousand_rules_take_seconds() {
+    let mut text = "version: 1\nprofiles:\n  - name: a\n    allow:\n".to_owned();
+    for index in 0..20_000 {
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "      - host{index}.example.com\n      - n{index}-*.example.com");
+    }
+    text += "    deny: [.example.com, \"*.com\"]\n";
+    let policy = load_text(Path::new("p"), &text).unwrap().builder.finish(1);
+    let start = Instant::now();
+    assert_eq!(lint(&policy, date(2026, 11, 22)).len(), 1001);
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+}
