@@ -216,7 +216,9 @@ async fn the_outer_name_decides_where_a_rule_takes_ech() {
 
 #[tokio::test]
 async fn what_is_not_tls_is_reset_where_tls_must_come() {
-    for first in [&b"SSH-2.0-client\r\n"[..], b"\0\0\0\x08\x04\xd2\x16\x2f", b"\xff\xff\xff", b"get / HTTP/1.1\r\n"] {
+    for first in
+        [&b"SSH-2.0-client\r\n"[..], b"\0\0\0\x08\x04\xd2\x16\x2f", b"\xff\xff\xff", b"get / HTTP/1.1\r\n"]
+    {
         let (end, record, heard) = fate(first).await;
         assert_eq!((end, &record["reason"]), (reset(), &"not_tls".into()), "{first:?}");
         assert_eq!(heard, [b""]);

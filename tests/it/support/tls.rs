@@ -31,7 +31,9 @@ pub struct Tls {
 
 impl Tls {
     pub fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(["a", "b", "gate"].map(|name| format!("{name}.example"))).unwrap();
+        let made =
+            rcgen::generate_simple_self_signed(["a", "b", "gate"].map(|name| format!("{name}.example")))
+                .unwrap();
         Self { certificate: made.cert.into(), key: made.signing_key.serialize_der().into() }
     }
 
