@@ -2,6 +2,7 @@
 
 mod body;
 mod clock;
+mod clocked;
 mod exchange;
 mod expect;
 mod headers;

@@ -74,6 +74,7 @@ impl Exchanges {
         clock: Clock,
     ) -> Response<ReplyBody> {
         flow.ends_with_connection();
+        clock.begins(flow.meter());
         flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
         let standing = self.standing();
         let manner = Manner::of(&request);
