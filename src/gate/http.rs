@@ -7,6 +7,7 @@ mod exchange;
 mod expect;
 mod headers;
 mod home;
+mod listened;
 mod pool;
 pub mod request;
 mod response;

@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt;
 
 use crate::support::upstream::{Upstream, read_request};
-use crate::support::{Gate, Setup, anonymous, ask, read_head, read_to_end};
+use crate::support::{Gate, Setup, anonymous, ask, read_to_end};
 
 fn rule(page: &Upstream) -> String {
     format!("{{ host: a.example, ports: [{}], private: true }}", page.port())
@@ -24,28 +24,103 @@ async fn each_framing_of_an_answer_arrives_whole() {
     // The request's method and version, what the upstream says before it closes, and what the client gets.
     let cases = [
         ("GET", "1.1", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", length.clone()),
-        ("GET", "1.1", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", length.clone()),
+        (
+            "GET",
+            "1.1",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+            length.clone(),
+        ),
         ("GET", "1.1", "HTTP/1.1 200 OK\r\nContent-Length: 5, 005\r\n\r\nhello", length.clone()),
-        ("GET", "1.1", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close, X-Hop, content-length\r\nX-Hop: 1\r\nKeep-Alive: 1\r\nProxy-Status: exeat; error=x\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\n\r\nhello", length.clone()),
+        (
+            "GET",
+            "1.1",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close, X-Hop, content-length\r\nX-Hop: 1\r\nKeep-Alive: 1\r\nProxy-Status: exeat; error=x\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\n\r\nhello",
+            length.clone(),
+        ),
         ("GET", "1.1", "HTTP/1.1 200 OK\r\n\r\nhello", chunks.clone()),
-        ("GET", "1.1", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n", chunks.clone()),
-        ("GET", "1.1", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", chunks.clone()),
-        ("GET", "1.1", "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: 99\r\n\r\n5\r\nhello\r\n0\r\n\r\n", chunks.clone()),
+        (
+            "GET",
+            "1.1",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n",
+            chunks.clone(),
+        ),
+        (
+            "GET",
+            "1.1",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            chunks.clone(),
+        ),
+        (
+            "GET",
+            "1.1",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: 99\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            chunks.clone(),
+        ),
         ("GET", "1.1", "HTTP/1.0 200 OK\r\n\r\nhello", chunks.replace("1.1 exeat", "1.0 exeat")),
-        ("GET", "1.1", "HTTP/1.0 200 Fine\r\nContent-Length: 5\r\n\r\nhello", length.replace("200 OK", "200 Fine").replace("1.1 exeat", "1.0 exeat")),
-        ("GET", "1.1", "HTTP/1.1 103 Early Hints\r\nX: 1\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", length.clone()),
+        (
+            "GET",
+            "1.1",
+            "HTTP/1.0 200 Fine\r\nContent-Length: 5\r\n\r\nhello",
+            length.replace("200 OK", "200 Fine").replace("1.1 exeat", "1.0 exeat"),
+        ),
+        (
+            "GET",
+            "1.1",
+            "HTTP/1.1 103 Early Hints\r\nX: 1\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            length.clone(),
+        ),
         ("GET", "1.1", "HTTP/1.1 204 No Content\r\n\r\n", format!("HTTP/1.1 204 No Content\r\n{via}\r\n")),
-        ("GET", "1.1", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", format!("HTTP/1.1 204 No Content\r\n{via}\r\n")),
-        ("GET", "1.1", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: x\r\n\r\n", format!("HTTP/1.1 304 Not Modified\r\netag: x\r\n{via}\r\n")),
-        ("HEAD", "1.1", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", format!("{ok}content-length: 5\r\n{via}\r\n")),
-        ("HEAD", "1.1", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", format!("{ok}{via}\r\n")),
+        (
+            "GET",
+            "1.1",
+            "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello",
+            format!("HTTP/1.1 204 No Content\r\n{via}\r\n"),
+        ),
+        (
+            "GET",
+            "1.1",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: x\r\n\r\n",
+            format!("HTTP/1.1 304 Not Modified\r\netag: x\r\n{via}\r\n"),
+        ),
+        (
+            "HEAD",
+            "1.1",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            format!("{ok}content-length: 5\r\n{via}\r\n"),
+        ),
+        (
+            "HEAD",
+            "1.1",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+            format!("{ok}{via}\r\n"),
+        ),
         ("HEAD", "1.1", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", format!("{ok}{via}\r\n")),
         ("GET", "1.0", "HTTP/1.1 200 OK\r\n\r\nhello", old.clone()),
-        ("GET", "1.0", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", old.clone()),
-        ("GET", "1.0", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", format!("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n{via}\r\nhello")),
+        (
+            "GET",
+            "1.0",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            old.clone(),
+        ),
+        (
+            "GET",
+            "1.0",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            format!("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n{via}\r\nhello"),
+        ),
         // Surplus bytes never reach the client.
-        ("GET", "1.1", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", length.clone()),
-        ("HEAD", "1.1", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", format!("{ok}content-length: 5\r\n{via}\r\n")),
+        (
+            "GET",
+            "1.1",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+            length.clone(),
+        ),
+        (
+            "HEAD",
+            "1.1",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            format!("{ok}content-length: 5\r\n{via}\r\n"),
+        ),
     ];
     for (method, version, said, expected) in cases {
         let page = Upstream::closing(said).await;
@@ -110,7 +185,11 @@ async fn what_can_not_be_passed_on_is_a_bad_gateway() {
         );
         assert_eq!(reply.json()["reason"], "upstream_reset");
         let record = gate.record().await;
-        assert_eq!((&record["reason"], &record["verdict"]), (&"upstream_reset".into(), &"allow".into()), "{said:?}");
+        assert_eq!(
+            (&record["reason"], &record["verdict"]),
+            (&"upstream_reset".into(), &"allow".into()),
+            "{said:?}"
+        );
         assert_eq!(record["status"], 502);
         page.ended(1).await;
         // The client's connection is as good as before.

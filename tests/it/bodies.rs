@@ -150,7 +150,10 @@ async fn bytes_stream_through_both_ways_as_they_come() {
     stream.write_all(b"0\r\n\r\n").await.unwrap();
     assert_eq!(crate::support::read_exactly(&mut stream, 5).await, "0\r\n\r\n");
     let record = gate.record().await;
-    assert_eq!((&record["sent"], &record["received"], &record["reason"]), (&6.into(), &6.into(), &"allowed".into()));
+    assert_eq!(
+        (&record["sent"], &record["received"], &record["reason"]),
+        (&6.into(), &6.into(), &"allowed".into())
+    );
     drop(stream);
     gate.stop().await;
 }
@@ -160,7 +163,11 @@ async fn an_expectation_goes_from_end_to_end() {
     // What the upstream does at the head, and what the client is told first.
     for (at_head, first, body) in [
         ("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", true),
-        ("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", true),
+        (
+            "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            true,
+        ),
         // Silence: the client is told to go on after a second.
         ("", "HTTP/1.1 100 Continue\r\n\r\n", true),
         ("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 417 ", false),
@@ -224,7 +231,10 @@ async fn no_byte_flows_on_behind_a_complete_answer() {
     .await;
     let gate = gate_to(&page).await;
     let mut stream = gate.connect().await;
-    stream.write_all((post(&page, "Transfer-Encoding: chunked\r\n") + "3\r\none\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all((post(&page, "Transfer-Encoding: chunked\r\n") + "3\r\none\r\n").as_bytes())
+        .await
+        .unwrap();
     assert_eq!(read_reply(&mut stream).await.body, "ok");
     assert_eq!(gate.record().await["reason"], "allowed");
     // The flow has ended; whatever comes now belongs to no flow.

@@ -20,7 +20,11 @@ async fn expect_refusals(cases: &[(String, u16, &str, &str)]) {
         assert!(answer.contains("\r\nconnection: close\r\n"), "{request:?}: {answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         let record = gate.records(index + 1).await.remove(index);
-        assert_eq!((&record["reason"], &record["status"]), (&(*reason).into(), &(*status).into()), "{request:?}");
+        assert_eq!(
+            (&record["reason"], &record["status"]),
+            (&(*reason).into(), &(*status).into()),
+            "{request:?}"
+        );
         assert_eq!(record["verdict"], "deny", "{request:?}");
         if why.is_empty() {
             assert_eq!(body, "", "{request:?}");
@@ -154,19 +158,22 @@ async fn framing_that_can_be_read_in_two_ways_is_refused() {
             "no further",
         ),
         (
-            "OPTIONS http://a.example:PORT/ HTTP/1.1\r\nHost: a.example:PORT\r\nMax-Forwards: 0\r\n\r\n".into(),
+            "OPTIONS http://a.example:PORT/ HTTP/1.1\r\nHost: a.example:PORT\r\nMax-Forwards: 0\r\n\r\n"
+                .into(),
             400,
             bad,
             "no further",
         ),
         (
-            "OPTIONS http://a.example:PORT/ HTTP/1.1\r\nHost: a.example:PORT\r\nMax-Forwards: +1\r\n\r\n".into(),
+            "OPTIONS http://a.example:PORT/ HTTP/1.1\r\nHost: a.example:PORT\r\nMax-Forwards: +1\r\n\r\n"
+                .into(),
             400,
             bad,
             "one number",
         ),
         (
-            "TRACE http://a.example:PORT/ HTTP/1.1\r\nHost: a.example:PORT\r\nContent-Length: 1\r\n\r\nx".into(),
+            "TRACE http://a.example:PORT/ HTTP/1.1\r\nHost: a.example:PORT\r\nContent-Length: 1\r\n\r\nx"
+                .into(),
             400,
             bad,
             "TRACE",
@@ -198,7 +205,10 @@ async fn the_upstream_hears_one_reading() {
     let own = format!("host: a.example:{port}\r\n");
     let cases = [
         // Lines that end in LF alone are written anew.
-        (format!("GET {base}/ HTTP/1.1\n{host}X: 1\n\n"), format!("GET / HTTP/1.1\r\n{own}x: 1\r\n{via}\r\n")),
+        (
+            format!("GET {base}/ HTTP/1.1\n{host}X: 1\n\n"),
+            format!("GET / HTTP/1.1\r\n{own}x: 1\r\n{via}\r\n"),
+        ),
         (format!("\r\n\r\nGET {base}/ HTTP/1.1\r\n{host}\r\n"), format!("GET / HTTP/1.1\r\n{own}{via}\r\n")),
         // The name that was judged is the name that is sent.
         (
@@ -211,11 +221,15 @@ async fn the_upstream_hears_one_reading() {
         (format!("OPTIONS {base} HTTP/1.1\r\n{host}\r\n"), format!("OPTIONS / HTTP/1.1\r\n{own}{via}\r\n")),
         // One framing: the chunks, written anew, without what stood beside them.
         (
-            format!("POST {base}/ HTTP/1.1\r\n{host}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n"),
+            format!(
+                "POST {base}/ HTTP/1.1\r\n{host}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n"
+            ),
             format!("POST / HTTP/1.1\r\n{own}{via}transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
         ),
         (
-            format!("POST {base}/ HTTP/1.1\r\n{host}Transfer-Encoding: \tChunked \r\nContent-Length: 3\r\n\r\n0005  \r\nhello\r\n0\r\n\r\n"),
+            format!(
+                "POST {base}/ HTTP/1.1\r\n{host}Transfer-Encoding: \tChunked \r\nContent-Length: 3\r\n\r\n0005  \r\nhello\r\n0\r\n\r\n"
+            ),
             format!("POST / HTTP/1.1\r\n{own}{via}transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
         ),
         // The body of a GET is not dropped.
@@ -235,17 +249,24 @@ async fn the_upstream_hears_one_reading() {
             format!("GET / HTTP/1.1\r\n{own}cookie: a\r\nauthorization: Bearer b\r\n{via}\r\n"),
         ),
         (
-            format!("GET {base}/ HTTP/1.1\r\n{host}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"),
+            format!(
+                "GET {base}/ HTTP/1.1\r\n{host}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+            ),
             format!("GET / HTTP/1.1\r\n{own}{via}\r\n"),
         ),
-        (format!("GET {base}/ HTTP/1.0\r\nVia: 1.0 other\r\n\r\n"), format!("GET / HTTP/1.1\r\nvia: 1.0 other\r\nvia: 1.0 exeat\r\n{own}\r\n")),
+        (
+            format!("GET {base}/ HTTP/1.0\r\nVia: 1.0 other\r\n\r\n"),
+            format!("GET / HTTP/1.1\r\nvia: 1.0 other\r\nvia: 1.0 exeat\r\n{own}\r\n"),
+        ),
         // Neither HTTP/1.0 nor a request with a body can switch protocols.
         (
             format!("GET {base}/ HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
             format!("GET / HTTP/1.1\r\n{own}via: 1.0 exeat\r\n\r\n"),
         ),
         (
-            format!("POST {base}/ HTTP/1.1\r\n{host}Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx"),
+            format!(
+                "POST {base}/ HTTP/1.1\r\n{host}Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx"
+            ),
             format!("POST / HTTP/1.1\r\n{own}content-length: 1\r\n{via}\r\nx"),
         ),
         (
@@ -265,7 +286,11 @@ async fn the_upstream_hears_one_reading() {
         let heard = anonymous(&page.heard_text()[before..]);
         assert_eq!(sorted(&heard), sorted(expected), "{request:?}: {heard:?}");
         let record = gate.records(index + 1).await.remove(index);
-        assert_eq!((&record["reason"], &record["host"]), (&"allowed".into(), &"a.example".into()), "{request:?}");
+        assert_eq!(
+            (&record["reason"], &record["host"]),
+            (&"allowed".into(), &"a.example".into()),
+            "{request:?}"
+        );
     }
     let text = std::fs::read_to_string(gate.path("records.jsonl")).unwrap();
     assert!(!text.contains("c2VjcmV0") && !text.contains("Bearer") && !text.contains("b=c"), "{text}");
@@ -359,9 +384,11 @@ profiles:
     ];
     let mut count = 0;
     for path in paths {
-        for (host, status, reason) in
-            [("a.example", 400, "bad_request"), ("b.example", 200, "allowed"), ("c.example", 403, "denied_by_rule")]
-        {
+        for (host, status, reason) in [
+            ("a.example", 400, "bad_request"),
+            ("b.example", 200, "allowed"),
+            ("c.example", 403, "denied_by_rule"),
+        ] {
             let mut stream = gate.connect().await;
             let request = format!("GET http://{host}:{port}{path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
             let reply = ask(&mut stream, request).await;
@@ -381,7 +408,8 @@ async fn a_request_that_comes_back_is_refused() {
     let port = page.port();
     let gate = Gate::allowing(&[&format!("{{ host: a.example, ports: [{port}], private: true }}")]).await;
     let mut stream = gate.connect().await;
-    let request = |via: &str| format!("GET http://a.example:{port}/ HTTP/1.1\r\nHost: a.example:{port}\r\n{via}\r\n");
+    let request =
+        |via: &str| format!("GET http://a.example:{port}/ HTTP/1.1\r\nHost: a.example:{port}\r\n{via}\r\n");
     let reply = ask(&mut stream, request("")).await;
     let (_, own) = reply.head.split_once("\r\nvia: 1.1 ").unwrap();
     let own = own.split("\r\n").next().unwrap().to_owned();
@@ -391,7 +419,8 @@ async fn a_request_that_comes_back_is_refused() {
         assert!(reply.head.contains("error=proxy_loop_detected; details=\"self_connect\""), "{reply:?}");
     }
     assert_eq!(ask(&mut stream, request("Via: 1.1 exeat-other\r\n")).await.status, 200);
-    let reasons: Vec<Value> = gate.records(4).await.into_iter().map(|record| record["reason"].clone()).collect();
+    let reasons: Vec<Value> =
+        gate.records(4).await.into_iter().map(|record| record["reason"].clone()).collect();
     assert_eq!(reasons, ["allowed", "self_connect", "self_connect", "allowed"]);
     drop(stream);
     gate.stop().await;

@@ -54,7 +54,8 @@ async fn each_request_of_a_tunnel_has_its_own_verdict_and_record() {
         ]
     );
     let heard = anonymous(&page.heard_text());
-    let expected = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a.example:{port}\r\nvia: 1.1 exeat\r\n\r\n");
+    let expected =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a.example:{port}\r\nvia: 1.1 exeat\r\n\r\n");
     assert_eq!(heard, expected("/pub/x?q") + &expected("/pub/y"));
     assert_eq!(page.connections(), 1);
     gate.stop_and_count(6).await;
@@ -91,7 +92,11 @@ async fn what_leads_elsewhere_or_is_malformed_closes_the_tunnel() {
         assert_eq!(answer.matches("HTTP/1.").count(), 1, "{request:?}: {answer}");
         assert!(answer.contains("\r\nconnection: close\r\n"), "{request:?}: {answer}");
         let record = gate.records(index + 1).await.remove(index);
-        assert_eq!((&record["reason"], &record["ingress"]), (&reason.into(), &"connect".into()), "{request:?}");
+        assert_eq!(
+            (&record["reason"], &record["ingress"]),
+            (&reason.into(), &"connect".into()),
+            "{request:?}"
+        );
     }
     assert_eq!(page.heard_text(), "");
     gate.stop().await;
@@ -161,9 +166,11 @@ async fn bytes_that_a_rule_is_not_for_are_refused() {
     let page = Upstream::page().await;
     let port = page.port();
     let to = format!("a.example:{port}");
-    let hello = std::fs::read(crate::support::fixture("hello/curl-openssl.bin")).ok();
+    let hello = std::fs::read(crate::support::fixture("hello/curl.bin")).ok();
     // HTTP where TLS is wanted.
-    let gate = Gate::allowing(&[&format!("{{ host: a.example, ports: [{port}], protocol: tls, private: true }}")]).await;
+    let gate =
+        Gate::allowing(&[&format!("{{ host: a.example, ports: [{port}], protocol: tls, private: true }}")])
+            .await;
     let mut tunnel = gate.tunnel(&to).await;
     let reply = ask(&mut tunnel, get(&page, "/")).await;
     assert_eq!((reply.status, reply.json()["reason"].as_str()), (403, Some("not_tls")), "{reply:?}");

@@ -19,9 +19,9 @@ fn get(page: &Upstream, path: &str) -> String {
 
 /// An upstream that hears requests and says nothing.
 async fn silent() -> Upstream {
-    Upstream::start(|mut stream, heard| async move {
-        while read_request(&mut stream, &heard).await.is_some() {}
-    })
+    Upstream::start(
+        |mut stream, heard| async move { while read_request(&mut stream, &heard).await.is_some() {} },
+    )
     .await
 }
 

@@ -156,7 +156,11 @@ async fn connections_that_say_close_are_not_kept() {
         let mut stream = gate.connect().await;
         for connections in 1..=2 {
             let reply = ask(&mut stream, request(&page, "GET", "a.example")).await;
-            assert_eq!((reply.status, reply.closes()), (200, false), "the client's connection stays: {reply:?}");
+            assert_eq!(
+                (reply.status, reply.closes()),
+                (200, false),
+                "the client's connection stays: {reply:?}"
+            );
             assert_eq!(page.connections(), connections, "{said:?}");
             page.ended(connections).await;
         }

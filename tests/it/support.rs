@@ -221,11 +221,12 @@ pub async fn ask(stream: &mut TcpStream, request: impl AsRef<[u8]>) -> Reply {
 pub async fn read_reply(stream: &mut TcpStream) -> Reply {
     let head = read_head(stream).await;
     let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head:?}"));
+    let lower = head.to_ascii_lowercase();
     let mut body = Vec::new();
-    if let Some((_, length)) = head.split_once("\r\ncontent-length: ") {
+    if let Some((_, length)) = lower.split_once("\r\ncontent-length: ") {
         body = vec![0; length.split("\r\n").next().unwrap().parse().unwrap()];
         timeout(PATIENCE, stream.read_exact(&mut body)).await.expect("no body in time").unwrap();
-    } else if head.contains("\r\ntransfer-encoding: chunked\r\n") {
+    } else if lower.contains("\r\ntransfer-encoding: chunked\r\n") {
         loop {
             let line = read_line(stream).await;
             let mut chunk = vec![0; usize::from_str_radix(line.trim(), 16).unwrap()];

@@ -134,6 +134,7 @@ impl From<Infallible> for CutShort {
 
 impl Received {
     pub(super) fn new(body: Incoming, open: Open) -> Self {
+        open.clock.answers();
         let mut received = Self { body, open: Some(open) };
         // hyper does not poll a body that is known to be empty.
         if received.body.is_end_stream() {
@@ -151,7 +152,6 @@ impl Received {
         }
         open.flow.end(result);
     }
-
 }
 
 impl Body for Received {

@@ -40,6 +40,8 @@ pub(super) struct Stillness {
 struct Exchange {
     /// The flow, until it has ended.
     flow: Option<Meter>,
+    /// The answer has begun; until then the service itself sees to an upstream that is silent.
+    is_answered: bool,
     /// What had moved when the timer was set.
     moved: u64,
     /// Set once the exchange first waits; it fires at most once in a time-out.
@@ -69,6 +71,11 @@ impl Clock {
     /// The exchange that is watched from here on.
     pub(super) fn begins(&self, flow: Meter) {
         *self.exchange() = Exchange { flow: Some(flow), ..Exchange::default() };
+    }
+
+    /// The head of the answer is there, and a body follows.
+    pub(super) fn answers(&self) {
+        self.exchange().is_answered = true;
     }
 
     /// The answer is out; the next byte begins a new head.
@@ -122,17 +129,21 @@ impl Clock {
     /// for too long. Watched from outside, since hyper asks a body for nothing while the client does not
     /// take what came before.
     pub(super) fn poll_over(&self, cx: &mut Context<'_>, stillness: Stillness) -> Poll<()> {
-        let Exchange { flow, moved, timer } = &mut *self.exchange();
-        match flow {
-            Some(flow) if Pin::new(&mut flow.stopped()).poll(cx).is_ready() => return Poll::Ready(()),
-            None if !self.0.is_full.load(Ordering::Relaxed) => {
-                *timer = None;
-                return Poll::Pending;
-            }
-            Some(_) | None => {}
-        }
+        let Exchange { flow, is_answered, moved, timer } = &mut *self.exchange();
         let is_ended = self.0.is_ended.load(Ordering::Relaxed);
-        let limit = if is_ended { stillness.half_closed.min(stillness.idle) } else { stillness.idle };
+        let is_watched = match flow {
+            Some(flow) if *is_answered && Pin::new(&mut flow.stopped()).poll(cx).is_ready() => {
+                return Poll::Ready(());
+            }
+            Some(_) => *is_answered || is_ended,
+            // The rest of an answer whose flow has ended may still be on its way.
+            None => self.0.is_full.load(Ordering::Relaxed),
+        };
+        if !is_watched {
+            *timer = None;
+            return Poll::Pending;
+        }
+        let limit = if is_ended { stillness.half_closed } else { stillness.idle };
         let timer = timer.get_or_insert_with(|| {
             *moved = self.0.moved.load(Ordering::Relaxed);
             Box::pin(tokio::time::sleep(limit))

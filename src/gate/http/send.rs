@@ -20,10 +20,10 @@ use crate::flow::Flow;
 use crate::gate::http::body::Sent;
 use crate::gate::http::exchange::Exchanges;
 use crate::gate::http::expect::{self, Hold};
-use crate::gate::http::{headers, response};
 use crate::gate::http::home::{Home, Waiting};
 use crate::gate::http::pool::{Key, Lease};
 use crate::gate::http::request::HTTP_PORT;
+use crate::gate::http::{headers, response};
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::Standing;
 
@@ -84,6 +84,7 @@ impl Exchanges {
             Ok(response) => return Answer { response, lease, request_complete }.checked(),
             Err(error) => error,
         };
+        let again = again.filter(|_| !lease.has_heard());
         let (Error::UpstreamReset, Some(parts)) = (&error, again) else { return Err(error) };
         let (mut lease, leave) = self.dial(flow, standing, &question).await?;
         let request = Request::from_parts(parts, Sent::nothing(flow.meter()));
