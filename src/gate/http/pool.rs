@@ -18,9 +18,8 @@ use crate::gate::http::body::Sent;
 use crate::gate::http::listened::{Heard, Listened};
 use crate::policy::Passage;
 
-/// Idle connections kept in all, and for one key.
-const KEPT: usize = 4096;
-const KEPT_A_KEY: usize = 16;
+/// Idle connections kept for one key: no client has all of the room.
+const KEPT_A_KEY: usize = 64;
 
 /// Who may use a connection again: connection-bound authentication (NTLM, Negotiate) makes it the
 /// client's own, and another policy might not have opened it.
@@ -47,6 +46,7 @@ pub(super) struct Lease {
 pub struct Pool {
     shelf: Mutex<Shelf>,
     keep: Duration,
+    room: usize,
 }
 
 #[derive(Debug, Default)]
@@ -56,9 +56,9 @@ struct Shelf {
 }
 
 impl Pool {
-    /// An empty pool whose connections are closed after being idle for `keep`.
-    pub fn new(keep: Duration) -> Self {
-        Self { shelf: Mutex::default(), keep }
+    /// An empty pool with room for so many connections, which are closed after being idle for `keep`.
+    pub fn new(keep: Duration, room: usize) -> Self {
+        Self { shelf: Mutex::default(), keep, room }
     }
 
     /// Takes the connection that was idle for the shortest time, if one is still alive.
@@ -74,7 +74,7 @@ impl Pool {
     /// Puts a connection back; beyond the bounds it is closed instead.
     pub(super) fn put(&self, lease: Lease) {
         if !lease.sender.is_closed() {
-            self.shelf().put(lease);
+            self.shelf().put(lease, self.room);
         }
     }
 
@@ -104,8 +104,8 @@ impl Shelf {
         lease
     }
 
-    fn put(&mut self, lease: Lease) {
-        if self.count >= KEPT {
+    fn put(&mut self, lease: Lease, room: usize) {
+        if self.count >= room {
             return;
         }
         let leases = self.idle.entry(lease.key.clone()).or_default();
