@@ -2,5 +2,6 @@
 
 #![allow(unreachable_pub, reason = "support is shared between the modules of this binary")]
 
+mod programs;
 mod smoke;
 mod support;
