@@ -4,9 +4,8 @@ pub mod http;
 pub mod tls;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::clock::today;
 use crate::destination::Destination;
@@ -21,8 +20,6 @@ use crate::stream::Stream;
 
 /// A ClientHello may be this long; a request's head has the bound of the settings.
 const HELLO_MAX: usize = 64 * 1024;
-/// In report mode, a client that is silent for this long waits for the server to speak first.
-const SILENCE: Duration = Duration::from_millis(300);
 
 /// A connection that stands, between a client and an upstream, through which nothing has passed yet.
 #[derive(Debug)]
@@ -39,7 +36,7 @@ pub struct Tunnel {
 enum Bytes {
     Hello(ClientHello),
     Request,
-    /// Neither, or nothing at all from a client that waits for the server to speak.
+    /// Neither, or nothing yet because the server speaks first.
     Other,
 }
 
@@ -94,14 +91,10 @@ impl Tunnel {
 
     /// Reads until it is clear what the client speaks. The bytes stay in its head.
     async fn first_bytes(&mut self) -> Result<Bytes, Error> {
-        let deadline = Instant::now() + self.proxy.bounds.head;
-        if self.standing.subject.reports() && self.client.head().is_empty() {
-            let silence = tokio::time::timeout(SILENCE, self.client.fill(HELLO_MAX));
-            match silence.await {
-                Err(_) => return Ok(Bytes::Other),
-                Ok(read) => arrived(read)?,
-            }
+        if self.standing.subject.reports() && self.server_speaks_first().await? {
+            return Ok(Bytes::Other);
         }
+        let deadline = Instant::now() + self.proxy.bounds.head;
         loop {
             let need = match first_bytes(self.client.head()) {
                 Sniff::Found(First::Tls(hello)) => return Ok(Bytes::Hello(hello)),
@@ -111,13 +104,43 @@ impl Tunnel {
                 Sniff::Incomplete { need } => need,
             };
             while self.client.head().len() < need {
-                let read = tokio::select! {
-                    read = timeout_at(deadline, self.client.fill(HELLO_MAX)) => read,
-                    stop = self.flow.stopped() => return Err(stop.into()),
-                };
-                arrived(read.map_err(|_| Error::HeadTimeout)?)?;
+                let read = self.client.fill(HELLO_MAX);
+                arrived(within(&self.flow, deadline, Error::HeadTimeout, read).await?)?;
             }
         }
+    }
+
+    /// Report mode lets protocols pass in which the server speaks first, and nobody has said whether this is
+    /// one. Who in fact speaks first tells it: a client that is merely slow is still looked at.
+    async fn server_speaks_first(&mut self) -> Result<bool, Error> {
+        if !self.client.head().is_empty() {
+            return Ok(false);
+        }
+        let deadline = Instant::now() + self.proxy.bounds.idle;
+        let (client, upstream) = (&mut self.client, &self.upstream);
+        let first = async {
+            tokio::select! {
+                biased;
+                read = client.fill(HELLO_MAX) => arrived(read).map(|()| false),
+                () = upstream.speaks() => Ok(true),
+            }
+        };
+        within(&self.flow, deadline, Error::IdleTimeout, first).await?
+    }
+}
+
+/// Awaits a step, unless the flow has to end first, or it is `late`.
+async fn within<T>(
+    flow: &Flow,
+    deadline: Instant,
+    late: Error,
+    step: impl Future<Output = T>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        stop = flow.stopped() => Err(stop.into()),
+        done = step => Ok(done),
+        () = sleep_until(deadline) => Err(late),
     }
 }
 

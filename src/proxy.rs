@@ -88,7 +88,12 @@ impl Proxy {
         question: &Question<'_>,
     ) -> Result<Upstream, Error> {
         let admission = self.judge(flow, standing, question).admit()?;
-        let upstream = self.dialer.dial(&admission).await.map_err(|failed| {
+        let dialled = tokio::select! {
+            biased;
+            stop = flow.stopped() => return Err(stop.into()),
+            dialled = self.dialer.dial(&admission) => dialled,
+        };
+        let upstream = dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {
                 flow.decider(rule);
             }

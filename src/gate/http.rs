@@ -8,6 +8,7 @@ mod headers;
 mod home;
 mod pool;
 pub mod request;
+mod response;
 mod send;
 mod serve;
 
@@ -23,13 +24,15 @@ use crate::ingress::Ingress;
 
 pub use body::ReplyBody;
 pub use clock::Clock;
-pub use exchange::{Exchanges, accept};
+pub use exchange::{Exchanges, Manner};
 pub use home::Home;
 pub use pool::Pool;
-pub use serve::{Served, serve};
+pub use serve::{Ended, Served, serve};
 
 /// Said to a client whose head does not arrive; hyper itself says what it finds wrong in one.
 const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// Said to a client that speaks something else, such as HTTP/2.
+const UNREADABLE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves the requests inside a tunnel. The first one carries on the flow that opened the tunnel, so
 /// that each has one record.
@@ -50,27 +53,34 @@ pub(super) async fn enter(tunnel: Tunnel, drain: drain::Watch) {
 /// What is left to do when no more requests come on a connection: relay, if the last answer turned it
 /// into a tunnel; account for a head that got no answer; close.
 pub async fn finish(exchanges: &Exchanges, served: Served, waiting: Option<Flow>, ingress: Ingress) {
-    let Served { stream, result } = served;
+    let Served { stream, ended } = served;
     if let Some(switched) = exchanges.take_switched() {
         return exchanges.proxy().tunnel(switched.flow, stream, switched.upstream).await;
     }
-    let error = match result {
-        Ok(()) => {
+    let (error, told) = match ended {
+        Ended::Head { error, told } => (error, told),
+        // To end in order would make a part look like the whole where the end of the connection is
+        // the end of the answer.
+        Ended::Cut => return stream.reset(),
+        Ended::Between => {
             if let Some(flow) = waiting {
                 // The tunnel closed before it carried a request.
                 flow.end(Err(Error::ClientReset));
             }
-            return;
+            return stream.close_lingering(&[]).await;
         }
-        Err(error) => error,
     };
-    let (status, last) = match error {
-        Error::HeadTimeout => (StatusCode::REQUEST_TIMEOUT, TIMEOUT),
-        Error::HeadTooLong => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &[][..]),
-        _ => (StatusCode::BAD_REQUEST, &[][..]),
+    let said = match error {
+        Error::ClientReset => None,
+        Error::HeadTimeout => Some((StatusCode::REQUEST_TIMEOUT, TIMEOUT)),
+        Error::HeadTooLong => Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, UNREADABLE)),
+        _ => Some((StatusCode::BAD_REQUEST, UNREADABLE)),
     };
     let flow = waiting.unwrap_or_else(|| exchanges.begin(ingress));
-    flow.status(status.as_u16());
+    if let Some((status, _)) = said {
+        flow.status(status.as_u16());
+    }
     flow.end(Err(error));
+    let last = said.filter(|_| !told).map_or(&[][..], |(_, last)| last);
     stream.close_lingering(last).await;
 }

@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "support is shared between the modules of this binary")]
 
+mod guard;
 mod programs;
+mod report;
+mod retry;
 mod smoke;
 mod support;
+mod tls;
+mod tunnel;

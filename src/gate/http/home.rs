@@ -37,6 +37,14 @@ impl Home {
         Self::Tunnel(Arc::new(Tunnel { to, upstream: Mutex::new(Some(Waiting::Dialled(upstream))) }))
     }
 
+    /// Whether nothing is left to send another request on.
+    pub(super) fn is_spent(&self) -> bool {
+        match self {
+            Self::Pool(_) => false,
+            Self::Tunnel(tunnel) => tunnel.upstream().is_none(),
+        }
+    }
+
     /// Takes a connection back that may serve another request.
     pub(super) fn put(&self, lease: Lease) {
         match self {

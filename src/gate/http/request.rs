@@ -2,12 +2,14 @@
 //!
 //! hyper takes more than a gate may: what could be read differently by the upstream is refused here.
 
+use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Scheme;
 use hyper::{Method, Request, Version};
 
 use crate::destination::Destination;
 use crate::error::Error;
+use crate::gate::http::headers;
 
 /// The port of `http` URIs and of Host headers without one.
 pub const HTTP_PORT: u16 = 80;
@@ -50,13 +52,20 @@ pub fn forward_target<B>(request: &Request<B>) -> Result<Destination, Error> {
     Ok(to)
 }
 
+/// The protocol that a request offers to switch to. HTTP/1.0 can't offer one (RFC 9110 §7.8), and a
+/// request with a body would leave open where it ends and the other protocol begins.
+pub(super) fn offered_upgrade<B: Body>(request: &Request<B>) -> Option<HeaderValue> {
+    let may_offer = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+    headers::upgrade(request.headers()).filter(|_| may_offer)
+}
+
 /// Checks a request inside a tunnel to `tunnel`: it looks as if sent to the origin itself
 /// (RFC 9112 §3.2.1), and its Host must be where the tunnel leads.
 pub fn check_inside<B>(request: &Request<B>, tunnel: &Destination) -> Result<(), Error> {
     check_method(request.method())?;
     let uri = request.uri();
     match (uri.scheme(), uri.authority()) {
-        (None, None) => {}
+        (None, None) if uri.path().starts_with('/') || *request.method() == Method::OPTIONS => {}
         (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP => {
             if Destination::parse_or_default(authority.as_str(), HTTP_PORT)? != *tunnel {
                 return Err(Error::HostMismatch("and the URI differ from the tunnel's destination"));
