@@ -1,5 +1,6 @@
 //! The whole proxy, spoken to over real sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "support is shared between the modules of this binary")]
 
 mod answer;
@@ -11,6 +12,7 @@ mod inside_http;
 mod lifetime;
 mod mutated;
 mod pool;
+mod programs;
 mod report;
 mod retry;
 mod smoke;
