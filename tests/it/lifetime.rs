@@ -173,7 +173,7 @@ async fn a_client_that_takes_nothing_can_not_hold_on_to_its_flow() {
         assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
         match reason {
             "revoked" => {
-                gate.change_policy("version: 1\nprofiles: [{ name: nobody, allow: [b.example] }]\n").await;
+                gate.change_policy(NOBODY).await;
             }
             "draining" => gate.signals.send(Signal::Stop).await.unwrap(),
             _ => {}
@@ -258,4 +258,71 @@ async fn limits_are_answered_and_freed() {
     page.has_heard("/again").await;
     drop((second, other));
     gate.stop().await;
+}
+
+const NOBODY: &str = "version: 1\nprofiles: [{ name: nobody, allow: [b.example] }]\n";
+
+#[tokio::test]
+async fn a_new_policy_ends_what_it_denies() {
+    // While the upstream is silent there is still an answer to give.
+    let page = silent().await;
+    let gate = Gate::allowing(&[&rule(&page)]).await;
+    let mut stream = gate.connect().await;
+    stream.write_all(get(&page, "/").as_bytes()).await.unwrap();
+    page.has_heard("\r\n\r\n").await;
+    gate.change_policy(NOBODY).await;
+    let reply = read_reply(&mut stream).await;
+    assert_eq!((reply.status, reply.json()["reason"].as_str()), (403, Some("revoked")), "{reply:?}");
+    page.ended(1).await;
+    drop(stream);
+    gate.stop_and_count(1).await;
+
+    // Later there is only the connection to break.
+    let page = endless().await;
+    let gate = Gate::allowing(&[&rule(&page)]).await;
+    let mut stream = gate.connect().await;
+    stream.write_all(get(&page, "/").as_bytes()).await.unwrap();
+    let reading = tokio::spawn(async move {
+        let mut sink = tokio::io::sink();
+        tokio::io::copy(&mut stream, &mut sink).await.unwrap_err().kind()
+    });
+    page.has_heard("\r\n\r\n").await;
+    gate.change_policy(NOBODY).await;
+    assert_eq!(reading.await.unwrap(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(gate.record().await["reason"], "revoked");
+    page.ended(1).await;
+    gate.stop_and_count(1).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_between_two_requests_is_judged_by_the_policy_of_the_next() {
+    let page = Upstream::page().await;
+    let http = format!("{{ host: a.example, ports: [{}], protocol: http, private: true }}", page.port());
+    let gate = Gate::allowing(&[&http]).await;
+    let port = page.port();
+    let mut tunnel = gate.tunnel(&format!("a.example:{port}")).await;
+    let request = format!("GET / HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n");
+    assert_eq!(ask(&mut tunnel, &request).await.status, 200);
+    gate.change_policy(NOBODY).await;
+    assert_eq!(ask(&mut tunnel, &request).await.status, 403);
+    assert_eq!(page.heard_text().matches("GET ").count(), 1);
+    drop(tunnel);
+    gate.stop_and_count(2).await;
+}
+
+#[tokio::test]
+async fn an_old_client_may_keep_its_connection() {
+    let page = Upstream::page().await;
+    let gate = Gate::allowing(&[&rule(&page)]).await;
+    let mut stream = gate.connect().await;
+    let old = get(&page, "/").replace("HTTP/1.1", "HTTP/1.0");
+    let keeps = old.replace("\r\n\r\n", "\r\nConnection: keep-alive\r\n\r\n");
+    for _ in 0..2 {
+        let reply = ask(&mut stream, &keeps).await;
+        assert!(reply.head.starts_with("HTTP/1.0 200 OK\r\n"), "{reply:?}");
+        assert!(reply.head.contains("\r\nconnection: keep-alive\r\n"), "{reply:?}");
+    }
+    assert_eq!(ask(&mut stream, &old).await.body, "hello");
+    assert_eq!(read_to_end(&mut stream).await, "");
+    gate.stop_and_count(3).await;
 }
