@@ -55,7 +55,7 @@ async fn a_head_that_dawdles_is_told_so() {
 async fn an_idle_connection_is_closed_without_a_record() {
     let page = Upstream::page().await;
     let mut setup = Setup::allow(&[&rule(&page)]);
-    setup.settings.timeouts.keepalive = Duration::from_millis(100);
+    setup.settings.timeouts.keepalive = Duration::from_millis(500);
     let gate = setup.start().await;
     let mut fresh = gate.connect().await;
     let mut used = gate.connect().await;
@@ -165,7 +165,7 @@ async fn a_client_that_takes_nothing_can_not_hold_on_to_its_flow() {
         let mut setup = Setup::allow(&[&rule(&page)]);
         setup.settings.timeouts.drain = Duration::from_millis(50);
         if reason == "idle_timeout" {
-            setup.settings.timeouts.idle = Duration::from_millis(300);
+            setup.settings.timeouts.idle = Duration::from_secs(1);
         }
         let gate = setup.start().await;
         let mut stream = gate.connect().await;
@@ -205,7 +205,7 @@ async fn a_drain_lets_answers_finish_and_closes_what_is_idle() {
     })
     .await;
     let mut setup = Setup::allow(&[&rule(&page), &rule(&slow)]);
-    setup.settings.timeouts.drain = Duration::from_secs(2);
+    setup.settings.timeouts.drain = Duration::from_secs(3);
     let gate = setup.start().await;
     let mut idle = gate.connect().await;
     let mut used = gate.connect().await;
@@ -256,7 +256,9 @@ async fn limits_are_answered_and_freed() {
     gate.records(2).await;
     second.write_all(get(&page, "/again").as_bytes()).await.unwrap();
     page.has_heard("/again").await;
-    drop((second, other));
+    for stream in [second, other] {
+        stream.set_zero_linger().unwrap();
+    }
     gate.stop().await;
 }
 
