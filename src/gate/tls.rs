@@ -92,8 +92,8 @@ impl Handshake {
         }
     }
 
-    /// Reads on in the server's answer; `false` says that no more of it comes. What the client sends
-    /// meanwhile is kept.
+    /// Reads on in the server's answer; `false` says that no more is needed of it: it has ended, or a client
+    /// that has sent nothing more has. What the client sends meanwhile is kept.
     async fn server_says_more(&mut self, deadline: Instant) -> Result<bool, Error> {
         let (client, upstream) = (&mut self.client, &mut self.upstream);
         let mut client_open = true;
@@ -103,9 +103,11 @@ impl Handshake {
                     read = upstream.fill(ANSWER_MAX) => {
                         return read.map(|count| count > 0).map_err(|_| Error::UpstreamReset);
                     }
-                    // An end is left for the relay to find, a reset is noticed now.
                     read = client.fill(HELLO_MAX), if client_open => {
                         client_open = read.map_err(|_| Error::ClientReset)? > 0;
+                        if !client_open && client.head().is_empty() {
+                            return Ok(false);
+                        }
                     }
                 }
             }
