@@ -55,7 +55,7 @@ async fn a_head_that_dawdles_is_told_so() {
 async fn an_idle_connection_is_closed_without_a_record() {
     let page = Upstream::page().await;
     let mut setup = Setup::allow(&[&rule(&page)]);
-    setup.settings.timeouts.keepalive = Duration::from_millis(100);
+    setup.settings.timeouts.keepalive = Duration::from_millis(500);
     let gate = setup.start().await;
     let mut fresh = gate.connect().await;
     let mut used = gate.connect().await;
@@ -165,7 +165,7 @@ async fn a_client_that_takes_nothing_can_not_hold_on_to_its_flow() {
         let mut setup = Setup::allow(&[&rule(&page)]);
         setup.settings.timeouts.drain = Duration::from_millis(50);
         if reason == "idle_timeout" {
-            setup.settings.timeouts.idle = Duration::from_millis(300);
+            setup.settings.timeouts.idle = Duration::from_secs(1);
         }
         let gate = setup.start().await;
         let mut stream = gate.connect().await;
@@ -173,7 +173,7 @@ async fn a_client_that_takes_nothing_can_not_hold_on_to_its_flow() {
         assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
         match reason {
             "revoked" => {
-                gate.change_policy("version: 1\nprofiles: [{ name: nobody, allow: [b.example] }]\n").await;
+                gate.change_policy(NOBODY).await;
             }
             "draining" => gate.signals.send(Signal::Stop).await.unwrap(),
             _ => {}
@@ -205,7 +205,7 @@ async fn a_drain_lets_answers_finish_and_closes_what_is_idle() {
     })
     .await;
     let mut setup = Setup::allow(&[&rule(&page), &rule(&slow)]);
-    setup.settings.timeouts.drain = Duration::from_secs(2);
+    setup.settings.timeouts.drain = Duration::from_secs(3);
     let gate = setup.start().await;
     let mut idle = gate.connect().await;
     let mut used = gate.connect().await;
@@ -256,6 +256,75 @@ async fn limits_are_answered_and_freed() {
     gate.records(2).await;
     second.write_all(get(&page, "/again").as_bytes()).await.unwrap();
     page.has_heard("/again").await;
-    drop((second, other));
+    for stream in [second, other] {
+        stream.set_zero_linger().unwrap();
+    }
     gate.stop().await;
+}
+
+const NOBODY: &str = "version: 1\nprofiles: [{ name: nobody, allow: [b.example] }]\n";
+
+#[tokio::test]
+async fn a_new_policy_ends_what_it_denies() {
+    // While the upstream is silent there is still an answer to give.
+    let page = silent().await;
+    let gate = Gate::allowing(&[&rule(&page)]).await;
+    let mut stream = gate.connect().await;
+    stream.write_all(get(&page, "/").as_bytes()).await.unwrap();
+    page.has_heard("\r\n\r\n").await;
+    gate.change_policy(NOBODY).await;
+    let reply = read_reply(&mut stream).await;
+    assert_eq!((reply.status, reply.json()["reason"].as_str()), (403, Some("revoked")), "{reply:?}");
+    page.ended(1).await;
+    drop(stream);
+    gate.stop_and_count(1).await;
+
+    // Later there is only the connection to break.
+    let page = endless().await;
+    let gate = Gate::allowing(&[&rule(&page)]).await;
+    let mut stream = gate.connect().await;
+    stream.write_all(get(&page, "/").as_bytes()).await.unwrap();
+    let reading = tokio::spawn(async move {
+        let mut sink = tokio::io::sink();
+        tokio::io::copy(&mut stream, &mut sink).await.unwrap_err().kind()
+    });
+    page.has_heard("\r\n\r\n").await;
+    gate.change_policy(NOBODY).await;
+    assert_eq!(reading.await.unwrap(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(gate.record().await["reason"], "revoked");
+    page.ended(1).await;
+    gate.stop_and_count(1).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_between_two_requests_is_judged_by_the_policy_of_the_next() {
+    let page = Upstream::page().await;
+    let http = format!("{{ host: a.example, ports: [{}], protocol: http, private: true }}", page.port());
+    let gate = Gate::allowing(&[&http]).await;
+    let port = page.port();
+    let mut tunnel = gate.tunnel(&format!("a.example:{port}")).await;
+    let request = format!("GET / HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n");
+    assert_eq!(ask(&mut tunnel, &request).await.status, 200);
+    gate.change_policy(NOBODY).await;
+    assert_eq!(ask(&mut tunnel, &request).await.status, 403);
+    assert_eq!(page.heard_text().matches("GET ").count(), 1);
+    drop(tunnel);
+    gate.stop_and_count(2).await;
+}
+
+#[tokio::test]
+async fn an_old_client_may_keep_its_connection() {
+    let page = Upstream::page().await;
+    let gate = Gate::allowing(&[&rule(&page)]).await;
+    let mut stream = gate.connect().await;
+    let old = get(&page, "/").replace("HTTP/1.1", "HTTP/1.0");
+    let keeps = old.replace("\r\n\r\n", "\r\nConnection: keep-alive\r\n\r\n");
+    for _ in 0..2 {
+        let reply = ask(&mut stream, &keeps).await;
+        assert!(reply.head.starts_with("HTTP/1.0 200 OK\r\n"), "{reply:?}");
+        assert!(reply.head.contains("\r\nconnection: keep-alive\r\n"), "{reply:?}");
+    }
+    assert_eq!(ask(&mut stream, &old).await.body, "hello");
+    assert_eq!(read_to_end(&mut stream).await, "");
+    gate.stop_and_count(3).await;
 }

@@ -62,13 +62,13 @@ async fn another_policy_opens_its_own_connections() {
 async fn what_was_idle_for_too_long_is_not_used_again() {
     let page = Upstream::page().await;
     let mut setup = Setup::allow(&[&rules(&page)]);
-    setup.settings.timeouts.keepalive = Duration::from_millis(50);
+    setup.settings.timeouts.keepalive = Duration::from_millis(500);
     let gate = setup.start().await;
     for connections in 1..=3 {
         let mut stream = gate.connect().await;
         assert_eq!(ask(&mut stream, request(&page, "GET", "a.example")).await.status, 200);
         assert_eq!(page.connections(), connections);
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        tokio::time::sleep(Duration::from_millis(510)).await;
     }
     gate.stop().await;
 }
