@@ -2,7 +2,10 @@
 
 #![allow(unreachable_pub, reason = "support is shared between the modules of this binary")]
 
+mod drain;
 mod guard;
+mod reasons;
+mod reload;
 mod report;
 mod retry;
 mod smoke;
