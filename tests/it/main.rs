@@ -3,7 +3,9 @@
 #![allow(unreachable_pub, reason = "support is shared between the modules of this binary")]
 
 mod drain;
+mod every_flow;
 mod guard;
+mod limits;
 mod reasons;
 mod reload;
 mod report;
