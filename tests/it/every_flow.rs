@@ -70,7 +70,6 @@ async fn client(gate: Arc<Gate>, ports: Arc<Ports>, index: usize, way: u64) -> s
             1 => stream.set_zero_linger()?,
             2 => {
                 stream.shutdown().await?;
-                stream.read(&mut buffer).await?;
             }
             3 => stream.write_all(&hello(&[&name])).await?,
             4 => stream.write_all(&hello(&["other.example"])).await?,

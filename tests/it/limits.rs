@@ -222,7 +222,7 @@ async fn an_idle_tunnel_takes_little_memory() {
         tunnels.push(round_trip(&exeat, &to).await);
     }
     let each = exeat.memory().saturating_sub(before) / TUNNELS;
-    println!("{each} bytes an idle tunnel");
+    eprintln!("{each} bytes an idle tunnel");
     assert!(each < 16 * 1024, "{each} bytes");
     exeat.signal(Unix::TERM);
     exeat.signal(Unix::TERM);

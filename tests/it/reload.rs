@@ -214,7 +214,7 @@ async fn a_flow_is_taken_back_in_whatever_state_it_is() {
     let mut silent_client = gate.tunnel(&format!("a.example:{}", silent.port())).await;
     let mut unanswered = gate.tunnel(&format!("a.example:{}", silent.port())).await;
     unanswered.write_all(&hello).await.unwrap();
-    until("no hello", async || silent.heard().iter().any(|heard| *heard == hello)).await;
+    until("no hello", async || silent.heard().contains(&hello)).await;
     let mut retried = gate.tunnel(&format!("a.example:{}", retrying.port())).await;
     retried.write_all(&hello).await.unwrap();
     let mut request = vec![0; server_hello(true).len()];
