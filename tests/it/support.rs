@@ -1,7 +1,7 @@
 //! A running exeat with a policy of the test's own, and upstreams for it to reach.
 
 pub mod binary;
-#[allow(dead_code, reason = "the tests of the dialler use more of it")]
+#[allow(dead_code, reason = "tests/dial.rs shares it, and needs more of it")]
 pub mod dns;
 mod reply;
 pub mod tls;
