@@ -117,13 +117,6 @@ impl Gate {
         timeout(PATIENCE, self.task).await.unwrap().unwrap();
         self.reach
     }
-
-    /// Stops it in order; it must have written exactly so many records.
-    pub async fn stop_and_count(self, count: usize) {
-        self.signal(Signal::Stop).await;
-        let records = self.stopped().await.records_so_far();
-        assert_eq!(records.len(), count, "{records:#?}");
-    }
 }
 
 impl Deref for Gate {
