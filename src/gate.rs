@@ -32,6 +32,13 @@ pub struct Tunnel {
     pub upstream: Upstream,
 }
 
+/// A tunnel whose inside was judged: the rest is left to the relay.
+struct Passed {
+    flow: Flow,
+    client: Stream,
+    upstream: Stream,
+}
+
 /// What a client's first bytes are.
 enum Bytes {
     Hello(ClientHello),
@@ -42,16 +49,36 @@ enum Bytes {
 
 impl Tunnel {
     /// Judges what is inside, and relays it to its end.
-    pub async fn enter(mut self, drain: drain::Watch) {
+    pub fn enter(self, drain: drain::Watch) -> impl Future<Output = ()> {
+        let proxy = Arc::clone(&self.proxy);
+        // Boxed, so that the memory it takes to judge does not live as long as the tunnel.
+        let judged = Box::pin(self.judge(drain.clone()));
+        async move {
+            if let Some(Passed { flow, client, upstream }) = judged.await {
+                proxy.tunnel(flow, client, upstream).await;
+            }
+            // A drain waits for it until here.
+            drop(drain);
+        }
+    }
+
+    /// Finds out what is inside and judges it. Requests are served here; the rest is left to be relayed.
+    async fn judge(mut self, drain: drain::Watch) -> Option<Passed> {
         // A rule that does not look inside must not wait for a client that lets the server speak first.
         if self.may_pass_unread() {
-            return self.pass_as(Seen::Unread).await;
+            return self.pass_as(Seen::Unread);
         }
         match self.first_bytes().await {
-            Ok(Bytes::Hello(hello)) => tls::enter(self, hello).await,
-            Ok(Bytes::Request) => http::enter(self, drain).await,
-            Ok(Bytes::Other) => self.pass_as(Seen::Other).await,
-            Err(error @ Error::BadClientHello(_)) => tls::refuse(self.flow, self.client, error).await,
+            Ok(Bytes::Hello(hello)) => tls::judge(self, hello).await,
+            Ok(Bytes::Request) => {
+                http::enter(self, drain).await;
+                None
+            }
+            Ok(Bytes::Other) => self.pass_as(Seen::Other),
+            Err(error @ Error::BadClientHello(_)) => {
+                tls::refuse(self.flow, self.client, error).await;
+                None
+            }
             Err(error) => self.refuse(error),
         }
     }
@@ -72,21 +99,22 @@ impl Tunnel {
         self.proxy.judge(&self.flow, &self.standing, &self.question(seen)).pass()
     }
 
-    /// Relays what needs no gate of its own, if it may pass.
-    async fn pass_as(self, seen: Seen<'static>) {
+    /// Leaves to the relay what needs no gate of its own, if it may pass.
+    fn pass_as(self, seen: Seen<'static>) -> Option<Passed> {
         match self.pass(seen) {
             Ok(leave) => {
                 let upstream = Stream::new(self.upstream.open(&leave));
-                self.proxy.tunnel(self.flow, self.client, upstream).await;
+                Some(Passed { flow: self.flow, client: self.client, upstream })
             }
             Err(error) => self.refuse(error),
         }
     }
 
     /// Ends a tunnel whose client speaks nothing in which a refusal could be said.
-    fn refuse(self, error: Error) {
+    fn refuse(self, error: Error) -> Option<Passed> {
         self.client.reset();
         self.flow.end(Err(error));
+        None
     }
 
     /// Reads until it is clear what the client speaks. The bytes stay in its head.
@@ -149,5 +177,19 @@ fn arrived(read: std::io::Result<usize>) -> Result<(), Error> {
     match read {
         Ok(1..) => Ok(()),
         Ok(0) | Err(_) => Err(Error::ClientReset),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_future_of_a_tunnel_is_small() {
+        fn size<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (tunnel, judging) = (size(Tunnel::enter), size(Tunnel::judge));
+        assert!(tunnel <= 1280 && judging <= 2560, "{tunnel} and, until it is judged, {judging}");
     }
 }

@@ -45,7 +45,10 @@ impl Stream {
 
     /// Takes the first bytes out of the head, at most as many as it has.
     pub fn take_head(&mut self, count: usize) -> Bytes {
-        let count = count.min(self.head.len());
+        if count >= self.head.len() {
+            // Whole, so that no part of its memory is kept for the life of the connection.
+            return std::mem::take(&mut self.head).freeze();
+        }
         self.head.split_to(count).freeze()
     }
 
@@ -74,6 +77,17 @@ impl Stream {
     }
 
     /// The far end's address.
+    /// Whether the peer has ended its half, without taking a byte: `false` while bytes wait to be read.
+    /// An error says that the connection is broken.
+    pub fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if !self.head.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        let mut byte = [MaybeUninit::uninit()];
+        let count = ready!(self.socket.poll_peek(cx, &mut ReadBuf::uninit(&mut byte)))?;
+        Poll::Ready(Ok(count == 0))
+    }
+
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()
     }

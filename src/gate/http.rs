@@ -1,15 +1,18 @@
 //! The gate for HTTP: each request is judged, whether it came to the proxy itself or inside a tunnel.
 
-mod body;
 mod clock;
+mod clocked;
 mod exchange;
 mod expect;
 mod headers;
 mod home;
+mod listened;
 mod pool;
+mod received;
 pub mod request;
 mod response;
 mod send;
+mod sent;
 mod serve;
 
 use std::sync::{Mutex, PoisonError};
@@ -22,11 +25,11 @@ use crate::flow::Flow;
 use crate::gate::Tunnel;
 use crate::ingress::Ingress;
 
-pub use body::ReplyBody;
 pub use clock::Clock;
 pub use exchange::{Exchanges, Manner};
 pub use home::Home;
 pub use pool::Pool;
+pub use received::ReplyBody;
 pub use serve::{Ended, Served, serve};
 
 /// Said to a client whose head does not arrive; hyper itself says what it finds wrong in one.

@@ -1,7 +1,9 @@
 //! A running exeat with a policy of the test's own, and upstreams for it to reach.
 
 pub mod binary;
+#[allow(dead_code, reason = "tests/dial.rs shares it, and needs more of it")]
 pub mod dns;
+mod reply;
 pub mod tls;
 pub mod upstream;
 
@@ -16,10 +18,12 @@ use exeat::server::{Server, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+
+pub use reply::{Reply, anonymous, ask, read_exactly, read_reply};
 
 /// Long enough for anything on a busy machine; no test waits for it unless something is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -100,6 +104,14 @@ impl Gate {
         self.stopped().await;
     }
 
+    /// Stops it in order; it must have written exactly so many records.
+    pub async fn stop_and_count(self, count: usize) {
+        self.signal(Signal::Stop).await;
+        let left = self.stopped().await;
+        let text = std::fs::read_to_string(left.path("records.jsonl")).unwrap();
+        assert_eq!(text.lines().count(), count, "{text}");
+    }
+
     /// Waits until it has stopped, and returns what it leaves behind.
     pub async fn stopped(self) -> Reach {
         timeout(PATIENCE, self.task).await.unwrap().unwrap();
@@ -123,6 +135,13 @@ impl Reach {
     /// A new connection to the explicit door.
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// A new connection to the explicit door from this loopback address.
+    pub async fn connect_from(&self, source: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        socket.connect(self.address).await.unwrap()
     }
 
     /// Sends these bytes on a new connection and reads until exeat closes it.

@@ -7,16 +7,16 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::Flow;
-use crate::gate::http::body::{Open, Received, ReplyBody};
 use crate::gate::http::clock::Clock;
 use crate::gate::http::home::Home;
+use crate::gate::http::listened::Listened;
+use crate::gate::http::received::{Open, Received, ReplyBody};
 use crate::gate::http::response::bad;
-use crate::gate::http::send::Answer;
+use crate::gate::http::send::{Answer, Route};
 use crate::gate::http::{headers, request, response};
 use crate::ingress::Ingress;
 use crate::policy::Seen;
@@ -26,8 +26,7 @@ use crate::stream::Stream;
 /// The requests of one connection, wherever their upstreams come from.
 #[derive(Debug)]
 pub struct Exchanges {
-    pub(super) proxy: Arc<Proxy>,
-    pub(super) home: Home,
+    route: Route,
     standing: Mutex<Arc<Standing>>,
     switched: Mutex<Option<Switched>>,
 }
@@ -42,22 +41,22 @@ pub(super) struct Switched {
 impl Exchanges {
     /// Requests of a client, whose connections to upstreams wait at `home` between them.
     pub fn new(proxy: Arc<Proxy>, standing: Arc<Standing>, home: Home) -> Self {
-        Self { proxy, home, standing: Mutex::new(standing), switched: Mutex::new(None) }
+        Self { route: Route { proxy, home }, standing: Mutex::new(standing), switched: Mutex::new(None) }
     }
 
     pub fn proxy(&self) -> &Proxy {
-        &self.proxy
+        &self.route.proxy
     }
 
     /// A flow of this connection's client.
     pub fn begin(&self, ingress: Ingress) -> Flow {
-        self.proxy.ledger.begin(ingress, lock(&self.standing).client)
+        self.route.proxy.ledger.begin(ingress, lock(&self.standing).client)
     }
 
     /// The client's standing before the policy of this moment.
     pub fn standing(&self) -> Arc<Standing> {
         let mut standing = lock(&self.standing);
-        *standing = self.proxy.refreshed(&standing);
+        *standing = self.route.proxy.refreshed(&standing);
         Arc::clone(&standing)
     }
 
@@ -74,6 +73,7 @@ impl Exchanges {
         clock: Clock,
     ) -> Response<ReplyBody> {
         flow.ends_with_connection();
+        clock.begins(flow.meter());
         flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
         let standing = self.standing();
         let manner = Manner::of(&request);
@@ -86,7 +86,7 @@ impl Exchanges {
         if offered.is_none() {
             request.headers_mut().remove(header::UPGRADE);
         }
-        let answer = match self.send(&flow, &standing, &to, request).await {
+        let answer = match self.route.send(&flow, &standing, &to, request).await {
             Ok(answer) => answer,
             Err(error) => return self.refuse(flow, error, Some(&to), &standing, &manner),
         };
@@ -112,10 +112,10 @@ impl Exchanges {
         standing: &Standing,
         manner: &Manner,
     ) -> Response<ReplyBody> {
-        let mut response = self.proxy.refusal(&flow, &error, to, standing).response(&manner.accept);
+        let mut response = self.route.proxy.refusal(&flow, &error, to, standing).response(&manner.accept);
         // What was read in one way may have been meant in another, and so may what follows it.
         let is_doubtful = matches!(error, Error::BadRequest(_) | Error::HostMismatch(_));
-        if manner.last || is_doubtful || self.home.is_spent() {
+        if manner.last || is_doubtful || self.route.home.is_spent() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         flow.status(response.status().as_u16());
@@ -125,7 +125,7 @@ impl Exchanges {
 
     /// Where a request wants to go.
     fn target(&self, request: &Request<Incoming>) -> Result<Destination, Error> {
-        match &self.home {
+        match &self.route.home {
             Home::Pool(_) => request::forward_target(request),
             Home::Tunnel(tunnel) => {
                 request::check_inside(request, tunnel.to())?;
@@ -138,9 +138,9 @@ impl Exchanges {
     fn pass_on(&self, flow: Flow, answer: Answer, clock: Clock) -> Response<ReplyBody> {
         let Answer { mut response, lease, request_complete } = answer;
         flow.status(response.status().as_u16());
-        self.proxy.via.stamp(response.version(), response.headers_mut());
-        response::readdress(&mut response, matches!(self.home, Home::Tunnel(_)));
-        let open = Open { flow, lease, home: self.home.clone(), request_complete, clock };
+        self.route.proxy.via.stamp(response.version(), response.headers_mut());
+        response::readdress(&mut response, matches!(self.route.home, Home::Tunnel(_)));
+        let open = Open { flow, lease, home: self.route.home.clone(), request_complete, clock };
         response.map(|body| Either::Right(Received::new(body, open)))
     }
 }
@@ -175,8 +175,8 @@ async fn switch(
         .ok_or_else(|| bad("it switches protocols, but not as asked"))?;
     let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| bad(&error.to_string()))?;
     let parts =
-        upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| bad("it is not on a plain connection"))?;
-    let upstream = Stream::new(parts.io.into_inner()).with_head(parts.read_buf);
+        upgraded.downcast::<TokioIo<Listened>>().map_err(|_| bad("it is not on a plain connection"))?;
+    let upstream = Stream::new(parts.io.into_inner().into_socket()).with_head(parts.read_buf);
     headers::strip_hop_by_hop(response.headers_mut());
     headers::set_upgrade(response.headers_mut(), protocol);
     Ok((response.map(|_| Either::Left(Default::default())), upstream))

@@ -17,15 +17,14 @@ use crate::destination::Destination;
 use crate::dial::Upstream;
 use crate::error::Error;
 use crate::flow::Flow;
-use crate::gate::http::body::Sent;
-use crate::gate::http::exchange::Exchanges;
 use crate::gate::http::expect::{self, Hold};
 use crate::gate::http::home::{Home, Waiting};
 use crate::gate::http::pool::{Key, Lease};
 use crate::gate::http::request::HTTP_PORT;
+use crate::gate::http::sent::Sent;
 use crate::gate::http::{headers, response};
 use crate::policy::{Passage, Question, Seen};
-use crate::proxy::Standing;
+use crate::proxy::{Proxy, Standing};
 
 /// What an upstream answered, and the connection it did so on.
 #[derive(Debug)]
@@ -44,7 +43,14 @@ impl Answer {
     }
 }
 
-impl Exchanges {
+/// The way to upstreams for the requests of one connection.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub proxy: Arc<Proxy>,
+    pub home: Home,
+}
+
+impl Route {
     /// Judges a request and sends it; once more on a new connection if a kept one turns out to be dead.
     pub(super) async fn send(
         &self,
@@ -84,6 +90,7 @@ impl Exchanges {
             Ok(response) => return Answer { response, lease, request_complete }.checked(),
             Err(error) => error,
         };
+        let again = again.filter(|_| !lease.has_heard());
         let (Error::UpstreamReset, Some(parts)) = (&error, again) else { return Err(error) };
         let (mut lease, leave) = self.dial(flow, standing, &question).await?;
         let request = Request::from_parts(parts, Sent::nothing(flow.meter()));
