@@ -9,7 +9,7 @@ mod stop;
 mod walk;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::flow::open::{Facts, Open};
 use crate::flow::registry::Key;
 use crate::ingress::Ingress;
-use crate::policy::{Rule, Seen, Verdict};
+use crate::policy::{Inquiry, Rule, Seen, Verdict};
 use crate::reason::Reason;
 use crate::record::{FlowId, Profiles, clip};
 
@@ -102,15 +102,24 @@ impl Flow {
 
     /// What the policy said of all that was told so far, and how long it took to say so.
     pub fn verdict(&self, verdict: &Verdict<'_>, took: Duration) {
+        self.judged(verdict.reason, verdict.rule, took);
+    }
+
+    /// What the policy said of a flow that is a question.
+    pub fn inquiry(&self, inquiry: &Inquiry<'_>, took: Duration) {
+        self.judged(inquiry.reason, inquiry.rule, took);
+    }
+
+    fn judged(&self, reason: Reason, rule: Option<Rule<'_>>, took: Duration) {
         let metrics = self.ledger.metrics();
         metrics.decided(took);
-        let words = verdict.rule.map(Words::new);
-        let decides = matches!(verdict.reason, Reason::Allowed | Reason::DeniedByRule);
-        let hits = verdict.rule.zip(words.as_ref()).filter(|_| decides);
+        let words = rule.map(Words::new);
+        let decides = matches!(reason, Reason::Allowed | Reason::DeniedByRule);
+        let hits = rule.zip(words.as_ref()).filter(|_| decides);
         let hits = hits.and_then(|(rule, words)| metrics.rules().counter(rule.profile(), words.pattern()));
         let is_late = self.open.facts(|facts| {
-            facts.record.reason = Some(verdict.reason);
-            facts.record.would_deny = verdict.would_deny;
+            facts.record.reason = Some(reason);
+            facts.record.would_deny = reason == Reason::ReportOnly;
             let label = words.as_ref().map(Words::label);
             // The second verdict on a tunnel mostly names the rule of the first.
             if facts.record.rule.as_deref() != label {
@@ -142,6 +151,15 @@ impl Flow {
         self.open.facts(|facts| {
             facts.record.address = Some(upstream.ip().to_canonical());
             facts.record.dial = Some(dns + connect);
+        });
+    }
+
+    /// The addresses were found after this time, and no connection was asked for.
+    pub fn looked_up(&self, first: Option<IpAddr>, dns: Duration) {
+        self.ledger.metrics().looked_up(dns);
+        self.open.facts(|facts| {
+            facts.record.address = first;
+            facts.record.dial = Some(dns);
         });
     }
 

@@ -23,6 +23,7 @@ pub mod via;
 
 // motion: sockets
 pub mod dial;
+pub mod names;
 pub mod relay;
 pub mod resolve;
 pub mod stream;

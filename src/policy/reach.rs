@@ -64,7 +64,9 @@ impl PortsOf {
             }
         }
         let joined = ranges.into_iter();
-        joined.map(|(unread, inside)| Self { unread: Ports::new(unread), inside: Ports::new(inside) }).collect()
+        joined
+            .map(|(unread, inside)| Self { unread: Ports::new(unread), inside: Ports::new(inside) })
+            .collect()
     }
 }
 
@@ -98,7 +100,9 @@ pub(super) fn inquire<'r>(
             _ if terms.until.is_some_and(|last| today > last) => return,
             Action::Deny if covers_all(terms) => &mut denies,
             Action::Deny => return,
-            Action::Allow if screened.is_none_or(|screened| opens(terms, None, subject, screened)) => &mut allows,
+            Action::Allow if screened.is_none_or(|screened| opens(terms, None, subject, screened)) => {
+                &mut allows
+            }
             Action::Allow => &mut screens,
         };
         if closest.is_none_or(|closest| row.is_closer_than(closest)) {
@@ -108,11 +112,15 @@ pub(super) fn inquire<'r>(
     rules.each_for_name(name, &subject.profiles, &mut weigh);
     if let Some(address) = address {
         let denying = |row: &&Row| rules.terms_of(row).action == Action::Deny;
-        rules.each_for_address(address, &subject.profiles, |row| Some(row).filter(denying).into_iter().for_each(&mut weigh));
+        rules.each_for_address(address, &subject.profiles, |row| {
+            Some(row).filter(denying).into_iter().for_each(&mut weigh)
+        });
     }
     let special = screened.map(|screened| screened.special);
-    let say = |reason, row: Option<&'r Row>, special| {
-        Inquiry { reason, rule: row.map(|row| Rule::new(rules, row)), special }
+    let say = |reason, row: Option<&'r Row>, special| Inquiry {
+        reason,
+        rule: row.map(|row| Rule::new(rules, row)),
+        special,
     };
     match (denies, allows, screens) {
         _ if subject.profiles.is_empty() => say(Reason::NoProfile, None, None),
@@ -120,7 +128,9 @@ pub(super) fn inquire<'r>(
         (None, Some(row), _) => say(Reason::Allowed, Some(row), None),
         (None, None, Some(row)) => say(Reason::AddressProhibited, Some(row), special),
         // No rule speaks for the address, so before report mode may, the guard has to.
-        (None, None, None) if subject.reports && special.is_some() => say(Reason::AddressProhibited, None, special),
+        (None, None, None) if subject.reports && special.is_some() => {
+            say(Reason::AddressProhibited, None, special)
+        }
         (None, None, None) if subject.reports => say(Reason::ReportOnly, None, None),
         (None, None, None) => say(Reason::NoRule, None, None),
     }
@@ -142,5 +152,6 @@ fn looks_inside(terms: &Terms) -> bool {
 
 /// Whether a deny rule leaves nothing of what it matches.
 fn covers_all(terms: &Terms) -> bool {
-    matches!(terms.protocol, None | Some(Protocol::Tcp)) && matches!(terms.ports.ranges(), [(0 | 1, u16::MAX)])
+    matches!(terms.protocol, None | Some(Protocol::Tcp))
+        && matches!(terms.ports.ranges(), [(0 | 1, u16::MAX)])
 }
