@@ -1,6 +1,7 @@
 //! The gates that judge what is inside a connection, whoever brings it.
 
 pub mod http;
+pub mod redirected;
 pub mod tls;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
-use crate::sniff::{ClientHello, First, Sniff, first_bytes};
+use crate::sniff::{self, ClientHello, Sniff};
 use crate::stream::Stream;
 
 /// A ClientHello may be this long; a request's head has the bound of the settings.
@@ -36,7 +37,8 @@ pub struct Tunnel {
 }
 
 /// What a client's first bytes are.
-enum Bytes {
+#[derive(Debug)]
+pub enum First {
     Hello(ClientHello),
     Request,
     /// Neither, or nothing at all from a client that waits for the server to speak.
@@ -48,15 +50,29 @@ impl Tunnel {
     pub async fn enter(mut self, drain: drain::Watch) {
         // A rule that does not look inside must not wait for a client that lets the server speak first.
         if self.may_pass_unread() {
-            return self.pass_as(Seen::Unread).await;
+            return self.enter_unread().await;
         }
-        match self.first_bytes().await {
-            Ok(Bytes::Hello(hello)) => tls::enter(self, hello).await,
-            Ok(Bytes::Request) => http::enter(self, drain).await,
-            Ok(Bytes::Other) => self.pass_as(Seen::Other).await,
-            Err(error @ Error::BadClientHello(_)) => tls::refuse(self.flow, self.client, error).await,
-            Err(error) => self.refuse(error),
+        match first_bytes(&mut self.client, &self.flow, &self.standing, self.proxy.bounds.head).await {
+            Ok(First::Hello(hello)) => self.enter_tls(hello).await,
+            Ok(First::Request) => http::enter(self, drain).await,
+            Ok(First::Other) => self.enter_other().await,
+            Err(error) => refuse_first(self.flow, self.client, error).await,
         }
+    }
+
+    /// Relays what nobody looks into, if a rule allows that.
+    pub async fn enter_unread(self) {
+        self.pass_as(Seen::Unread).await;
+    }
+
+    /// Judges a ClientHello that is in the client's head, and relays it with all that follows.
+    pub async fn enter_tls(self, hello: ClientHello) {
+        tls::enter(self, hello).await;
+    }
+
+    /// Relays what is neither TLS nor HTTP, if that is allowed.
+    pub async fn enter_other(self) {
+        self.pass_as(Seen::Other).await;
     }
 
     /// Whether a rule allows whatever is inside.
@@ -82,43 +98,64 @@ impl Tunnel {
                 let upstream = Stream::new(self.upstream.open(&leave));
                 self.proxy.tunnel(self.flow, self.client, upstream).await;
             }
-            Err(error) => self.refuse(error),
+            Err(error) => reset(self.flow, self.client, error),
         }
     }
+}
 
-    /// Ends a tunnel whose client speaks nothing in which a refusal could be said.
-    fn refuse(self, error: Error) {
-        self.client.reset();
-        self.flow.end(Err(error));
-    }
-
-    /// Reads until it is clear what the client speaks. The bytes stay in its head.
-    async fn first_bytes(&mut self) -> Result<Bytes, Error> {
-        let deadline = Instant::now() + self.proxy.bounds.head;
-        if self.standing.subject.reports() && self.client.head().is_empty() {
-            let silence = tokio::time::timeout(SILENCE, self.client.fill(HELLO_MAX));
-            match silence.await {
-                Err(_) => return Ok(Bytes::Other),
-                Ok(read) => arrived(read)?,
-            }
+/// Reads until it is clear what the client speaks. The bytes stay in its head.
+pub async fn first_bytes(
+    client: &mut Stream,
+    flow: &Flow,
+    standing: &Standing,
+    time: Duration,
+) -> Result<First, Error> {
+    let deadline = Instant::now() + time;
+    if standing.subject.reports() && client.head().is_empty() {
+        let silence = tokio::time::timeout(SILENCE, client.fill(HELLO_MAX));
+        match silence.await {
+            Err(_) => return Ok(First::Other),
+            Ok(read) => arrived(read)?,
         }
-        loop {
-            let need = match first_bytes(self.client.head()) {
-                Sniff::Found(First::Tls(hello)) => return Ok(Bytes::Hello(hello)),
-                Sniff::Found(First::Http) => return Ok(Bytes::Request),
-                Sniff::NotThis => return Ok(Bytes::Other),
-                Sniff::Bad(what) => return Err(Error::BadClientHello(what)),
-                Sniff::Incomplete { need } => need,
+    }
+    loop {
+        let need = match sniff::first_bytes(client.head()) {
+            Sniff::Found(sniff::First::Tls(hello)) => return Ok(First::Hello(hello)),
+            Sniff::Found(sniff::First::Http) => return Ok(First::Request),
+            Sniff::NotThis => return Ok(First::Other),
+            Sniff::Bad(what) => return Err(Error::BadClientHello(what)),
+            Sniff::Incomplete { need } => need,
+        };
+        while client.head().len() < need {
+            let read = tokio::select! {
+                read = timeout_at(deadline, client.fill(HELLO_MAX)) => read,
+                stop = flow.stopped() => return Err(stop.into()),
             };
-            while self.client.head().len() < need {
-                let read = tokio::select! {
-                    read = timeout_at(deadline, self.client.fill(HELLO_MAX)) => read,
-                    stop = self.flow.stopped() => return Err(stop.into()),
-                };
-                arrived(read.map_err(|_| Error::HeadTimeout)?)?;
-            }
+            arrived(read.map_err(|_| Error::HeadTimeout)?)?;
         }
     }
+}
+
+/// Ends a flow whose first bytes are refused: with an alert if they are TLS.
+pub async fn refuse_first(flow: Flow, client: Stream, error: Error) {
+    match error {
+        Error::BadClientHello(_) => tls::refuse(flow, client, error).await,
+        error => reset(flow, client, error),
+    }
+}
+
+/// Ends a flow that is TLS: with an alert where it was denied, with a reset where only its upstream failed.
+pub async fn refuse_tls(flow: Flow, client: Stream, error: Error) {
+    match error.reason().allows() {
+        true => reset(flow, client, error),
+        false => tls::refuse(flow, client, error).await,
+    }
+}
+
+/// Ends a flow whose client speaks nothing in which a refusal could be said.
+pub fn reset(flow: Flow, client: Stream, error: Error) {
+    client.reset();
+    flow.end(Err(error));
 }
 
 /// The client ends before it has said what it wants.

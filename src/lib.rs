@@ -14,6 +14,7 @@ pub mod server;
 
 // doors: how flows arrive
 pub mod explicit;
+pub mod transparent;
 
 // core: what every door shares
 pub mod gate;

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use crate::client::Client;
 use crate::clock::today;
 use crate::destination::Destination;
-use crate::dial::{Dialer, Upstream};
+use crate::dial::{Dialer, Route, Upstream};
 use crate::error::Error;
 use crate::flow::{Flow, Ledger};
 use crate::guard;
@@ -87,8 +87,19 @@ impl Proxy {
         standing: &Standing,
         question: &Question<'_>,
     ) -> Result<Upstream, Error> {
+        self.open_by(flow, standing, question, Route::Resolve).await
+    }
+
+    /// The same, by one of the ways to the destination's addresses.
+    pub async fn open_by(
+        &self,
+        flow: &Flow,
+        standing: &Standing,
+        question: &Question<'_>,
+        route: Route,
+    ) -> Result<Upstream, Error> {
         let admission = self.judge(flow, standing, question).admit()?;
-        let upstream = self.dialer.dial(&admission).await.map_err(|failed| {
+        let upstream = self.dialer.dial_by(&admission, route).await.map_err(|failed| {
             if let Some(rule) = failed.rule {
                 flow.decider(rule);
             }

@@ -17,6 +17,7 @@ use crate::gate::http::clock::Clock;
 use crate::gate::http::home::Home;
 use crate::gate::http::send::Answer;
 use crate::gate::http::{headers, request};
+use crate::gate::redirected;
 use crate::ingress::Ingress;
 use crate::policy::Seen;
 use crate::proxy::{Proxy, Standing};
@@ -68,16 +69,23 @@ impl Exchanges {
     /// Judges a request, and answers it with what its upstream says or with a refusal.
     pub async fn answer(&self, flow: Flow, request: Request<Incoming>, clock: Clock) -> Response<ReplyBody> {
         flow.ends_with_connection();
-        flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
+        let seen = Seen::Http { method: request.method().as_str(), path: request.uri().path() };
+        flow.seen(seen);
         let standing = self.standing();
         let accept = accept(request.headers());
-        let to = match self.target(&request) {
-            Ok(to) => to,
+        let authority = match self.target(&request) {
+            Ok(authority) => authority,
             Err(error) => return self.refuse(flow, error, None, &standing, &accept),
+        };
+        let to = match self.home {
+            Home::Redirected { original, .. } => {
+                redirected::destination(&standing, authority.clone(), original, seen)
+            }
+            _ => authority.clone(),
         };
         flow.to(&to);
         let asked_to_switch = headers::upgrade(request.headers()).is_some();
-        let answer = match self.send(&flow, &standing, &to, request).await {
+        let answer = match self.send(&flow, &standing, &to, &authority, request).await {
             Ok(answer) => answer,
             Err(error) => return self.refuse(flow, error, Some(&to), &standing, &accept),
         };
@@ -109,10 +117,11 @@ impl Exchanges {
         response.map(Either::Left)
     }
 
-    /// Where a request wants to go.
+    /// Where a request wants to go, in its own words.
     fn target(&self, request: &Request<Incoming>) -> Result<Destination, Error> {
         match &self.home {
             Home::Pool(_) => request::forward_target(request),
+            Home::Redirected { original, .. } => request::redirected_target(request, *original),
             Home::Tunnel(tunnel) => {
                 request::check_inside(request, tunnel.to())?;
                 Ok(tunnel.to().clone())

@@ -35,12 +35,13 @@ pub(super) struct Answer {
 }
 
 impl Exchanges {
-    /// Judges a request and sends it; once more on a new connection if a kept one turns out to be dead.
+    /// Judges a request to `to` and sends it, with `authority` as its Host; once more on a new connection if a kept one turns out to be dead.
     pub(super) async fn send(
         &self,
         flow: &Flow,
         standing: &Standing,
         to: &Destination,
+        authority: &Destination,
         request: Request<Incoming>,
     ) -> Result<Answer, Error> {
         flow.take_permit()?;
@@ -54,7 +55,7 @@ impl Exchanges {
         let question = Question { to, seen, address: None };
         let (mut lease, leave) = self.lease(flow, standing, &question).await?;
 
-        self.readdress(&mut parts, to, path.clone());
+        self.readdress(&mut parts, authority, path.clone());
         let bodyless = body.is_end_stream();
         let again = (lease.is_reused() && bodyless && is_idempotent(&method)).then(|| parts.clone());
         let hold = (!bodyless && expect::is_expected(&parts.headers)).then(Hold::new);
@@ -84,7 +85,7 @@ impl Exchanges {
         question: &Question<'_>,
     ) -> Result<(Lease, Passage), Error> {
         match &self.home {
-            Home::Pool(pool) => {
+            Home::Pool(pool) | Home::Redirected { pool, .. } => {
                 if let Some(lease) = pool.take(&key(standing, question)).await
                     && let Ok(leave) = self.pass(flow, standing, question, lease.address())
                 {
@@ -125,7 +126,7 @@ impl Exchanges {
         if let Home::Tunnel(_) = self.home {
             return Err(Error::UpstreamReset);
         }
-        let upstream = self.proxy.open(flow, standing, question).await?;
+        let upstream = self.proxy.open_by(flow, standing, question, self.home.route()).await?;
         let leave = self.pass(flow, standing, question, upstream.address())?;
         open(key(standing, question), upstream, leave).await
     }
@@ -158,7 +159,7 @@ impl Exchanges {
     }
 
     /// Makes the head of a request to us the head of a request to the upstream.
-    fn readdress(&self, parts: &mut Parts, to: &Destination, path: PathAndQuery) {
+    fn readdress(&self, parts: &mut Parts, authority: &Destination, path: PathAndQuery) {
         let protocol = headers::upgrade(&parts.headers);
         let trailers = headers::takes_trailers(&parts.headers);
         headers::strip_hop_by_hop(&mut parts.headers);
@@ -169,7 +170,8 @@ impl Exchanges {
             headers::set_takes_trailers(&mut parts.headers);
         }
         // The name that was judged is the name that is sent (RFC 9112 §3.2.2).
-        let host = if to.port == HTTP_PORT { to.host.to_string() } else { to.to_string() };
+        let is_usual = authority.port == HTTP_PORT;
+        let host = if is_usual { authority.host.to_string() } else { authority.to_string() };
         if let Ok(host) = HeaderValue::try_from(host) {
             parts.headers.insert(header::HOST, host);
         }
