@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::host::Name;
 use crate::mistake::{Mistake, Place};
 
 /// Everything that can be set, in its meaning.
@@ -22,6 +23,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     pub dns: Dns,
     pub admin_expose: Expose,
+    /// Names by which the admin door may be addressed, besides `localhost` and its addresses.
+    pub admin_names: Vec<Name>,
 }
 
 /// Where exeat listens.
@@ -101,6 +104,7 @@ impl Default for Settings {
             },
             dns: Dns { servers: Vec::new(), hosts: None, min_ttl: seconds(1), max_ttl: seconds(300) },
             admin_expose: Expose::Metrics,
+            admin_names: Vec::new(),
         }
     }
 }

@@ -9,11 +9,14 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::config::{Audit, Dns, Expose, Limits, Listen, Settings, Timeouts};
+use crate::host::Name;
 use crate::mistake::{Mistake, Severity};
 use crate::yaml::{Field, Fields, Reader, Value};
 
 /// More would be no time-out any more.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The audit path that means the standard output.
+const STDOUT: &str = "-";
 /// A port that DNS servers listen on when none is named (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
 
@@ -25,8 +28,9 @@ pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>
         read(&mut reader, Field::top("the settings", &root), &mut settings);
     }
     let directory = path.parent().unwrap_or(Path::new(""));
-    for policy in &mut settings.policy {
-        *policy = directory.join(&policy);
+    let paths = settings.policy.iter_mut().chain(&mut settings.dns.hosts).chain([&mut settings.audit.path]);
+    for path in paths.filter(|path| path.as_os_str() != STDOUT) {
+        *path = directory.join(&path);
     }
     let mistakes = reader.finish();
     if mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
@@ -36,18 +40,14 @@ pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>
 }
 
 fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
-    let known = ["listen", "policy", "audit", "threads", "limits", "timeouts", "dns", "admin_expose"];
+    let known =
+        ["listen", "policy", "audit", "threads", "limits", "timeouts", "dns", "admin_expose", "admin_names"];
     let Some(fields) = reader.map(top, &known) else { return };
     if let Some(field) = fields.get("listen") {
         listen(reader, field, &mut settings.listen);
     }
     if let Some(field) = fields.get("policy") {
-        settings.policy = reader
-            .list(field)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .filter_map(|item| path(reader, item))
-            .collect();
+        settings.policy = each(reader, field, path);
     }
     if let Some(field) = fields.get("audit") {
         audit(reader, field, &mut settings.audit);
@@ -67,6 +67,11 @@ fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
     if let Some(field) = fields.get("admin_expose") {
         let words = [("metrics", Expose::Metrics), ("all", Expose::All)];
         set(&mut settings.admin_expose, reader.word(field, &words));
+    }
+    if let Some(field) = fields.get("admin_names") {
+        settings.admin_names = each(reader, field, |reader, item| {
+            reader.parsed(item, "a name without a port, like exeat.example", Name::parse)
+        });
     }
 }
 
@@ -141,6 +146,16 @@ fn set<T>(setting: &mut T, value: Option<T>) {
     }
 }
 
+/// Reads every item of a list; one that is wrong is left out, as the file is refused then.
+fn each<T>(
+    reader: &mut Reader,
+    field: Field<'_>,
+    mut read: impl FnMut(&mut Reader, Field<'_>) -> Option<T>,
+) -> Vec<T> {
+    let items = reader.list(field);
+    items.filter_map(|item| read(reader, item)).collect()
+}
+
 fn number(reader: &mut Reader, fields: &Fields<'_>, key: &str, range: RangeInclusive<i64>) -> Option<usize> {
     let field = fields.get(key)?;
     reader.integer(field, range).and_then(|number| usize::try_from(number).ok())
@@ -167,8 +182,7 @@ fn path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {
 }
 
 fn addresses(reader: &mut Reader, field: Field<'_>, default_port: Option<u16>) -> Vec<SocketAddr> {
-    let items: Vec<Field<'_>> = reader.list(field).collect();
-    items.into_iter().filter_map(|item| address(reader, item, default_port)).collect()
+    each(reader, field, |reader, item| address(reader, item, default_port))
 }
 
 fn address(reader: &mut Reader, field: Field<'_>, default_port: Option<u16>) -> Option<SocketAddr> {

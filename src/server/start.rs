@@ -85,7 +85,8 @@ impl Server {
         });
         let readiness = Arc::new(Readiness::default());
         readiness.policy_loaded();
-        let access = Access { names: Vec::new(), expose_all: settings.admin_expose == Expose::All };
+        let access =
+            Access { names: settings.admin_names.clone(), expose_all: settings.admin_expose == Expose::All };
         Ok(Self {
             state: Arc::new(admin::State::new(
                 ledger,
