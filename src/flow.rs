@@ -23,7 +23,7 @@ use crate::flow::registry::Key;
 use crate::ingress::Ingress;
 use crate::policy::{Inquiry, Rule, Seen, Verdict};
 use crate::reason::Reason;
-use crate::record::{FlowId, Profiles, clip};
+use crate::record::{FlowId, Inside, Profiles, clip};
 
 pub use self::ledger::Ledger;
 pub use self::places::Limits;
@@ -98,6 +98,11 @@ impl Flow {
     /// What the first bytes showed.
     pub fn seen(&self, seen: Seen<'_>) {
         self.open.facts(|facts| facts.record.inside = seen.into());
+    }
+
+    /// The type of the records that a DNS question asks for.
+    pub fn asked(&self, kind: &str) {
+        self.open.facts(|facts| facts.record.inside = Inside::Question { kind: kind.into() });
     }
 
     /// What the policy said of all that was told so far, and how long it took to say so.

@@ -13,6 +13,7 @@ pub mod reload;
 pub mod server;
 
 // doors: how flows arrive
+pub mod dns;
 pub mod explicit;
 pub mod transparent;
 

@@ -12,8 +12,9 @@ use crate::dial::{Dialer, Route, Upstream};
 use crate::error::Error;
 use crate::flow::{Flow, Ledger};
 use crate::guard;
+use crate::host::Name;
 use crate::policy::explain::{self, Denial};
-use crate::policy::{Policy, Question, Subject, Verdict};
+use crate::policy::{Inquiry, Policy, Question, Subject, Verdict};
 use crate::record::Profiles;
 use crate::relay::Relay;
 use crate::reply::Refusal;
@@ -78,6 +79,15 @@ impl Proxy {
         flow.profiles(&standing.profiles);
         flow.verdict(&verdict, began.elapsed());
         verdict
+    }
+
+    /// Asks the policy whether the client may know where a name leads, and tells the flow what it said.
+    pub fn inquire<'a>(&self, flow: &Flow, standing: &'a Standing, name: &Name) -> Inquiry<'a> {
+        let began = Instant::now();
+        let inquiry = standing.policy.inquire(&standing.subject, name, None, today());
+        flow.profiles(&standing.profiles);
+        flow.inquiry(&inquiry, began.elapsed());
+        inquiry
     }
 
     /// From a question to a connection: decide, admit, dial.

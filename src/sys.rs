@@ -70,6 +70,23 @@ pub fn locality(address: IpAddr) -> Option<bool> {
     is_foreign.then_some(false)
 }
 
+/// Whether a client was redirected within this host: REDIRECT sends what a host dials itself to a loopback address. Its
+/// own address has to be this host's too, lest someone redirects foreign clients there.
+pub fn is_redirected_from_here(client: IpAddr, local: IpAddr) -> bool {
+    local.to_canonical().is_loopback() && locality(client) == Some(true)
+}
+
+/// Binds a non-blocking UDP socket; `[::]` takes IPv4 too.
+pub fn listen_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
 /// Lets a listener take connections to addresses of other hosts, as TPROXY delivers them; what it accepts inherits
 /// that. Needs CAP_NET_ADMIN. The option of IPv4 does for IPv6 too: in the kernel they are one.
 pub fn take_any_address(listener: &impl AsFd) -> io::Result<()> {
