@@ -127,6 +127,12 @@ impl Upstream {
         self.stream
     }
 
+    /// Resolves once it has something to say, or has ended. Nothing of it is taken.
+    pub async fn speaks(&self) {
+        // A reset is an end; whoever reads from it will learn which.
+        let _ = self.stream.peek(&mut [0]).await;
+    }
+
     /// The screened address that it is connected to.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -19,7 +19,7 @@ use crate::counters::Counters;
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::open::{Facts, Open};
-use crate::flow::registry::Key;
+use crate::flow::registry::{Cursor, Key};
 use crate::ingress::Ingress;
 use crate::policy::{Inquiry, Rule, Seen, Verdict};
 use crate::reason::Reason;
@@ -53,6 +53,11 @@ impl Meter {
     pub fn counters(&self) -> &Counters {
         &self.0.counters
     }
+
+    /// Resolves when the flow has to end before its peers end it.
+    pub fn stopped(&self) -> Stopped<'_> {
+        Stopped(&self.0.switch)
+    }
 }
 
 impl Ledger {
@@ -63,9 +68,54 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Ends every flow that is still open, when exeat can wait no longer: what their connections do after this
+    /// is in no record. Returns how many there were.
+    pub fn end_all(&self) -> usize {
+        let (mut cursor, mut step, mut ended) = (Cursor::default(), Vec::new(), 0);
+        while self.registry().step(&mut cursor, &mut step) {
+            ended += step.iter().filter(|open| self.close(open, |_| Err(Error::Draining))).count();
+        }
+        ended
+    }
+
+    /// Writes the record of a flow and counts it; false if that was done before.
+    fn close(&self, open: &Open, result: impl FnOnce(&Facts) -> Result<(), Error>) -> bool {
+        let Some(mut facts) = open.take() else { return false };
+        let result = result(&facts);
+        let (sent, received) = open.uncounted(&mut facts);
+        let mut record = facts.record;
+        if facts.permit {
+            self.places().release(record.client.ip());
+        }
+        if let Some(hits) = facts.hits {
+            hits.inc();
+        }
+        let took = open.begun.elapsed();
+        let reason = match &result {
+            Ok(()) => record.reason.unwrap_or(Reason::Internal),
+            Err(error) => error.reason(),
+        };
+        let metrics = self.metrics();
+        metrics.moved(sent, received);
+        metrics.end(record.ingress, reason, took);
+        record.reason = Some(reason);
+        record.error = result.err().as_ref().and_then(words);
+        (record.sent, record.received) = facts.counted;
+        record.duration = Some(took);
+        self.sink().write(record);
+        true
+    }
+}
+
 impl Flow {
     pub fn id(&self) -> FlowId {
         self.open.id
+    }
+
+    /// The door it came through.
+    pub fn ingress(&self) -> Ingress {
+        self.open.ingress
     }
 
     /// Takes one of the places for open flows, held until the flow ends. Asked once the head is read,
@@ -220,30 +270,9 @@ impl Flow {
     }
 
     fn close(&self, result: impl FnOnce(&Facts) -> Result<(), Error>) {
-        let Some(mut facts) = self.open.take() else { return };
-        self.ledger.registry().remove(self.key);
-        let result = result(&facts);
-        let (sent, received) = self.open.uncounted(&mut facts);
-        let mut record = facts.record;
-        if facts.permit {
-            self.ledger.places().release(record.client.ip());
+        if self.ledger.close(&self.open, result) {
+            self.ledger.registry().remove(self.key);
         }
-        if let Some(hits) = facts.hits {
-            hits.inc();
-        }
-        let took = self.open.begun.elapsed();
-        let reason = match &result {
-            Ok(()) => record.reason.unwrap_or(Reason::Internal),
-            Err(error) => error.reason(),
-        };
-        let metrics = self.ledger.metrics();
-        metrics.moved(sent, received);
-        metrics.end(record.ingress, reason, took);
-        record.reason = Some(reason);
-        record.error = result.err().as_ref().and_then(words);
-        (record.sent, record.received) = facts.counted;
-        record.duration = Some(took);
-        self.ledger.sink().write(record);
     }
 
     /// What a flow ended of that nobody ended.

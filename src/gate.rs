@@ -7,7 +7,7 @@ pub mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::clock::today;
 use crate::destination::Destination;
@@ -20,10 +20,10 @@ use crate::proxy::{Proxy, Standing};
 use crate::sniff::{self, ClientHello, Sniff};
 use crate::stream::Stream;
 
+pub use tls::refuse as refuse_tls;
+
 /// A ClientHello may be this long; a request's head has the bound of the settings.
 const HELLO_MAX: usize = 64 * 1024;
-/// In report mode, a client that is silent for this long waits for the server to speak first.
-const SILENCE: Duration = Duration::from_millis(300);
 
 /// A connection that stands, between a client and an upstream, through which nothing has passed yet.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Tunnel {
 pub enum First {
     Hello(ClientHello),
     Request,
-    /// Neither, or nothing at all from a client that waits for the server to speak.
+    /// Neither, or nothing yet because the server speaks first.
     Other,
 }
 
@@ -52,7 +52,7 @@ impl Tunnel {
         if self.may_pass_unread() {
             return self.enter_unread().await;
         }
-        match first_bytes(&mut self.client, &self.flow, &self.standing, self.proxy.bounds.head).await {
+        match self.first_bytes().await {
             Ok(First::Hello(hello)) => self.enter_tls(hello).await,
             Ok(First::Request) => http::enter(self, drain).await,
             Ok(First::Other) => self.enter_other().await,
@@ -65,7 +65,7 @@ impl Tunnel {
         self.pass_as(Seen::Unread).await;
     }
 
-    /// Judges a ClientHello that is in the client's head, and relays it with all that follows.
+    /// Judges the ClientHello in the client's head, and relays it with all that follows.
     pub async fn enter_tls(self, hello: ClientHello) {
         tls::enter(self, hello).await;
     }
@@ -101,23 +101,36 @@ impl Tunnel {
             Err(error) => reset(self.flow, self.client, error),
         }
     }
+
+    async fn first_bytes(&mut self) -> Result<First, Error> {
+        if self.standing.subject.reports() && self.server_speaks_first().await? {
+            return Ok(First::Other);
+        }
+        first_bytes(&mut self.client, &self.flow, self.proxy.bounds.head).await
+    }
+
+    /// Report mode lets protocols pass in which the server speaks first, and nobody has said whether this is
+    /// one. Who in fact speaks first tells it: a client that is merely slow is still looked at.
+    async fn server_speaks_first(&mut self) -> Result<bool, Error> {
+        if !self.client.head().is_empty() {
+            return Ok(false);
+        }
+        let deadline = Instant::now() + self.proxy.bounds.idle;
+        let (client, upstream) = (&mut self.client, &self.upstream);
+        let first = async {
+            tokio::select! {
+                biased;
+                read = client.fill(HELLO_MAX) => arrived(read).map(|()| false),
+                () = upstream.speaks() => Ok(true),
+            }
+        };
+        within(&self.flow, deadline, Error::IdleTimeout, first).await?
+    }
 }
 
 /// Reads until it is clear what the client speaks. The bytes stay in its head.
-pub async fn first_bytes(
-    client: &mut Stream,
-    flow: &Flow,
-    standing: &Standing,
-    time: Duration,
-) -> Result<First, Error> {
+pub async fn first_bytes(client: &mut Stream, flow: &Flow, time: Duration) -> Result<First, Error> {
     let deadline = Instant::now() + time;
-    if standing.subject.reports() && client.head().is_empty() {
-        let silence = tokio::time::timeout(SILENCE, client.fill(HELLO_MAX));
-        match silence.await {
-            Err(_) => return Ok(First::Other),
-            Ok(read) => arrived(read)?,
-        }
-    }
     loop {
         let need = match sniff::first_bytes(client.head()) {
             Sniff::Found(sniff::First::Tls(hello)) => return Ok(First::Hello(hello)),
@@ -127,12 +140,19 @@ pub async fn first_bytes(
             Sniff::Incomplete { need } => need,
         };
         while client.head().len() < need {
-            let read = tokio::select! {
-                read = timeout_at(deadline, client.fill(HELLO_MAX)) => read,
-                stop = flow.stopped() => return Err(stop.into()),
-            };
-            arrived(read.map_err(|_| Error::HeadTimeout)?)?;
+            let read = client.fill(HELLO_MAX);
+            arrived(within(flow, deadline, Error::HeadTimeout, read).await?)?;
         }
+    }
+}
+
+/// Whether a client says nothing at all for this long, as where it waits for the server to speak.
+pub async fn is_silent(client: &mut Stream, flow: &Flow, time: Duration) -> Result<bool, Error> {
+    let deadline = Instant::now() + time;
+    match within(flow, deadline, Error::HeadTimeout, client.fill(HELLO_MAX)).await {
+        Ok(read) => arrived(read).map(|()| false),
+        Err(Error::HeadTimeout) => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
@@ -144,18 +164,25 @@ pub async fn refuse_first(flow: Flow, client: Stream, error: Error) {
     }
 }
 
-/// Ends a flow that is TLS: with an alert where it was denied, with a reset where only its upstream failed.
-pub async fn refuse_tls(flow: Flow, client: Stream, error: Error) {
-    match error.reason().allows() {
-        true => reset(flow, client, error),
-        false => tls::refuse(flow, client, error).await,
-    }
-}
-
 /// Ends a flow whose client speaks nothing in which a refusal could be said.
 pub fn reset(flow: Flow, client: Stream, error: Error) {
     client.reset();
     flow.end(Err(error));
+}
+
+/// Awaits a step, unless the flow has to end first, or it is `late`.
+async fn within<T>(
+    flow: &Flow,
+    deadline: Instant,
+    late: Error,
+    step: impl Future<Output = T>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        stop = flow.stopped() => Err(stop.into()),
+        done = step => Ok(done),
+        () = sleep_until(deadline) => Err(late),
+    }
 }
 
 /// The client ends before it has said what it wants.

@@ -109,7 +109,12 @@ impl Proxy {
         route: Route,
     ) -> Result<Upstream, Error> {
         let admission = self.judge(flow, standing, question).admit()?;
-        let upstream = self.dialer.dial_by(&admission, route).await.map_err(|failed| {
+        let dialled = tokio::select! {
+            biased;
+            stop = flow.stopped() => return Err(stop.into()),
+            dialled = self.dialer.dial_by(&admission, route) => dialled,
+        };
+        let upstream = dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {
                 flow.decider(rule);
             }

@@ -137,7 +137,8 @@ impl Server {
         }
         proxy.ledger.stop_all();
         if timeout(LAST_WORDS, trigger.drained()).await.is_err() {
-            tracing::warn!("some connections did not end in time");
+            let flows = proxy.ledger.end_all();
+            tracing::warn!(flows, "some connections did not end in time");
         }
         proxy.ledger.sink().close(LAST_WORDS);
     }
@@ -155,11 +156,17 @@ impl Door {
     async fn accept(self, listener: TcpListener, connections: Arc<Semaphore>, mut drain: drain::Watch) {
         loop {
             // Beyond the limit clients wait in the kernel's queue, where they cost nothing.
-            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = drain.started() => return,
+            let accepted = async {
+                let permit = Arc::clone(&connections).acquire_owned().await.ok()?;
+                Some((permit, listener.accept().await))
             };
+            let accepted = tokio::select! {
+                // Whoever waits in the queue when the drain starts is not let in any more.
+                biased;
+                () = drain.started() => return,
+                accepted = accepted => accepted,
+            };
+            let Some((permit, accepted)) = accepted else { return };
             let Some((socket, client)) = accept(accepted).await else { continue };
             self.clone().enter(client, Stream::new(socket), drain.clone(), permit);
         }

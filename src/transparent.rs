@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -17,7 +18,7 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::http::{Pool, enter_redirected};
-use crate::gate::{First, Tunnel, first_bytes, redirected, refuse_first, refuse_tls, reset};
+use crate::gate::{First, Tunnel, first_bytes, is_silent, redirected, refuse_first, refuse_tls, reset};
 use crate::host::{Host, Name};
 use crate::ingress::Ingress;
 use crate::names::Names;
@@ -26,6 +27,9 @@ use crate::proxy::{Proxy, Standing};
 use crate::sniff::ClientHello;
 use crate::stream::Stream;
 use crate::sys;
+
+/// In report mode, a client that is silent for this long waits for the server to speak first.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// What all connections through this door share.
 #[derive(Clone, Debug)]
@@ -81,14 +85,14 @@ impl Door {
             // Whatever the client would say, no rule is there to hear it.
             return arrival.refuse_unread();
         }
-        let time = arrival.proxy.bounds.head;
-        match first_bytes(&mut arrival.client, &arrival.flow, &arrival.standing, time).await {
-            Ok(First::Hello(hello)) => arrival.enter_tls(hello, drain, permit).await,
-            Ok(First::Request) => {
+        match arrival.first_bytes().await {
+            Ok(None) => arrival.enter_silent(drain, permit).await,
+            Ok(Some(First::Hello(hello))) => arrival.enter_tls(hello, drain, permit).await,
+            Ok(Some(First::Request)) => {
                 let Arrival { proxy, standing, flow, client, original, .. } = arrival;
                 enter_redirected(proxy, pool, standing, flow, original, client, drain).await;
             }
-            Ok(First::Other) => arrival.enter_other(drain, permit).await,
+            Ok(Some(First::Other)) => arrival.enter_other(drain, permit).await,
             Err(error) => refuse_first(arrival.flow, arrival.client, error).await,
         }
     }
@@ -150,13 +154,34 @@ impl Arrival {
         }
     }
 
-    /// Neither TLS nor HTTP, or silence: only report mode lets that through.
+    /// Neither TLS nor HTTP: only report mode lets that through.
     async fn enter_other(self, drain: drain::Watch, permit: OwnedSemaphorePermit) {
         let to = self.unsaid();
         match self.open(&to, Seen::Other, Route::Known(self.original.ip())).await {
             Ok(upstream) => self.spawn(to, upstream, drain, permit, Tunnel::enter_other),
             Err(error) => reset(self.flow, self.client, error),
         }
+    }
+
+    /// Silence in report mode: the server is given the chance to speak, and whoever then speaks is looked at.
+    async fn enter_silent(self, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+        let to = self.unsaid();
+        match self.open(&to, Seen::Unknown, Route::Known(self.original.ip())).await {
+            Ok(upstream) => {
+                let watch = drain.clone();
+                self.spawn(to, upstream, drain, permit, |tunnel| tunnel.enter(watch));
+            }
+            Err(error) => reset(self.flow, self.client, error),
+        }
+    }
+
+    /// What the client says first; nothing if it is given the time to be silent, and is.
+    async fn first_bytes(&mut self) -> Result<Option<First>, Error> {
+        let Self { client, flow, standing, .. } = self;
+        if standing.subject.reports() && is_silent(client, flow, SILENCE).await? {
+            return Ok(None);
+        }
+        first_bytes(client, flow, self.proxy.bounds.head).await.map(Some)
     }
 
     /// Judges, and connects.

@@ -1,12 +1,14 @@
 //! The loads. Each prints one line: what was done, at what rate, and how long single steps took.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::Load;
@@ -23,7 +25,7 @@ struct Tally {
 type Shared = Rc<RefCell<Tally>>;
 
 pub(crate) async fn tunnels(load: Load) -> io::Result<()> {
-    let hello = Rc::new(wire::client_hello(host(&load.to)));
+    let hello = Rc::new(wire::client_hello(&load.to));
     run("tunnels", load, move |load, tally, deadline| {
         let hello = Rc::clone(&hello);
         async move {
@@ -40,7 +42,7 @@ pub(crate) async fn tunnels(load: Load) -> io::Result<()> {
 }
 
 pub(crate) async fn bulk(load: Load, upload: bool) -> io::Result<()> {
-    let hello = Rc::new(wire::client_hello(host(&load.to)));
+    let hello = Rc::new(wire::client_hello(&load.to));
     run("bulk", load, move |load, tally, deadline| {
         let hello = Rc::clone(&hello);
         async move {
@@ -69,7 +71,7 @@ pub(crate) async fn bulk(load: Load, upload: bool) -> io::Result<()> {
 }
 
 pub(crate) async fn echo(load: Load, size: usize) -> io::Result<()> {
-    let hello = Rc::new(wire::client_hello(host(&load.to)));
+    let hello = Rc::new(wire::client_hello(&load.to));
     run("round trips", load, move |load, tally, deadline| {
         let hello = Rc::clone(&hello);
         async move {
@@ -97,7 +99,8 @@ pub(crate) async fn echo(load: Load, size: usize) -> io::Result<()> {
 
 pub(crate) async fn http(load: Load, hosts: usize) -> io::Result<()> {
     run("requests", load, move |load, tally, deadline| async move {
-        let Ok(mut stream) = connect(&load).await else {
+        let port = load.next_port();
+        let Ok(mut stream) = connect(&load, port).await else {
             tally.borrow_mut().failed += 1;
             return;
         };
@@ -107,8 +110,8 @@ pub(crate) async fn http(load: Load, hosts: usize) -> io::Result<()> {
                 return;
             }
             let to = match hosts {
-                1 => load.to.clone(),
-                _ => format!("{}-{}", turn % hosts, load.to),
+                1 => format!("{}:{port}", load.to),
+                _ => format!("{}-{}:{port}", turn % hosts, load.to),
             };
             let target = if load.proxy.is_some() { format!("http://{to}/") } else { "/".to_owned() };
             let request = format!("GET {target} HTTP/1.1\r\nHost: {to}\r\nAccept: */*\r\n\r\n");
@@ -124,7 +127,7 @@ pub(crate) async fn http(load: Load, hosts: usize) -> io::Result<()> {
 }
 
 pub(crate) async fn idle(load: Load, touch: bool) -> io::Result<()> {
-    let hello = wire::client_hello(host(&load.to));
+    let hello = wire::client_hello(&load.to);
     let mut held = Vec::with_capacity(load.concurrency);
     for _ in 0..load.concurrency {
         let mut stream = ordered(&load, &hello, Order::Echo).await?;
@@ -164,6 +167,16 @@ where
     Ok(())
 }
 
+impl Load {
+    /// The ports of the origin in turn.
+    fn next_port(&self) -> u16 {
+        thread_local!(static TURN: Cell<u16> = const { Cell::new(0) });
+        let turn = TURN.get();
+        TURN.set((turn + 1) % self.ports);
+        self.origin.port() + turn
+    }
+}
+
 impl Tally {
     fn print(&mut self, what: &str, took: Duration) {
         self.steps.sort_unstable();
@@ -187,10 +200,12 @@ impl Tally {
 
 /// A tunnel whose origin has answered the hello.
 async fn open(load: &Load, hello: &[u8]) -> io::Result<TcpStream> {
-    let mut stream = connect(load).await?;
+    let port = load.next_port();
+    let mut stream = connect(load, port).await?;
     let mut answer = vec![0; 4096];
     if load.proxy.is_some() {
-        let request = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", load.to);
+        let to = format!("{}:{}", load.to, port);
+        let request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
         exchange(&mut stream, request.as_bytes(), &mut answer).await?;
     }
     stream.write_all(hello).await?;
@@ -207,8 +222,14 @@ async fn ordered(load: &Load, hello: &[u8], order: Order) -> io::Result<TcpStrea
     Ok(stream)
 }
 
-async fn connect(load: &Load) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(load.proxy.unwrap_or(load.origin)).await?;
+async fn connect(load: &Load, port: u16) -> io::Result<TcpStream> {
+    let to = load.proxy.unwrap_or(SocketAddr::new(load.origin.ip(), port));
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    // One address for each port of the origin, and for the same reason.
+    let from = Ipv4Addr::new(127, 0, 1, (port - load.origin.port()) as u8);
+    socket.bind(SocketAddr::from((from, 0)))?;
+    let stream = socket.connect(to).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -234,8 +255,4 @@ async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> 
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-}
-
-fn host(authority: &str) -> &str {
-    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }

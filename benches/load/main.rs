@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+const PORTS: u16 = 16;
+
 #[derive(Parser)]
 #[command(about = "Load for a proxy, and an origin behind it")]
 struct Cli {
@@ -28,6 +30,9 @@ enum Command {
     Origin {
         #[arg(long, default_value = "127.0.0.1:9443")]
         listen: SocketAddr,
+        /// On this many ports from there on
+        #[arg(long, default_value_t = PORTS)]
+        ports: u16,
     },
     /// Open tunnels as fast as they come: CONNECT, ClientHello, ServerHello, close
     Tunnels(Load),
@@ -74,8 +79,12 @@ struct Load {
     #[arg(long, default_value = "127.0.0.1:9443")]
     origin: SocketAddr,
     /// The destination, as the proxy is asked for it
-    #[arg(long, default_value = "origin.example:9443")]
+    #[arg(long, default_value = "origin.example")]
     to: String,
+    /// Go round this many ports of the origin: each pair of addresses and ports is out of use for a minute
+    /// after its connection (RFC 9293 §3.4.2), and the search for a free one would be what is measured
+    #[arg(long, default_value_t = PORTS)]
+    ports: u16,
     #[arg(long, short, default_value_t = 64)]
     concurrency: usize,
     #[arg(long, value_parser = seconds, default_value = "3")]
@@ -92,7 +101,7 @@ fn main() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Origin { listen } => origin::serve(listen).await,
+            Command::Origin { listen, ports } => origin::serve(listen, ports).await,
             Command::Tunnels(load) => client::tunnels(load).await,
             Command::Bulk { load, upload } => client::bulk(load, upload).await,
             Command::Echo { load, size } => client::echo(load, size).await,

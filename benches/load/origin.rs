@@ -4,21 +4,35 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::wire::{self, Order};
 
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 13\r\n\r\nHello, world!";
 
-pub(crate) async fn serve(listen: SocketAddr) -> io::Result<()> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(listen), socket2::Type::STREAM, None)?;
+pub(crate) async fn serve(listen: SocketAddr, ports: u16) -> io::Result<()> {
+    let mut listeners = JoinSet::new();
+    for port in listen.port()..listen.port() + ports {
+        listeners.spawn(accept(bind(SocketAddr::new(listen.ip(), port))?));
+    }
+    println!("origin at {listen} and {} ports more", ports - 1);
+    listeners.join_all().await;
+    Ok(())
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&listen.into())?;
+    socket.bind(&address.into())?;
     socket.listen(4096)?;
-    let listener = TcpListener::from_std(socket.into())?;
-    println!("origin at {}", listener.local_addr()?);
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept(listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::spawn(connection(stream))),

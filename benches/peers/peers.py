@@ -29,8 +29,8 @@ class Exeat(Peer):
         (home / "policies").mkdir()
         (home / "policies/policy.yaml").write_text(
             "version: 1\nprofiles:\n  - name: bench\n    allow:\n"
-            '      - { host: ".origin.example", ports: [9443], private: true }\n'
-            '      - { host: "*-origin.example", ports: [9443], private: true }\n' + rules
+            '      - { host: ".origin.example", ports: [9443-9458], private: true }\n'
+            '      - { host: "*-origin.example", ports: [9443-9458], private: true }\n' + rules
         )
         (home / "exeat.yaml").write_text(
             f"listen: {{ explicit: ['127.0.0.1:{self.port}'], admin: '127.0.0.1:0' }}\n"

@@ -24,7 +24,6 @@ import peers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ORIGIN_PORT = 9443
-TO = f"origin.example:{ORIGIN_PORT}"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 # name, the load's arguments, unit of work, whether its bytes are what counts
@@ -98,7 +97,7 @@ def measure(load, names, directory, options):
 def run(load, arguments, port, pid, seconds, is_bulk):
     """One load: its rate, its 99th percentile, and the proxy's CPU time for each unit of work."""
     command = ["taskset", "-c", "1", str(load), *arguments, "--proxy", f"127.0.0.1:{port}"]
-    command += ["--to", TO, "--seconds", str(seconds)]
+    command += ["--seconds", str(seconds)]
     before = cpu_seconds(pid)
     printed = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60).stdout
     spent = cpu_seconds(pid) - before

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
@@ -27,12 +28,16 @@ use crate::server::{Listeners, Server};
 use crate::sys;
 use crate::via::Via;
 
-/// File descriptors kept for all but connections: listeners, records, look-ups, the admin door.
-const RESERVED_FILES: usize = 128;
+/// File descriptors kept for all but connections: listeners, records, the admin door, and look-ups and
+/// attempts to connect, which have several for a moment.
+const RESERVED_FILES: usize = 1024;
 /// A tunnel has two sockets.
 const FILES_A_FLOW: usize = 2;
-/// At most this part of the file descriptors goes to pipes, which have two each.
-const PART_FOR_PIPES: usize = 8;
+/// At most this part of the file descriptors is reserved, this part goes to pipes, which have two each,
+/// and this part to idle connections to upstreams.
+const PART: usize = 8;
+/// More idle connections than that do not make it faster.
+const KEPT: usize = 4096;
 
 /// Why exeat did not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +61,8 @@ pub enum StartError {
 /// What the limit on open files leaves room for.
 struct Room {
     pipes: usize,
+    /// Idle connections to upstreams.
+    kept: usize,
     flows: usize,
 }
 
@@ -63,6 +70,7 @@ impl Server {
     /// Loads the policy and binds every listener. Must be called on a tokio runtime.
     pub fn new(settings: &Settings, sources: Sources) -> Result<Self, StartError> {
         let room = Room::of(sys::raise_file_limit());
+        let read = SystemTime::now();
         let loaded = sources.load().map_err(StartError::Policy)?;
         let metrics = Arc::new(Metrics::new()?);
         let listeners = Listeners::bind(&settings.listen)?;
@@ -72,9 +80,9 @@ impl Server {
         let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
             .map_err(|error| StartError::Audit(settings.audit.path.clone(), error))?;
         let ledger = Arc::new(Ledger::new(metrics, sink, limits));
-        let pool = Arc::new(Pool::new(settings.timeouts.keepalive));
+        let pool = Arc::new(Pool::new(settings.timeouts.keepalive, room.kept));
 
-        let reload = Reload::start(sources, loaded, Arc::clone(&resolver), |policy| InForce {
+        let reload = Reload::start(sources, loaded, read, Arc::clone(&resolver), |policy| InForce {
             policy,
             ledger: Arc::clone(&ledger),
             pool,
@@ -141,9 +149,11 @@ impl Listeners {
 impl Room {
     fn of(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let pipes = (files / PART_FOR_PIPES / 2).min(Relay::PIPES);
-        let flows = files.saturating_sub(RESERVED_FILES + 2 * pipes) / FILES_A_FLOW;
-        Self { pipes, flows: flows.max(1) }
+        let part = files / PART;
+        let (pipes, kept, reserved) =
+            ((part / 2).min(Relay::PIPES), part.min(KEPT), part.min(RESERVED_FILES));
+        let flows = (files - reserved - 2 * pipes - kept) / FILES_A_FLOW;
+        Self { pipes, kept, flows: flows.max(1) }
     }
 
     /// The limits of the settings, as far as there are file descriptors for them.

@@ -14,7 +14,7 @@ pub enum Home {
     Pool(Arc<Pool>),
     /// Requests inside a tunnel go where it leads, on its one connection.
     Tunnel(Arc<Tunnel>),
-    /// Requests on a connection that was redirected go wherever they say, of their own.
+    /// Requests on a connection that was redirected go wherever they say, each for itself.
     Redirected {
         pool: Arc<Pool>,
         /// The address that the client connected to.
@@ -41,6 +41,14 @@ impl Home {
     /// A tunnel whose connection stands.
     pub(super) fn tunnel(to: Destination, upstream: Upstream) -> Self {
         Self::Tunnel(Arc::new(Tunnel { to, upstream: Mutex::new(Some(Waiting::Dialled(upstream))) }))
+    }
+
+    /// Whether nothing is left to send another request on.
+    pub(super) fn is_spent(&self) -> bool {
+        match self {
+            Self::Pool(_) | Self::Redirected { .. } => false,
+            Self::Tunnel(tunnel) => tunnel.upstream().is_none(),
+        }
     }
 
     /// How a new connection is found.
