@@ -35,6 +35,7 @@ pub struct Setup {
     pub settings: Settings,
     policy: String,
     ttl: u32,
+    zone: Vec<(&'static str, &'static str)>,
 }
 
 impl Setup {
@@ -46,7 +47,7 @@ impl Setup {
         settings.listen.dns = vec!["127.0.0.1:0".parse().unwrap()];
         settings.listen.admin = Some("127.0.0.1:0".parse().unwrap());
         settings.timeouts.drain = Duration::from_secs(5);
-        Self { settings, policy: policy.to_owned(), ttl: 60 }
+        Self { settings, policy: policy.to_owned(), ttl: 60, zone: Vec::new() }
     }
 
     /// One profile for everyone, with these entries under `allow`, each a line of YAML without the dash.
@@ -60,6 +61,12 @@ impl Setup {
         self
     }
 
+    /// A name that has an address from the start.
+    pub fn zone(mut self, name: &'static str, address: &'static str) -> Self {
+        self.zone.push((name, address));
+        self
+    }
+
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self
@@ -67,6 +74,7 @@ impl Setup {
 
     pub async fn start(mut self) -> Gate {
         let servers = Dns::with_ttl(self.ttl).await;
+        self.zone.iter().for_each(|(name, address)| servers.set(name, &[address]));
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::write(at("policy.yaml"), &self.policy).unwrap();
