@@ -7,9 +7,9 @@ mod places;
 mod registry;
 mod stop;
 mod walk;
+mod words;
 
-use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -20,20 +20,16 @@ use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::open::{Facts, Open};
 use crate::flow::registry::{Cursor, Key};
+use crate::flow::words::{Words, words};
 use crate::ingress::Ingress;
-use crate::policy::{Rule, Seen, Verdict};
+use crate::policy::{Inquiry, Rule, Seen, Verdict};
 use crate::reason::Reason;
-use crate::record::{FlowId, Profiles, clip};
+use crate::record::{FlowId, Inside, Profiles};
 
 pub use self::ledger::Ledger;
 pub use self::places::Limits;
 pub use self::stop::{Stop, Stopped};
 pub use self::walk::{Row, Walk};
-
-/// Longest text of an error in a record.
-const ERROR_MAX: usize = 256;
-/// Longest text of a rule in a record.
-const RULE_MAX: usize = 512;
 
 /// The guard of one flow: told what is learnt, consumed by [`Flow::end`]. Dropped otherwise, as in a
 /// panic or an abort, it is recorded all the same.
@@ -113,6 +109,11 @@ impl Flow {
         self.open.id
     }
 
+    /// The door it came through.
+    pub fn ingress(&self) -> Ingress {
+        self.open.ingress
+    }
+
     /// Takes one of the places for open flows, held until the flow ends. Asked once the head is read,
     /// so that a refusal can be answered.
     pub fn take_permit(&self) -> Result<(), Error> {
@@ -145,17 +146,31 @@ impl Flow {
         self.open.facts(|facts| facts.record.inside = seen.into());
     }
 
+    /// The type of the records that a DNS question asks for.
+    pub fn asked(&self, kind: &str) {
+        self.open.facts(|facts| facts.record.inside = Inside::Question { kind: kind.into() });
+    }
+
     /// What the policy said of all that was told so far, and how long it took to say so.
     pub fn verdict(&self, verdict: &Verdict<'_>, took: Duration) {
+        self.judged(verdict.reason, verdict.rule, took);
+    }
+
+    /// What the policy said of a flow that is a question.
+    pub fn inquiry(&self, inquiry: &Inquiry<'_>, took: Duration) {
+        self.judged(inquiry.reason, inquiry.rule, took);
+    }
+
+    fn judged(&self, reason: Reason, rule: Option<Rule<'_>>, took: Duration) {
         let metrics = self.ledger.metrics();
         metrics.decided(took);
-        let words = verdict.rule.map(Words::new);
-        let decides = matches!(verdict.reason, Reason::Allowed | Reason::DeniedByRule);
-        let hits = verdict.rule.zip(words.as_ref()).filter(|_| decides);
+        let words = rule.map(Words::new);
+        let decides = matches!(reason, Reason::Allowed | Reason::DeniedByRule);
+        let hits = rule.zip(words.as_ref()).filter(|_| decides);
         let hits = hits.and_then(|(rule, words)| metrics.rules().counter(rule.profile(), words.pattern()));
         let is_late = self.open.facts(|facts| {
-            facts.record.reason = Some(verdict.reason);
-            facts.record.would_deny = verdict.would_deny;
+            facts.record.reason = Some(reason);
+            facts.record.would_deny = reason == Reason::ReportOnly;
             let label = words.as_ref().map(Words::label);
             // The second verdict on a tunnel mostly names the rule of the first.
             if facts.record.rule.as_deref() != label {
@@ -187,6 +202,15 @@ impl Flow {
         self.open.facts(|facts| {
             facts.record.address = Some(upstream.ip().to_canonical());
             facts.record.dial = Some(dns + connect);
+        });
+    }
+
+    /// The addresses were found after this time, and no connection was asked for.
+    pub fn looked_up(&self, first: Option<IpAddr>, dns: Duration) {
+        self.ledger.metrics().looked_up(dns);
+        self.open.facts(|facts| {
+            facts.record.address = first;
+            facts.record.dial = Some(dns);
         });
     }
 
@@ -264,37 +288,4 @@ impl Drop for Flow {
     fn drop(&mut self) {
         self.close(|facts| Err(self.dropped(facts)));
     }
-}
-
-/// A rule in words, written once into one buffer: its label for people, then its pattern.
-struct Words {
-    text: String,
-    label: usize,
-}
-
-impl Words {
-    fn new(rule: Rule<'_>) -> Self {
-        let mut text = String::with_capacity(128);
-        // Writing to a String can't fail.
-        let _ = write!(text, "{rule}");
-        let label = text.len();
-        let _ = write!(text, "{}", rule.pattern());
-        Self { text, label }
-    }
-
-    fn label(&self) -> &str {
-        clip(&self.text[..self.label], RULE_MAX)
-    }
-
-    fn pattern(&self) -> &str {
-        &self.text[self.label..]
-    }
-}
-
-/// What a record says of an error; nothing if the reason says it all.
-fn words(error: &Error) -> Option<Box<str>> {
-    if matches!(error, Error::Denied(_)) {
-        return None;
-    }
-    Some(clip(&error.to_string(), ERROR_MAX).into())
 }

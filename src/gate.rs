@@ -1,6 +1,8 @@
 //! The gates that judge what is inside a connection, whoever brings it.
 
+mod first;
 pub mod http;
+pub mod redirected;
 pub mod tls;
 
 use std::sync::Arc;
@@ -15,8 +17,9 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
-use crate::sniff::{ClientHello, First, Sniff, first_bytes};
 use crate::stream::Stream;
+
+pub use first::{First, first_bytes, is_silent};
 
 /// A ClientHello may be this long; a request's head has the bound of the settings.
 const HELLO_MAX: usize = 64 * 1024;
@@ -39,20 +42,17 @@ struct Passed {
     upstream: Stream,
 }
 
-/// What a client's first bytes are.
-enum Bytes {
-    Hello(ClientHello),
-    Request,
-    /// Neither, or nothing yet because the server speaks first.
-    Other,
-}
-
 impl Tunnel {
-    /// Judges what is inside, and relays it to its end.
+    /// Finds out what is inside, judges it, and relays it to its end.
     pub fn enter(self, drain: drain::Watch) -> impl Future<Output = ()> {
+        self.enter_as(None, drain)
+    }
+
+    /// The same, perhaps with what is inside known already.
+    pub fn enter_as(self, first: Option<First>, drain: drain::Watch) -> impl Future<Output = ()> {
         let proxy = Arc::clone(&self.proxy);
         // Boxed, so that the memory it takes to judge does not live as long as the tunnel.
-        let judged = Box::pin(self.judge(drain.clone()));
+        let judged = Box::pin(self.judge(first, drain.clone()));
         async move {
             if let Some(Passed { flow, client, upstream }) = judged.await {
                 proxy.tunnel(flow, client, upstream).await;
@@ -62,24 +62,26 @@ impl Tunnel {
         }
     }
 
-    /// Finds out what is inside and judges it. Requests are served here; the rest is left to be relayed.
-    async fn judge(mut self, drain: drain::Watch) -> Option<Passed> {
-        // A rule that does not look inside must not wait for a client that lets the server speak first.
-        if self.may_pass_unread() {
-            return self.pass_as(Seen::Unread);
-        }
-        match self.first_bytes().await {
-            Ok(Bytes::Hello(hello)) => tls::judge(self, hello).await,
-            Ok(Bytes::Request) => {
+    /// Judges what is inside. Requests are served here; the rest is left to be relayed.
+    async fn judge(mut self, first: Option<First>, drain: drain::Watch) -> Option<Passed> {
+        let first = match first {
+            Some(first) => Ok(first),
+            // A rule that does not look inside must not wait for a client that lets the server speak first.
+            None if self.may_pass_unread() => Ok(First::Unread),
+            None => self.first_bytes().await,
+        };
+        match first {
+            Ok(First::Unread) => self.pass_as(Seen::Unread),
+            Ok(First::Hello(hello)) => tls::judge(self, hello).await,
+            Ok(First::Request) => {
                 http::enter(self, drain).await;
                 None
             }
-            Ok(Bytes::Other) => self.pass_as(Seen::Other),
-            Err(error @ Error::BadClientHello(_)) => {
-                tls::refuse(self.flow, self.client, error).await;
+            Ok(First::Other) => self.pass_as(Seen::Other),
+            Err(error) => {
+                refuse(self.flow, self.client, error).await;
                 None
             }
-            Err(error) => self.refuse(error),
         }
     }
 
@@ -106,36 +108,18 @@ impl Tunnel {
                 let upstream = Stream::new(self.upstream.open(&leave));
                 Some(Passed { flow: self.flow, client: self.client, upstream })
             }
-            Err(error) => self.refuse(error),
-        }
-    }
-
-    /// Ends a tunnel whose client speaks nothing in which a refusal could be said.
-    fn refuse(self, error: Error) -> Option<Passed> {
-        self.client.reset();
-        self.flow.end(Err(error));
-        None
-    }
-
-    /// Reads until it is clear what the client speaks. The bytes stay in its head.
-    async fn first_bytes(&mut self) -> Result<Bytes, Error> {
-        if self.standing.subject.reports() && self.server_speaks_first().await? {
-            return Ok(Bytes::Other);
-        }
-        let deadline = Instant::now() + self.proxy.bounds.head;
-        loop {
-            let need = match first_bytes(self.client.head()) {
-                Sniff::Found(First::Tls(hello)) => return Ok(Bytes::Hello(hello)),
-                Sniff::Found(First::Http) => return Ok(Bytes::Request),
-                Sniff::NotThis => return Ok(Bytes::Other),
-                Sniff::Bad(what) => return Err(Error::BadClientHello(what)),
-                Sniff::Incomplete { need } => need,
-            };
-            while self.client.head().len() < need {
-                let read = self.client.fill(HELLO_MAX);
-                arrived(within(&self.flow, deadline, Error::HeadTimeout, read).await?)?;
+            Err(error) => {
+                reset(self.flow, self.client, error);
+                None
             }
         }
+    }
+
+    async fn first_bytes(&mut self) -> Result<First, Error> {
+        if self.standing.subject.reports() && self.server_speaks_first().await? {
+            return Ok(First::Other);
+        }
+        first_bytes(&mut self.client, &self.flow, self.proxy.bounds.head).await
     }
 
     /// Report mode lets protocols pass in which the server speaks first, and nobody has said whether this is
@@ -155,6 +139,20 @@ impl Tunnel {
         };
         within(&self.flow, deadline, Error::IdleTimeout, first).await?
     }
+}
+
+/// Ends a flow whose first bytes are refused: TLS has a word for it.
+pub async fn refuse(flow: Flow, client: Stream, error: Error) {
+    match error {
+        Error::BadClientHello(_) => tls::refuse(flow, client, error).await,
+        error => reset(flow, client, error),
+    }
+}
+
+/// Ends a flow whose client speaks nothing in which a refusal could be said.
+pub fn reset(flow: Flow, client: Stream, error: Error) {
+    client.reset();
+    flow.end(Err(error));
 }
 
 /// Awaits a step, unless the flow has to end first, or it is `late`.
@@ -186,10 +184,10 @@ mod tests {
 
     #[test]
     fn the_future_of_a_tunnel_is_small() {
-        fn size<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+        fn size<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
             size_of::<F>()
         }
-        let (tunnel, judging) = (size(Tunnel::enter), size(Tunnel::judge));
-        assert!(tunnel <= 1280 && judging <= 2560, "{tunnel} and, until it is judged, {judging}");
+        let (tunnel, judging) = (size(Tunnel::enter_as), size(Tunnel::judge));
+        assert!(tunnel <= 1280 && judging <= 2688, "{tunnel} and, until it is judged, {judging}");
     }
 }

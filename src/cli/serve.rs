@@ -41,6 +41,12 @@ pub(super) struct ServeArgs {
     /// Where clients connect to; may be repeated
     #[arg(long, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
+    /// Where the firewall redirects connections to; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    transparent: Vec<SocketAddr>,
+    /// Where DNS questions are answered, over UDP and TCP; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    dns: Vec<SocketAddr>,
     /// Where metrics and health are served
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
@@ -88,6 +94,12 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
     for address in server.explicit_addresses() {
         tracing::info!("clients connect to http://{address}");
     }
+    for address in server.transparent_addresses() {
+        tracing::info!("redirected connections come to {address}");
+    }
+    for address in server.dns_addresses() {
+        tracing::info!("DNS questions are answered at {address}");
+    }
     if let Some(address) = server.admin_address() {
         tracing::info!("metrics and health are at http://{address}");
     }
@@ -107,6 +119,12 @@ fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
     }
     if !args.listen.is_empty() {
         settings.listen.explicit = args.listen.clone();
+    }
+    if !args.transparent.is_empty() {
+        settings.listen.transparent = args.transparent.clone();
+    }
+    if !args.dns.is_empty() {
+        settings.listen.dns = args.dns.clone();
     }
     settings.listen.admin = args.admin.or(settings.listen.admin);
     Ok(settings)

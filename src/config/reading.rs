@@ -9,9 +9,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::config::{Audit, Dns, Expose, Limits, Listen, Settings, Timeouts};
+use crate::dns::{Denied, Https};
 use crate::host::Name;
 use crate::mistake::{Mistake, Severity};
-use crate::yaml::{Field, Fields, Reader, Value};
+use crate::yaml::{Field, Fields, Reader};
 
 /// More would be no time-out any more.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -80,13 +81,11 @@ fn listen(reader: &mut Reader, field: Field<'_>, listen: &mut Listen) {
     if let Some(field) = fields.get("explicit") {
         listen.explicit = addresses(reader, field, None);
     }
-    for door in ["transparent", "dns"] {
-        // A door that stays shut must not look open: who relies on it has to know.
-        if let Some(field) = fields.get(door).filter(|field| field.node.value != Value::List(Vec::new())) {
-            reader
-                .error(field.node.at, format!("this version has no `{door}` listener"))
-                .hint("leave it out, or []");
-        }
+    if let Some(field) = fields.get("transparent") {
+        listen.transparent = addresses(reader, field, None);
+    }
+    if let Some(field) = fields.get("dns") {
+        listen.dns = addresses(reader, field, None);
     }
     if let Some(field) = fields.get("admin") {
         listen.admin = match field.node.is_null() {
@@ -127,7 +126,18 @@ fn timeouts(reader: &mut Reader, field: Field<'_>, timeouts: &mut Timeouts) {
 }
 
 fn dns(reader: &mut Reader, field: Field<'_>, dns: &mut Dns) {
-    let Some(fields) = reader.map(field, &["servers", "hosts", "min_ttl", "max_ttl"]) else { return };
+    let Some(fields) = reader.map(field, &["servers", "hosts", "min_ttl", "max_ttl", "denied", "https"])
+    else {
+        return;
+    };
+    if let Some(field) = fields.get("denied") {
+        let words = [("nxdomain", Denied::NoSuchName), ("refused", Denied::Refused)];
+        set(&mut dns.manners.denied, reader.word(field, &words));
+    }
+    if let Some(field) = fields.get("https") {
+        let words = [("empty", Https::Empty), ("without_ech", Https::WithoutEch)];
+        set(&mut dns.manners.https, reader.word(field, &words));
+    }
     if let Some(field) = fields.get("servers") {
         dns.servers = addresses(reader, field, Some(DNS_PORT));
     }

@@ -15,7 +15,8 @@ mod send;
 mod sent;
 mod serve;
 
-use std::sync::{Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::StatusCode;
 
@@ -24,6 +25,8 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::Tunnel;
 use crate::ingress::Ingress;
+use crate::proxy::{Proxy, Standing};
+use crate::stream::Stream;
 
 pub use clock::Clock;
 pub use exchange::{Exchanges, Manner};
@@ -41,16 +44,35 @@ const UNREADABLE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncon
 /// that each has one record.
 pub(super) async fn enter(tunnel: Tunnel, drain: drain::Watch) {
     let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
-    let bounds = proxy.bounds;
     let exchanges = Exchanges::new(proxy, standing, Home::tunnel(to, upstream));
+    serve_inside(exchanges, flow, client, drain).await;
+}
+
+/// Serves the requests of a connection that was redirected from the address `original`; the first one
+/// carries on the flow that the connection began.
+pub async fn enter_redirected(
+    proxy: Arc<Proxy>,
+    pool: Arc<Pool>,
+    standing: Arc<Standing>,
+    flow: Flow,
+    original: SocketAddr,
+    client: Stream,
+    drain: drain::Watch,
+) {
+    let exchanges = Exchanges::new(proxy, standing, Home::Redirected { pool, original });
+    serve_inside(exchanges, flow, client, drain).await;
+}
+
+async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, drain: drain::Watch) {
+    let (bounds, ingress) = (exchanges.proxy().bounds, flow.ingress());
     let opening = Mutex::new(Some(flow));
     let take = || opening.lock().unwrap_or_else(PoisonError::into_inner).take();
     let served = serve(client, bounds, drain, |request, clock| {
-        let flow = take().unwrap_or_else(|| exchanges.begin(Ingress::Connect));
+        let flow = take().unwrap_or_else(|| exchanges.begin(ingress));
         exchanges.answer(flow, request, clock)
     })
     .await;
-    finish(&exchanges, served, take(), Ingress::Connect).await;
+    finish(&exchanges, served, take(), ingress).await;
 }
 
 /// What is left to do when no more requests come on a connection: relay, if the last answer turned it

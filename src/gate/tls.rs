@@ -61,7 +61,7 @@ pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello) -> Option<Passed> 
 }
 
 /// Ends a flow: a client that was denied is told so by an alert, any other by a reset.
-pub(super) async fn refuse(flow: Flow, client: Stream, error: Error) {
+pub async fn refuse(flow: Flow, client: Stream, error: Error) {
     let denied = !error.reason().allows();
     flow.end(Err(error));
     if denied {

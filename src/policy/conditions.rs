@@ -122,7 +122,7 @@ fn names_request(terms: &Terms, method: &str, path: &str) -> Result<bool, Reason
 
 /// Whether a rule opens the guard for a special address: by `private`, or by a network of its own that is
 /// about nothing else than such addresses.
-fn opens(terms: &Terms, own: Option<IpNet>, subject: &Subject, screened: Screened) -> bool {
+pub(super) fn opens(terms: &Terms, own: Option<IpNet>, subject: &Subject, screened: Screened) -> bool {
     let Screened { address, special } = screened;
     let own = own.filter(|network| network.contains(&address));
     match (special, address) {

@@ -18,6 +18,7 @@ use crate::gate::http::received::{Open, Received, ReplyBody};
 use crate::gate::http::response::bad;
 use crate::gate::http::send::{Answer, Route};
 use crate::gate::http::{headers, request, response};
+use crate::gate::redirected;
 use crate::ingress::Ingress;
 use crate::policy::Seen;
 use crate::proxy::{Proxy, Standing};
@@ -77,16 +78,17 @@ impl Exchanges {
         flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
         let standing = self.standing();
         let manner = Manner::of(&request);
-        let to = match self.target(&request) {
-            Ok(to) => to,
+        let authority = match self.target(&request) {
+            Ok(authority) => authority,
             Err(error) => return self.refuse(flow, error, None, &standing, &manner),
         };
+        let to = self.destination(&standing, &authority, &request);
         flow.to(&to);
         let offered = request::offered_upgrade(&request);
         if offered.is_none() {
             request.headers_mut().remove(header::UPGRADE);
         }
-        let answer = match self.route.send(&flow, &standing, &to, request).await {
+        let answer = match self.route.send(&flow, &standing, &to, &authority, request).await {
             Ok(answer) => answer,
             Err(error) => return self.refuse(flow, error, Some(&to), &standing, &manner),
         };
@@ -123,15 +125,28 @@ impl Exchanges {
         response.map(Either::Left)
     }
 
-    /// Where a request wants to go.
+    /// Where a request wants to go, in its own words.
     fn target(&self, request: &Request<Incoming>) -> Result<Destination, Error> {
         match &self.route.home {
             Home::Pool(_) => request::forward_target(request),
+            Home::Redirected { original, .. } => request::redirected_target(request, *original),
             Home::Tunnel(tunnel) => {
                 request::check_inside(request, tunnel.to())?;
                 Ok(tunnel.to().clone())
             }
         }
+    }
+
+    /// Where a request is to go: mostly where it wants to.
+    fn destination(
+        &self,
+        standing: &Standing,
+        authority: &Destination,
+        request: &Request<Incoming>,
+    ) -> Destination {
+        let Home::Redirected { original, .. } = self.route.home else { return authority.clone() };
+        let seen = Seen::Http { method: request.method().as_str(), path: request.uri().path() };
+        redirected::destination(standing, authority.clone(), original, seen)
     }
 
     /// Passes an answer on; its body ends the flow.

@@ -2,6 +2,8 @@
 //!
 //! hyper takes more than a gate may: what could be read differently by the upstream is refused here.
 
+use std::net::SocketAddr;
+
 use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Scheme;
@@ -10,6 +12,7 @@ use hyper::{Method, Request, Version};
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::gate::http::headers;
+use crate::gate::redirected;
 
 /// The port of `http` URIs and of Host headers without one.
 pub const HTTP_PORT: u16 = 80;
@@ -73,6 +76,23 @@ pub fn check_inside<B>(request: &Request<B>, tunnel: &Destination) -> Result<(),
     }
     check_host(request, tunnel, HTTP_PORT)?;
     check_framing(request.headers())
+}
+
+/// Reads the target of a request on a connection that was redirected from `original`: it looks as if sent to the
+/// origin itself, whose name is in the Host header. HTTP/1.0 may do without one, and is taken at the address.
+pub(super) fn redirected_target<B>(request: &Request<B>, original: SocketAddr) -> Result<Destination, Error> {
+    let to = match request.headers().get(header::HOST) {
+        Some(host) => {
+            let host = text(host).ok_or_else(|| bad("the Host header is not ASCII"))?;
+            Destination::parse_or_default(host, HTTP_PORT)?
+        }
+        None => redirected::original(original),
+    };
+    check_inside(request, &to)?;
+    if to.port != original.port() {
+        return Err(Error::HostMismatch("has another port than the connection"));
+    }
+    Ok(to)
 }
 
 /// One Host header, the same as the target's (RFC 9112 §3.2). HTTP/1.0 may do without.

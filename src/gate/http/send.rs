@@ -51,12 +51,13 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Judges a request and sends it; once more on a new connection if a kept one turns out to be dead.
+    /// Judges a request to `to` and sends it, its Host being `authority`; once more on a new connection if a kept one turns out to be dead.
     pub(super) async fn send(
         &self,
         flow: &Flow,
         standing: &Standing,
         to: &Destination,
+        authority: &Destination,
         request: Request<Incoming>,
     ) -> Result<Answer, Error> {
         flow.take_permit()?;
@@ -72,7 +73,7 @@ impl Route {
         let (mut lease, leave) = self.lease(flow, standing, &question).await?;
 
         let bodyless = body.is_end_stream();
-        self.readdress(&mut parts, to, path.clone());
+        self.readdress(&mut parts, authority, path.clone());
         headers::set_length(&mut parts.headers, body.size_hint().exact());
         if !bodyless && !parts.headers.contains_key(header::CONTENT_LENGTH) {
             headers::set_chunked(&mut parts.headers);
@@ -106,7 +107,7 @@ impl Route {
         question: &Question<'_>,
     ) -> Result<(Lease, Passage), Error> {
         match &self.home {
-            Home::Pool(pool) => {
+            Home::Pool(pool) | Home::Redirected { pool, .. } => {
                 if let Some(lease) = pool.take(&key(standing, question)).await
                     && let Ok(leave) = self.pass(flow, standing, question, lease.address())
                 {
@@ -147,7 +148,7 @@ impl Route {
         if let Home::Tunnel(_) = self.home {
             return Err(Error::UpstreamReset);
         }
-        let upstream = self.proxy.open(flow, standing, question).await?;
+        let upstream = self.proxy.open_by(flow, standing, question, self.home.route()).await?;
         let leave = self.pass(flow, standing, question, upstream.address())?;
         self.open(key(standing, question), upstream, leave).await
     }
@@ -187,7 +188,7 @@ impl Route {
     }
 
     /// Makes the head of a request to us the head of a request to the upstream.
-    fn readdress(&self, parts: &mut Parts, to: &Destination, path: PathAndQuery) {
+    fn readdress(&self, parts: &mut Parts, authority: &Destination, path: PathAndQuery) {
         let protocol = headers::upgrade(&parts.headers);
         let trailers = headers::takes_trailers(&parts.headers);
         headers::strip_hop_by_hop(&mut parts.headers);
@@ -198,7 +199,8 @@ impl Route {
             headers::set_takes_trailers(&mut parts.headers);
         }
         // The name that was judged is the name that is sent (RFC 9112 §3.2.2).
-        let host = if to.port == HTTP_PORT { to.host.to_string() } else { to.to_string() };
+        let is_usual = authority.port == HTTP_PORT;
+        let host = if is_usual { authority.host.to_string() } else { authority.to_string() };
         if let Ok(host) = HeaderValue::try_from(host) {
             parts.headers.insert(header::HOST, host);
         }
