@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod lockdown;
 mod serve;
 
 use std::io::{self, Write};
@@ -26,6 +27,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
+    Lockdown(lockdown::LockdownArgs),
 }
 
 /// How a command prints its answer.
@@ -54,6 +56,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Lockdown(args) => lockdown::run(args),
     }
 }
 

@@ -51,3 +51,6 @@ pub mod mistake;
 pub mod reason;
 pub mod sys;
 pub mod yaml;
+
+// beside: used by commands alone
+pub mod lockdown;
