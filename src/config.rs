@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dns::{Denied, Https, Manners};
+use crate::host::Name;
 use crate::mistake::{Mistake, Place};
 
 /// Everything that can be set, in its meaning.
@@ -22,12 +24,18 @@ pub struct Settings {
     pub timeouts: Timeouts,
     pub dns: Dns,
     pub admin_expose: Expose,
+    /// Names by which the admin door may be addressed, besides `localhost` and its addresses.
+    pub admin_names: Vec<Name>,
 }
 
 /// Where exeat listens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listen {
     pub explicit: Vec<SocketAddr>,
+    /// For connections that a firewall redirects.
+    pub transparent: Vec<SocketAddr>,
+    /// For DNS questions, over UDP and TCP.
+    pub dns: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
 }
 
@@ -71,6 +79,8 @@ pub struct Dns {
     pub hosts: Option<PathBuf>,
     pub min_ttl: Duration,
     pub max_ttl: Duration,
+    /// How the DNS door answers where there is a choice.
+    pub manners: Manners,
 }
 
 /// What the admin listener shows to others than this host.
@@ -86,7 +96,12 @@ impl Default for Settings {
         let seconds = Duration::from_secs;
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
-            listen: Listen { explicit: vec![loopback(3128)], admin: Some(loopback(3130)) },
+            listen: Listen {
+                explicit: vec![loopback(3128)],
+                transparent: Vec::new(),
+                dns: Vec::new(),
+                admin: Some(loopback(3130)),
+            },
             policy: Vec::new(),
             audit: Audit { path: PathBuf::from("-"), opened: false, required: false },
             threads: None,
@@ -99,8 +114,15 @@ impl Default for Settings {
                 half_closed: seconds(300),
                 drain: seconds(30),
             },
-            dns: Dns { servers: Vec::new(), hosts: None, min_ttl: seconds(1), max_ttl: seconds(300) },
+            dns: Dns {
+                servers: Vec::new(),
+                hosts: None,
+                min_ttl: seconds(1),
+                max_ttl: seconds(300),
+                manners: Manners { denied: Denied::NoSuchName, https: Https::Empty },
+            },
             admin_expose: Expose::Metrics,
+            admin_names: Vec::new(),
         }
     }
 }

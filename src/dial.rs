@@ -5,7 +5,7 @@
 
 mod race;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,17 @@ pub struct Dialer {
     resolver: Arc<Resolver>,
     own_ports: Vec<u16>,
     timeout: Duration,
+}
+
+/// How the addresses of a name are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// By a look-up.
+    Resolve,
+    /// By a look-up, and of what it finds this address first: a redirected client chose it.
+    Prefer(IpAddr),
+    /// It is this one, which the name was remembered to have.
+    Known(IpAddr),
 }
 
 /// A connection that stands and has carried nothing. It gives up its stream for a passage alone,
@@ -59,13 +70,22 @@ impl Dialer {
     /// Connects to the destination. An address that may not be dialled is passed over and never
     /// spoils another. Dropping the future ends every attempt.
     pub async fn dial<'a>(&self, admission: &Admission<'a>) -> Result<Upstream, Failed<'a>> {
+        self.dial_by(admission, Route::Resolve).await
+    }
+
+    /// Connects to the destination as [`Dialer::dial`] does, by one of the ways to its addresses.
+    pub async fn dial_by<'a>(&self, admission: &Admission<'a>, route: Route) -> Result<Upstream, Failed<'a>> {
         let start = Instant::now();
         let to = admission.to();
-        let answers = match &to.host {
-            Host::Ip(address) => Answers::known(vec![*address]),
-            Host::Name(name) => self.resolver.resolve(name),
+        let answers = match (&to.host, route) {
+            (Host::Ip(address), _) => Answers::known(vec![*address]),
+            (Host::Name(_), Route::Known(address)) => Answers::known(vec![address]),
+            (Host::Name(name), _) => self.resolver.resolve(name),
         };
         let mut race = Race::new(answers, to.port, |address| self.screen(admission, address));
+        if let Route::Prefer(address) = route {
+            race.prefer(address);
+        }
         let result = match timeout_at(start + self.timeout, race.run()).await {
             Ok(result) => result,
             Err(_) => Err(race.timed_out()),
@@ -87,12 +107,17 @@ impl Dialer {
             };
             return Err(Failed { error, rule: verdict.rule });
         }
-        // A listener's port on another address of this host counts too: redirection and listeners
-        // on every address make one of the other. The port comes first, as the rest costs system calls.
-        if self.own_ports.binary_search(&address.port()).is_ok() && sys::is_local(address.ip()) {
+        if self.is_own(address) {
             return Err(Error::SelfConnect(address).into());
         }
         Ok(())
+    }
+
+    /// Whether a connection to this address would come out at exeat itself. A listener's port on another
+    /// address of this host counts too: redirection and listeners on every address make one of the other.
+    pub fn is_own(&self, address: SocketAddr) -> bool {
+        // The port comes first, as the rest costs system calls.
+        self.own_ports.binary_search(&address.port()).is_ok() && sys::is_local(address.ip())
     }
 }
 
@@ -100,6 +125,12 @@ impl Upstream {
     /// The stream, ready for the bytes that the passage is for.
     pub fn open(self, _: &Passage) -> TcpStream {
         self.stream
+    }
+
+    /// Resolves once it has something to say, or has ended. Nothing of it is taken.
+    pub async fn speaks(&self) {
+        // A reset is an end; whoever reads from it will learn which.
+        let _ = self.stream.peek(&mut [0]).await;
     }
 
     /// The screened address that it is connected to.

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -15,7 +14,7 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::Tunnel;
-use crate::gate::http::{Clock, Exchanges, Home, Pool, ReplyBody, accept, finish, request, serve};
+use crate::gate::http::{Clock, Exchanges, Home, Manner, Pool, ReplyBody, finish, request, serve};
 use crate::ingress::Ingress;
 use crate::policy::{Question, Seen};
 use crate::proxy::{Proxy, Standing};
@@ -78,9 +77,10 @@ impl Door {
         let flow = self.exchanges.begin(Ingress::Connect);
         let standing = self.exchanges.standing();
         flow.ends_with_connection();
+        let manner = Manner::of(&request);
         let to = match request::connect_target(&request) {
             Ok(to) => to,
-            Err(error) => return self.refuse(flow, error, None, &standing, &request),
+            Err(error) => return self.exchanges.refuse(flow, error, None, &standing, &manner),
         };
         flow.to(&to);
         match self.open(&flow, &standing, &to).await {
@@ -89,7 +89,7 @@ impl Door {
                 *self.opened() = Some(Opened { standing, flow, to, upstream });
                 Response::new(Either::Left(Full::default()))
             }
-            Err(error) => self.refuse(flow, error, Some(&to), &standing, &request),
+            Err(error) => self.exchanges.refuse(flow, error, Some(&to), &standing, &manner),
         }
     }
 
@@ -97,21 +97,6 @@ impl Door {
         flow.take_permit()?;
         let question = Question { to, seen: Seen::Unknown, address: None };
         self.exchanges.proxy().open(flow, standing, &question).await
-    }
-
-    fn refuse(
-        &self,
-        flow: Flow,
-        error: Error,
-        to: Option<&Destination>,
-        standing: &Standing,
-        request: &Request<Incoming>,
-    ) -> Response<ReplyBody> {
-        let accept = accept(request.headers());
-        let mut response = self.exchanges.refuse(flow, error, to, standing, &accept);
-        // What the client has sent ahead is meant for the tunnel, not for us to serve as a request.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Opened>> {

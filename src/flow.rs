@@ -9,7 +9,7 @@ mod stop;
 mod walk;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use crate::counters::Counters;
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::open::{Facts, Open};
-use crate::flow::registry::Key;
+use crate::flow::registry::{Cursor, Key};
 use crate::ingress::Ingress;
-use crate::policy::{Rule, Seen, Verdict};
+use crate::policy::{Inquiry, Rule, Seen, Verdict};
 use crate::reason::Reason;
-use crate::record::{FlowId, Profiles, clip};
+use crate::record::{FlowId, Inside, Profiles, clip};
 
 pub use self::ledger::Ledger;
 pub use self::places::Limits;
@@ -53,6 +53,11 @@ impl Meter {
     pub fn counters(&self) -> &Counters {
         &self.0.counters
     }
+
+    /// Resolves when the flow has to end before its peers end it.
+    pub fn stopped(&self) -> Stopped<'_> {
+        Stopped(&self.0.switch)
+    }
 }
 
 impl Ledger {
@@ -63,9 +68,54 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Ends every flow that is still open, when exeat can wait no longer: what their connections do after this
+    /// is in no record. Returns how many there were.
+    pub fn end_all(&self) -> usize {
+        let (mut cursor, mut step, mut ended) = (Cursor::default(), Vec::new(), 0);
+        while self.registry().step(&mut cursor, &mut step) {
+            ended += step.iter().filter(|open| self.close(open, |_| Err(Error::Draining))).count();
+        }
+        ended
+    }
+
+    /// Writes the record of a flow and counts it; false if that was done before.
+    fn close(&self, open: &Open, result: impl FnOnce(&Facts) -> Result<(), Error>) -> bool {
+        let Some(mut facts) = open.take() else { return false };
+        let result = result(&facts);
+        let (sent, received) = open.uncounted(&mut facts);
+        let mut record = facts.record;
+        if facts.permit {
+            self.places().release(record.client.ip());
+        }
+        if let Some(hits) = facts.hits {
+            hits.inc();
+        }
+        let took = open.begun.elapsed();
+        let reason = match &result {
+            Ok(()) => record.reason.unwrap_or(Reason::Internal),
+            Err(error) => error.reason(),
+        };
+        let metrics = self.metrics();
+        metrics.moved(sent, received);
+        metrics.end(record.ingress, reason, took);
+        record.reason = Some(reason);
+        record.error = result.err().as_ref().and_then(words);
+        (record.sent, record.received) = facts.counted;
+        record.duration = Some(took);
+        self.sink().write(record);
+        true
+    }
+}
+
 impl Flow {
     pub fn id(&self) -> FlowId {
         self.open.id
+    }
+
+    /// The door it came through.
+    pub fn ingress(&self) -> Ingress {
+        self.open.ingress
     }
 
     /// Takes one of the places for open flows, held until the flow ends. Asked once the head is read,
@@ -100,17 +150,31 @@ impl Flow {
         self.open.facts(|facts| facts.record.inside = seen.into());
     }
 
+    /// The type of the records that a DNS question asks for.
+    pub fn asked(&self, kind: &str) {
+        self.open.facts(|facts| facts.record.inside = Inside::Question { kind: kind.into() });
+    }
+
     /// What the policy said of all that was told so far, and how long it took to say so.
     pub fn verdict(&self, verdict: &Verdict<'_>, took: Duration) {
+        self.judged(verdict.reason, verdict.rule, took);
+    }
+
+    /// What the policy said of a flow that is a question.
+    pub fn inquiry(&self, inquiry: &Inquiry<'_>, took: Duration) {
+        self.judged(inquiry.reason, inquiry.rule, took);
+    }
+
+    fn judged(&self, reason: Reason, rule: Option<Rule<'_>>, took: Duration) {
         let metrics = self.ledger.metrics();
         metrics.decided(took);
-        let words = verdict.rule.map(Words::new);
-        let decides = matches!(verdict.reason, Reason::Allowed | Reason::DeniedByRule);
-        let hits = verdict.rule.zip(words.as_ref()).filter(|_| decides);
+        let words = rule.map(Words::new);
+        let decides = matches!(reason, Reason::Allowed | Reason::DeniedByRule);
+        let hits = rule.zip(words.as_ref()).filter(|_| decides);
         let hits = hits.and_then(|(rule, words)| metrics.rules().counter(rule.profile(), words.pattern()));
         let is_late = self.open.facts(|facts| {
-            facts.record.reason = Some(verdict.reason);
-            facts.record.would_deny = verdict.would_deny;
+            facts.record.reason = Some(reason);
+            facts.record.would_deny = reason == Reason::ReportOnly;
             let label = words.as_ref().map(Words::label);
             // The second verdict on a tunnel mostly names the rule of the first.
             if facts.record.rule.as_deref() != label {
@@ -142,6 +206,15 @@ impl Flow {
         self.open.facts(|facts| {
             facts.record.address = Some(upstream.ip().to_canonical());
             facts.record.dial = Some(dns + connect);
+        });
+    }
+
+    /// The addresses were found after this time, and no connection was asked for.
+    pub fn looked_up(&self, first: Option<IpAddr>, dns: Duration) {
+        self.ledger.metrics().looked_up(dns);
+        self.open.facts(|facts| {
+            facts.record.address = first;
+            facts.record.dial = Some(dns);
         });
     }
 
@@ -197,30 +270,9 @@ impl Flow {
     }
 
     fn close(&self, result: impl FnOnce(&Facts) -> Result<(), Error>) {
-        let Some(mut facts) = self.open.take() else { return };
-        self.ledger.registry().remove(self.key);
-        let result = result(&facts);
-        let (sent, received) = self.open.uncounted(&mut facts);
-        let mut record = facts.record;
-        if facts.permit {
-            self.ledger.places().release(record.client.ip());
+        if self.ledger.close(&self.open, result) {
+            self.ledger.registry().remove(self.key);
         }
-        if let Some(hits) = facts.hits {
-            hits.inc();
-        }
-        let took = self.open.begun.elapsed();
-        let reason = match &result {
-            Ok(()) => record.reason.unwrap_or(Reason::Internal),
-            Err(error) => error.reason(),
-        };
-        let metrics = self.ledger.metrics();
-        metrics.moved(sent, received);
-        metrics.end(record.ingress, reason, took);
-        record.reason = Some(reason);
-        record.error = result.err().as_ref().and_then(words);
-        (record.sent, record.received) = facts.counted;
-        record.duration = Some(took);
-        self.ledger.sink().write(record);
     }
 
     /// What a flow ended of that nobody ended.

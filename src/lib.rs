@@ -13,7 +13,9 @@ pub mod reload;
 pub mod server;
 
 // doors: how flows arrive
+pub mod dns;
 pub mod explicit;
+pub mod transparent;
 
 // core: what every door shares
 pub mod gate;
@@ -23,6 +25,7 @@ pub mod via;
 
 // motion: sockets
 pub mod dial;
+pub mod names;
 pub mod relay;
 pub mod resolve;
 pub mod stream;

@@ -111,6 +111,11 @@ impl Metrics {
         self.decision.observe(took.as_secs_f64());
     }
 
+    /// Notes how long a look-up took that no connect followed.
+    pub fn looked_up(&self, dns: Duration) {
+        self.dns.observe(dns.as_secs_f64());
+    }
+
     /// Notes how long a look-up and a connect took.
     pub fn dialled(&self, dns: Duration, connect: Duration) {
         self.dns.observe(dns.as_secs_f64());

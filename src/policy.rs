@@ -12,22 +12,27 @@ mod judge;
 pub mod lint;
 pub mod pattern;
 mod question;
+mod reach;
 mod rules;
 pub mod terms;
 mod verdict;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use jiff::civil::Date;
 
 use crate::client::Client;
+use crate::host::Name;
 use crate::policy::clients::Clients;
+use crate::policy::reach::PortsOf;
 use crate::policy::rules::Rules;
 
 pub use crate::policy::builder::{Builder, ProfileId, SourceId, Target, TermsId};
 pub use crate::policy::clients::Subject;
 pub use crate::policy::question::{Question, Seen};
+pub use crate::policy::reach::{Inquiry, Listed};
 pub use crate::policy::rules::Rule;
 pub use crate::policy::verdict::{Admission, Passage, Verdict};
 
@@ -37,6 +42,7 @@ pub struct Policy {
     revision: u64,
     rules: Rules,
     clients: Clients,
+    ports: Box<[PortsOf]>,
 }
 
 impl Policy {
@@ -62,6 +68,30 @@ impl Policy {
     pub fn decide<'a>(&'a self, subject: &'a Subject, question: &Question<'a>, today: Date) -> Verdict<'a> {
         debug_assert_eq!(subject.revision, self.revision, "a subject of another revision");
         verdict::decide(&self.rules, subject, *question, today)
+    }
+
+    /// Which allow rules of the client list a port, whatever their names: where none does, there is nothing to wait for.
+    pub fn listed(&self, subject: &Subject, port: u16) -> Listed {
+        debug_assert_eq!(subject.revision, self.revision, "a subject of another revision");
+        reach::listed(&self.ports, subject, port)
+    }
+
+    /// Whether the client may be told where a name leads, and that it leads to `address`: some rule could admit it on
+    /// some port. Like [`Policy::decide`] it allocates nothing.
+    pub fn inquire<'a>(
+        &'a self,
+        subject: &Subject,
+        name: &Name,
+        address: Option<IpAddr>,
+        today: Date,
+    ) -> Inquiry<'a> {
+        debug_assert_eq!(subject.revision, self.revision, "a subject of another revision");
+        reach::inquire(&self.rules, subject, name, address, today)
+    }
+
+    /// The names that `tcp` rules allow by themselves; one may come more than once.
+    pub fn unread_names(&self) -> impl Iterator<Item = Name> {
+        reach::unread_names(&self.rules)
     }
 
     /// The names of the profiles that take part, in file order.
@@ -97,7 +127,8 @@ impl Builder {
     /// The policy, of a revision that no other policy in this process has.
     pub fn finish(self, revision: u64) -> Policy {
         let (rules, clients) = self.into_parts();
-        Policy { revision, rules, clients }
+        let ports = PortsOf::all(&rules);
+        Policy { revision, rules, clients, ports }
     }
 }
 

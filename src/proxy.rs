@@ -8,12 +8,13 @@ use arc_swap::ArcSwap;
 use crate::client::Client;
 use crate::clock::today;
 use crate::destination::Destination;
-use crate::dial::{Dialer, Upstream};
+use crate::dial::{Dialer, Route, Upstream};
 use crate::error::Error;
 use crate::flow::{Flow, Ledger};
 use crate::guard;
+use crate::host::Name;
 use crate::policy::explain::{self, Denial};
-use crate::policy::{Policy, Question, Subject, Verdict};
+use crate::policy::{Inquiry, Policy, Question, Subject, Verdict};
 use crate::record::Profiles;
 use crate::relay::Relay;
 use crate::reply::Refusal;
@@ -80,6 +81,15 @@ impl Proxy {
         verdict
     }
 
+    /// Asks the policy whether the client may know where a name leads, and tells the flow what it said.
+    pub fn inquire<'a>(&self, flow: &Flow, standing: &'a Standing, name: &Name) -> Inquiry<'a> {
+        let began = Instant::now();
+        let inquiry = standing.policy.inquire(&standing.subject, name, None, today());
+        flow.profiles(&standing.profiles);
+        flow.inquiry(&inquiry, began.elapsed());
+        inquiry
+    }
+
     /// From a question to a connection: decide, admit, dial.
     pub async fn open(
         &self,
@@ -87,8 +97,24 @@ impl Proxy {
         standing: &Standing,
         question: &Question<'_>,
     ) -> Result<Upstream, Error> {
+        self.open_by(flow, standing, question, Route::Resolve).await
+    }
+
+    /// The same, by one of the ways to the destination's addresses.
+    pub async fn open_by(
+        &self,
+        flow: &Flow,
+        standing: &Standing,
+        question: &Question<'_>,
+        route: Route,
+    ) -> Result<Upstream, Error> {
         let admission = self.judge(flow, standing, question).admit()?;
-        let upstream = self.dialer.dial(&admission).await.map_err(|failed| {
+        let dialled = tokio::select! {
+            biased;
+            stop = flow.stopped() => return Err(stop.into()),
+            dialled = self.dialer.dial_by(&admission, route) => dialled,
+        };
+        let upstream = dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {
                 flow.decider(rule);
             }

@@ -3,6 +3,7 @@
 mod id;
 mod inside;
 mod line;
+mod queue;
 mod sink;
 mod writer;
 

@@ -6,6 +6,7 @@
 
 mod copy;
 mod direction;
+mod fault;
 mod pipes;
 mod splice;
 
@@ -16,7 +17,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use self::direction::{Direction, Fault};
+use self::direction::Direction;
+use self::fault::Fault;
 use self::pipes::Pipes;
 use crate::counters::Counters;
 use crate::error::Error;

@@ -7,13 +7,13 @@ mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::today;
 use crate::flow::Ledger;
@@ -21,12 +21,12 @@ use crate::gate::http::Pool;
 use crate::mistake::Mistake;
 use crate::policy::document::{Loaded, Sources};
 use crate::policy::{Policy, document};
-use crate::reload::watch::Watch;
+use crate::reload::watch::{Changed, Watch, is_newer};
 use crate::resolve::Resolver;
 
-/// Editors and mounts touch files several times; reading begins when they have been quiet for this long.
-const QUIET: Duration = Duration::from_millis(200);
-/// How often the date is looked at: a wait until midnight would miss that the clock is set.
+/// How often the date is looked at: a wait until midnight would miss that the clock is set. The files are
+/// looked at too, for there are changes that no watch sees: in a file that is mounted by itself, behind a
+/// link, over a network, in a directory that was replaced.
 const GLANCE: Duration = Duration::from_secs(30);
 
 /// The policy in force and all that depends on it.
@@ -45,13 +45,27 @@ pub struct Reload {
     resolver: Arc<Resolver>,
     files: document::Watch,
     content: u64,
+    /// When the policy and the files of the resolver were last read.
+    policy_read: SystemTime,
+    names_read: SystemTime,
+    /// Why the files do not make a policy now.
+    broken: Vec<Mistake>,
+}
+
+/// Why the policy is loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    HangUp,
+    Change,
+    Glance,
 }
 
 impl Reload {
-    /// Puts a first policy in force.
+    /// Puts a first policy in force, which was read not before `read`.
     pub fn start(
         sources: Sources,
         loaded: Loaded,
+        read: SystemTime,
         resolver: Arc<Resolver>,
         in_force: impl FnOnce(Arc<ArcSwap<Policy>>) -> InForce,
     ) -> Self {
@@ -61,7 +75,16 @@ impl Reload {
         let in_force = in_force(policy);
         let metrics = in_force.ledger.metrics();
         metrics.policy_in_force(in_force.policy.load().len(), Timestamp::now());
-        Self { sources, in_force, resolver, files: watched, content }
+        Self {
+            sources,
+            in_force,
+            resolver,
+            files: watched,
+            content,
+            policy_read: read,
+            names_read: read,
+            broken: Vec::new(),
+        }
     }
 
     pub fn in_force(&self) -> &InForce {
@@ -72,16 +95,16 @@ impl Reload {
     pub async fn run(mut self, mut hangups: mpsc::Receiver<()>) {
         let mut watch = Watch::new();
         let mut judged_on = today();
+        // The first glance is now: something may have changed before the watch stood.
+        let mut glances = interval(GLANCE);
+        glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             watch.set(
                 self.files.directories().chain(self.resolver.files().into_iter().filter_map(Path::parent)),
             );
             tokio::select! {
-                path = watch.changed() => {
-                    let mut changed = vec![path];
-                    while let Ok(path) = timeout(QUIET, watch.changed()).await {
-                        changed.push(path);
-                    }
+                () = watch.changed() => {
+                    let changed = watch.settled().await;
                     self.follow(&changed).await;
                 }
                 hangup = hangups.recv() => {
@@ -89,9 +112,10 @@ impl Reload {
                         return;
                     }
                     self.reload_names();
-                    self.reload_policy(true).await;
+                    self.reload_policy(Cause::HangUp).await;
                 }
-                () = sleep(GLANCE) => {
+                _ = glances.tick() => {
+                    self.glance().await;
                     let (before, now) = (judged_on, today());
                     judged_on = now;
                     if self.in_force.policy.load().next_expiry(before).is_some_and(|last| last < now) {
@@ -102,48 +126,72 @@ impl Reload {
         }
     }
 
-    /// Reads again what the changed paths may concern.
-    async fn follow(&mut self, changed: &[std::path::PathBuf]) {
-        let in_directory = |directory: &Path| changed.iter().any(|path| path.starts_with(directory));
-        if self.resolver.files().iter().any(|file| changed.iter().any(|path| path == file)) {
+    /// Reads again what the watch has seen to change.
+    async fn follow(&mut self, changed: &Changed) {
+        if self.resolver.files().into_iter().filter_map(Path::parent).any(|path| changed.is_in(path)) {
             self.reload_names();
         }
-        if self.files.directories().any(in_directory) {
-            self.reload_policy(false).await;
+        if self.files.directories().any(|path| changed.is_in(path)) {
+            self.reload_policy(Cause::Change).await;
         }
     }
 
-    fn reload_names(&self) {
+    /// Reads again what has changed without the watch seeing it. What is missing in a broken policy may have
+    /// come to a place where nobody looks, so that one is read in any case.
+    async fn glance(&mut self) {
+        if is_newer(self.resolver.files().into_iter(), self.names_read) {
+            self.reload_names();
+        }
+        if !self.broken.is_empty()
+            || is_newer(self.files.files().chain(self.files.directories()), self.policy_read)
+        {
+            self.reload_policy(Cause::Glance).await;
+        }
+    }
+
+    fn reload_names(&mut self) {
+        self.names_read = SystemTime::now();
         if let Err(error) = self.resolver.reload() {
             tracing::warn!("{error}; what it said before stays in force");
         }
     }
 
-    /// Loads the policy; without a change, and unless `asked` for, nothing comes of it.
-    async fn reload_policy(&mut self, asked: bool) {
+    /// Loads the policy; without a change nothing comes of it, unless someone asked for it.
+    async fn reload_policy(&mut self, cause: Cause) {
+        self.policy_read = SystemTime::now();
         let sources = self.sources.clone();
-        let Ok(loaded) = spawn_blocking(move || sources.load()).await else { return };
         let metrics = Arc::clone(self.in_force.ledger.metrics());
-        let loaded = match loaded {
-            Ok(loaded) => loaded,
-            Err(mistakes) => {
+        let loaded = match spawn_blocking(move || sources.load()).await {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(mistakes)) => return self.refuse(mistakes, cause),
+            Err(error) => {
                 metrics.reloaded(false);
-                for mistake in &mistakes {
-                    tracing::error!("{mistake}");
-                }
-                tracing::error!("the policy has mistakes: the last good one stays in force");
+                tracing::error!(%error, "the policy can't be loaded: the last good one stays in force");
                 return;
             }
         };
+        self.broken.clear();
         self.files = loaded.watched.clone();
-        if loaded.content == self.content && !asked {
+        if loaded.content == self.content && cause != Cause::HangUp {
             return;
         }
         self.content = loaded.content;
         let in_force = self.in_force.clone();
-        if spawn_blocking(move || in_force.replace(loaded)).await.is_ok() {
-            metrics.reloaded(true);
+        metrics.reloaded(spawn_blocking(move || in_force.replace(loaded)).await.is_ok());
+    }
+
+    /// Keeps the last good policy.
+    fn refuse(&mut self, mistakes: Vec<Mistake>, cause: Cause) {
+        // What is looked at again and again is told once.
+        if cause == Cause::Glance && mistakes == self.broken {
+            return;
         }
+        self.in_force.ledger.metrics().reloaded(false);
+        for mistake in &mistakes {
+            tracing::error!("{mistake}");
+        }
+        tracing::error!("the policy has mistakes: the last good one stays in force");
+        self.broken = mistakes;
     }
 }
 

@@ -15,15 +15,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hickory_resolver::proto::ProtoError;
-use hickory_resolver::proto::rr::{Name as WireName, RecordType};
+use hickory_resolver::proto::rr::rdata::{A, AAAA};
+use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
 
 use crate::host::Name;
 
-pub use answers::Answers;
-use answers::Failure;
+pub use answers::{Answers, Failure};
 pub use files::FileError;
 use files::Hosts;
 use servers::Servers;
+
+/// For how long an answer of the hosts file holds: it may change at any time.
+const HOSTS_TTL: Duration = Duration::from_secs(10);
 
 /// Where answers come from and how long they are kept.
 #[derive(Clone, Debug)]
@@ -56,6 +59,14 @@ impl Default for Settings {
 pub struct Resolver {
     settings: Settings,
     sources: ArcSwap<Sources>,
+}
+
+/// The records of one type that a name has, wherever its aliases led.
+#[derive(Clone, Debug)]
+pub struct Records {
+    pub data: Vec<RData>,
+    /// How much longer they hold.
+    pub ttl: Duration,
 }
 
 /// What the files said when they were last read.
@@ -105,6 +116,22 @@ impl Resolver {
         hosts_error.or(servers_error).map_or(Ok(()), Err)
     }
 
+    /// The servers that are asked.
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        self.sources.load().servers.addresses().to_vec()
+    }
+
+    /// Looks up the records of one type, of the hosts file or of DNS.
+    pub async fn records(&self, name: &Name, kind: RecordType) -> Result<Records, Failure> {
+        let sources = self.sources.load_full();
+        if let Some(addresses) = sources.hosts.find(name) {
+            let data = addresses.iter().filter_map(|address| rdata(*address, kind)).collect();
+            return Ok(Records { data, ttl: HOSTS_TTL.min(self.settings.max_ttl) });
+        }
+        let name = wire_name(name).map_err(|_| Failure::Malformed)?;
+        sources.servers.records(&name, kind).await
+    }
+
     /// Starts to look a name up. Nothing is asked before the first [`Answers::next`], and dropping
     /// the answers takes the questions back.
     ///
@@ -123,6 +150,14 @@ impl Resolver {
             Box::pin(async move { servers.ask(name, family).await })
         };
         Answers::asked(ask(name.clone(), RecordType::AAAA), ask(name, RecordType::A))
+    }
+}
+
+fn rdata(address: IpAddr, kind: RecordType) -> Option<RData> {
+    match (address, kind) {
+        (IpAddr::V4(v4), RecordType::A) => Some(RData::A(A(v4))),
+        (IpAddr::V6(v6), RecordType::AAAA) => Some(RData::AAAA(AAAA(v6))),
+        _ => None,
     }
 }
 

@@ -6,18 +6,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Readiness};
 use crate::client::Client;
+use crate::dns;
 use crate::drain;
 use crate::explicit;
+use crate::gate::http::Pool;
+use crate::names::{Names, keep_listed};
 use crate::proxy::Proxy;
 use crate::reload::{InForce, Reload};
 use crate::stream::Stream;
+use crate::sys;
+use crate::transparent;
 
 pub use start::StartError;
 
@@ -40,31 +45,52 @@ pub enum Signal {
 /// An exeat that is bound and has a policy, and serves nobody yet.
 #[derive(Debug)]
 pub struct Server {
-    explicit: Vec<TcpListener>,
-    admin: Option<TcpListener>,
+    listeners: Listeners,
     state: Arc<admin::State>,
     readiness: Arc<Readiness>,
     proxy: Arc<Proxy>,
+    names: Arc<Names>,
+    answers: Arc<dns::Door>,
     reload: Reload,
     /// As many connections as there are file descriptors for.
     connections: Arc<Semaphore>,
     drain: Duration,
 }
 
+/// The sockets of each door.
+#[derive(Debug)]
+struct Listeners {
+    explicit: Vec<TcpListener>,
+    transparent: Vec<TcpListener>,
+    /// For both transports.
+    dns: Vec<(UdpSocket, TcpListener)>,
+    admin: Option<TcpListener>,
+}
+
 impl Server {
     /// Where the explicit door listens.
     pub fn explicit_addresses(&self) -> Vec<SocketAddr> {
-        self.explicit.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        addresses(&self.listeners.explicit)
+    }
+
+    /// Where the transparent door listens.
+    pub fn transparent_addresses(&self) -> Vec<SocketAddr> {
+        addresses(&self.listeners.transparent)
+    }
+
+    /// Where the DNS door listens, over both transports.
+    pub fn dns_addresses(&self) -> Vec<SocketAddr> {
+        addresses(self.listeners.dns.iter().map(|(_, listener)| listener))
     }
 
     /// Where the admin door listens.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
+        self.listeners.admin.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// Serves until a [`Signal::Stop`], or until nobody can send one any more.
     pub async fn run(self, mut signals: mpsc::Receiver<Signal>) {
-        let Self { explicit, admin, state, readiness, proxy, reload, connections, drain } = self;
+        let Self { listeners, state, readiness, proxy, names, answers, reload, connections, drain } = self;
         let in_force = reload.in_force().clone();
         let (trigger, watch) = drain::channel();
         let (hangup, hangups) = mpsc::channel(1);
@@ -72,12 +98,25 @@ impl Server {
         let mut background = JoinSet::new();
         background.spawn(reload.run(hangups));
         background.spawn(sweep(in_force.clone()));
-        if let Some(listener) = admin {
+        if let Some(listener) = listeners.admin {
             background.spawn(serve_admin(listener, state));
         }
-        for listener in explicit {
-            let door = Door { proxy: Arc::clone(&proxy), in_force: in_force.clone() };
-            tokio::spawn(door.accept(listener, Arc::clone(&connections), watch.clone()));
+        if !listeners.transparent.is_empty() {
+            let (resolver, policy) = (Arc::clone(answers.resolver()), Arc::clone(&in_force.policy));
+            background.spawn(keep_listed(Arc::clone(&names), resolver, policy));
+        }
+        let pool = in_force.pool;
+        let accept = |door: &Door, listener| {
+            tokio::spawn(door.clone().accept(listener, Arc::clone(&connections), watch.clone()));
+        };
+        let door = Door::Explicit(Arc::clone(&proxy), Arc::clone(&pool));
+        listeners.explicit.into_iter().for_each(|listener| accept(&door, listener));
+        let door = Door::Transparent(transparent::Door { proxy: Arc::clone(&proxy), pool, names });
+        listeners.transparent.into_iter().for_each(|listener| accept(&door, listener));
+        let door = Door::Dns(Arc::clone(&answers));
+        for (socket, listener) in listeners.dns {
+            tokio::spawn(dns::serve_udp(Arc::clone(&answers), socket, watch.clone()));
+            accept(&door, listener);
         }
         drop(watch);
         readiness.listening();
@@ -98,30 +137,49 @@ impl Server {
         }
         proxy.ledger.stop_all();
         if timeout(LAST_WORDS, trigger.drained()).await.is_err() {
-            tracing::warn!("some connections did not end in time");
+            let flows = proxy.ledger.end_all();
+            tracing::warn!(flows, "some connections did not end in time");
         }
         proxy.ledger.sink().close(LAST_WORDS);
     }
 }
 
-/// The explicit door's listener.
-struct Door {
-    proxy: Arc<Proxy>,
-    in_force: InForce,
+/// What is behind a listener.
+#[derive(Clone)]
+enum Door {
+    Explicit(Arc<Proxy>, Arc<Pool>),
+    Transparent(transparent::Door),
+    Dns(Arc<dns::Door>),
 }
 
 impl Door {
     async fn accept(self, listener: TcpListener, connections: Arc<Semaphore>, mut drain: drain::Watch) {
         loop {
             // Beyond the limit clients wait in the kernel's queue, where they cost nothing.
-            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = drain.started() => return,
+            let accepted = async {
+                let permit = Arc::clone(&connections).acquire_owned().await.ok()?;
+                Some((permit, listener.accept().await))
             };
+            let accepted = tokio::select! {
+                // Whoever waits in the queue when the drain starts is not let in any more.
+                biased;
+                () = drain.started() => return,
+                accepted = accepted => accepted,
+            };
+            let Some((permit, accepted)) = accepted else { return };
             let Some((socket, client)) = accept(accepted).await else { continue };
-            let (proxy, pool) = (Arc::clone(&self.proxy), Arc::clone(&self.in_force.pool));
-            tokio::spawn(explicit::enter(proxy, pool, client, Stream::new(socket), drain.clone(), permit));
+            self.clone().enter(client, Stream::new(socket), drain.clone(), permit);
+        }
+    }
+
+    /// Serves a connection in a task of its own.
+    fn enter(self, client: Client, stream: Stream, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+        match self {
+            Self::Explicit(proxy, pool) => {
+                tokio::spawn(explicit::enter(proxy, pool, client, stream, drain, permit));
+            }
+            Self::Transparent(door) => drop(tokio::spawn(door.enter(client, stream, drain, permit))),
+            Self::Dns(door) => drop(tokio::spawn(dns::serve_tcp(door, client, stream, drain, permit))),
         }
     }
 }
@@ -130,8 +188,10 @@ impl Door {
 async fn accept(accepted: std::io::Result<(TcpStream, SocketAddr)>) -> Option<(TcpStream, Client)> {
     match accepted {
         Ok((socket, peer)) => {
-            let local = socket.local_addr().ok()?;
-            Some((socket, Client::new(peer, local.ip())))
+            let local = socket.local_addr().ok()?.ip();
+            let client = Client::new(peer, local);
+            let on_this_host = client.on_this_host || sys::is_redirected_from_here(client.ip(), local);
+            Some((socket, Client { on_this_host, ..client }))
         }
         Err(error) => {
             tracing::warn!(%error, "accepting a connection failed");
@@ -139,6 +199,10 @@ async fn accept(accepted: std::io::Result<(TcpStream, SocketAddr)>) -> Option<(T
             None
         }
     }
+}
+
+fn addresses<'a>(listeners: impl IntoIterator<Item = &'a TcpListener>) -> Vec<SocketAddr> {
+    listeners.into_iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 async fn serve_admin(listener: TcpListener, state: Arc<admin::State>) {

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 /// How many connections may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -56,12 +56,57 @@ pub fn tune(socket: &impl AsFd) -> io::Result<()> {
 /// a loop. Only an address of this host can be bound; nothing is sent. It costs three system calls:
 /// ask only where the port is a listener's. When the answer can't be had, it is yes.
 pub fn is_local(address: IpAddr) -> bool {
+    locality(address).unwrap_or(true)
+}
+
+/// The same; `None` when the answer can't be had.
+pub fn locality(address: IpAddr) -> Option<bool> {
     use io::ErrorKind::{AddrNotAvailable, InvalidInput, Unsupported};
-    let Err(error) = UdpSocket::bind((address.to_canonical(), 0)) else { return true };
+    let Err(error) = UdpSocket::bind((address.to_canonical(), 0)) else { return Some(true) };
     // EINVAL: a link-local address without its interface, which can't be dialled either.
     // EAFNOSUPPORT: the host has no IPv6.
     let unsupported = error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
-    !unsupported && !matches!(error.kind(), AddrNotAvailable | InvalidInput | Unsupported)
+    let is_foreign = unsupported || matches!(error.kind(), AddrNotAvailable | InvalidInput | Unsupported);
+    is_foreign.then_some(false)
+}
+
+/// Whether a client was redirected within this host: REDIRECT sends what a host dials itself to a loopback address. Its
+/// own address has to be this host's too, lest someone redirects foreign clients there.
+pub fn is_redirected_from_here(client: IpAddr, local: IpAddr) -> bool {
+    local.to_canonical().is_loopback() && locality(client) == Some(true)
+}
+
+/// Binds a non-blocking UDP socket; `[::]` takes IPv4 too.
+pub fn listen_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Lets a listener take connections to addresses of other hosts, as TPROXY delivers them; what it accepts inherits
+/// that. Needs CAP_NET_ADMIN. The option of IPv4 does for IPv6 too: in the kernel they are one.
+pub fn take_any_address(listener: &impl AsFd) -> io::Result<()> {
+    SockRef::from(listener).set_ip_transparent_v4(true)
+}
+
+/// Where the client of an accepted connection wanted to go: what REDIRECT or DNAT rewrote, or the socket's own
+/// address, which TPROXY leaves as it was. Without either it is the listener's.
+pub fn original_destination(socket: &impl AsFd) -> io::Result<SocketAddr> {
+    let socket = SockRef::from(socket);
+    let address =
+        |address: SockAddr| address.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData));
+    let peer = address(socket.peer_addr()?)?;
+    // A client that speaks IPv4 to a listener for both families is known to the firewall by IPv4.
+    let original = match peer.ip().to_canonical().is_ipv4() {
+        true => socket.original_dst_v4(),
+        false => socket.original_dst_v6(),
+    };
+    let found = original.or_else(|_| socket.local_addr()).and_then(address)?;
+    Ok(SocketAddr::new(found.ip().to_canonical(), found.port()))
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
 //! The answers of the admin door.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::admin::flows::OpenFlows;
-
-/// An answer: whole, or the open flows as they are walked.
-pub(super) type Answer = Response<Either<Full<Bytes>, OpenFlows>>;
+/// An answer, with whatever body.
+pub(super) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 const JSON: &str = "application/json";
 
@@ -63,15 +64,20 @@ pub(super) fn json(status: StatusCode, mut body: Vec<u8>) -> Answer {
 }
 
 pub(super) fn full(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
-    answer(status, content_type, Either::Left(Full::new(body.into())))
+    answer(status, content_type, Full::from(body))
 }
 
-pub(super) fn stream(flows: OpenFlows) -> Answer {
-    answer(StatusCode::OK, JSON, Either::Right(flows))
+/// JSON that is written while it is sent.
+pub(super) fn stream(body: impl Body<Data = Bytes, Error = Infallible> + Send + 'static) -> Answer {
+    answer(StatusCode::OK, JSON, body)
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: Either<Full<Bytes>, OpenFlows>) -> Answer {
-    let mut answer = Response::new(body);
+fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Body<Data = Bytes, Error = Infallible> + Send + 'static,
+) -> Answer {
+    let mut answer = Response::new(body.boxed_unsync());
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

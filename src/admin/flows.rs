@@ -17,7 +17,7 @@ const LIMIT: usize = 1000;
 
 /// The body of the answer: `{"open":N,"flows":[…]}`.
 #[derive(Debug)]
-pub(super) struct OpenFlows {
+struct OpenFlows {
     walk: Walk,
     /// Rows that may still be written.
     left: usize,

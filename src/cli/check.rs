@@ -61,8 +61,8 @@ impl Report {
         let policy = loaded.builder.finish(0);
         let mut mistakes = loaded.warnings;
         mistakes.extend(lint(&policy, today));
-        let outcomes = loaded.expectations.iter().map(|expectation| expectation.check(&policy, today));
-        let failures: Vec<Failure> = outcomes.filter_map(Result::err).collect();
+        let failures = loaded.expectations.iter().filter_map(|test| test.failure(&policy, today));
+        let failures: Vec<Failure> = failures.collect();
         Self {
             mistakes,
             passed: loaded.expectations.len() - failures.len(),

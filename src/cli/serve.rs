@@ -15,6 +15,10 @@ use crate::mistake::Mistake;
 use crate::policy::document::Sources;
 use crate::server::{Server, Signal, StartError};
 
+/// A worker's own queue has 256 places; what finds none there waits in the common queue, which is looked at
+/// after so many tasks. With 1,000 busy tunnels, tokio's own choice made the slowest wait twice as long.
+const QUEUE_TURN: u32 = 7;
+
 /// Run the proxy
 ///
 /// Listens on 127.0.0.1:3128 for clients and on 127.0.0.1:3130 for metrics and health, unless the settings
@@ -37,6 +41,12 @@ pub(super) struct ServeArgs {
     /// Where clients connect to; may be repeated
     #[arg(long, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
+    /// Where the firewall redirects connections to; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    transparent: Vec<SocketAddr>,
+    /// Where DNS questions are answered, over UDP and TCP; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    dns: Vec<SocketAddr>,
     /// Where metrics and health are served
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
@@ -59,7 +69,10 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    runtime.block_on(serve(settings, sources))
+    let code = runtime.block_on(serve(settings, sources));
+    // A policy that is being loaded, from a dead file system perhaps, must not hold up the end.
+    runtime.shutdown_background();
+    code
 }
 
 async fn serve(settings: Settings, sources: Sources) -> ExitCode {
@@ -81,6 +94,12 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
     for address in server.explicit_addresses() {
         tracing::info!("clients connect to http://{address}");
     }
+    for address in server.transparent_addresses() {
+        tracing::info!("redirected connections come to {address}");
+    }
+    for address in server.dns_addresses() {
+        tracing::info!("DNS questions are answered at {address}");
+    }
     if let Some(address) = server.admin_address() {
         tracing::info!("metrics and health are at http://{address}");
     }
@@ -101,6 +120,12 @@ fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
     if !args.listen.is_empty() {
         settings.listen.explicit = args.listen.clone();
     }
+    if !args.transparent.is_empty() {
+        settings.listen.transparent = args.transparent.clone();
+    }
+    if !args.dns.is_empty() {
+        settings.listen.dns = args.dns.clone();
+    }
     settings.listen.admin = args.admin.or(settings.listen.admin);
     Ok(settings)
 }
@@ -117,7 +142,7 @@ fn runtime(settings: &Settings) -> std::io::Result<Runtime> {
     if let Some(threads) = settings.threads {
         builder.worker_threads(threads);
     }
-    builder.thread_name("exeat").enable_all().build()
+    builder.global_queue_interval(QUEUE_TURN).thread_name("exeat").enable_all().build()
 }
 
 /// What the operating system tells the process, as the server understands it.

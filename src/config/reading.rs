@@ -9,11 +9,15 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::config::{Audit, Dns, Expose, Limits, Listen, Settings, Timeouts};
+use crate::dns::{Denied, Https};
+use crate::host::Name;
 use crate::mistake::{Mistake, Severity};
-use crate::yaml::{Field, Fields, Reader, Value};
+use crate::yaml::{Field, Fields, Reader};
 
 /// More would be no time-out any more.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The audit path that means the standard output.
+const STDOUT: &str = "-";
 /// A port that DNS servers listen on when none is named (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
 
@@ -25,8 +29,9 @@ pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>
         read(&mut reader, Field::top("the settings", &root), &mut settings);
     }
     let directory = path.parent().unwrap_or(Path::new(""));
-    for policy in &mut settings.policy {
-        *policy = directory.join(&policy);
+    let paths = settings.policy.iter_mut().chain(&mut settings.dns.hosts).chain([&mut settings.audit.path]);
+    for path in paths.filter(|path| path.as_os_str() != STDOUT) {
+        *path = directory.join(&path);
     }
     let mistakes = reader.finish();
     if mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
@@ -36,18 +41,14 @@ pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>
 }
 
 fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
-    let known = ["listen", "policy", "audit", "threads", "limits", "timeouts", "dns", "admin_expose"];
+    let known =
+        ["listen", "policy", "audit", "threads", "limits", "timeouts", "dns", "admin_expose", "admin_names"];
     let Some(fields) = reader.map(top, &known) else { return };
     if let Some(field) = fields.get("listen") {
         listen(reader, field, &mut settings.listen);
     }
     if let Some(field) = fields.get("policy") {
-        settings.policy = reader
-            .list(field)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .filter_map(|item| path(reader, item))
-            .collect();
+        settings.policy = each(reader, field, path);
     }
     if let Some(field) = fields.get("audit") {
         audit(reader, field, &mut settings.audit);
@@ -68,6 +69,11 @@ fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
         let words = [("metrics", Expose::Metrics), ("all", Expose::All)];
         set(&mut settings.admin_expose, reader.word(field, &words));
     }
+    if let Some(field) = fields.get("admin_names") {
+        settings.admin_names = each(reader, field, |reader, item| {
+            reader.parsed(item, "a name without a port, like exeat.example", Name::parse)
+        });
+    }
 }
 
 fn listen(reader: &mut Reader, field: Field<'_>, listen: &mut Listen) {
@@ -75,13 +81,11 @@ fn listen(reader: &mut Reader, field: Field<'_>, listen: &mut Listen) {
     if let Some(field) = fields.get("explicit") {
         listen.explicit = addresses(reader, field, None);
     }
-    for door in ["transparent", "dns"] {
-        // A door that stays shut must not look open: who relies on it has to know.
-        if let Some(field) = fields.get(door).filter(|field| field.node.value != Value::List(Vec::new())) {
-            reader
-                .error(field.node.at, format!("this version has no `{door}` listener"))
-                .hint("leave it out, or []");
-        }
+    if let Some(field) = fields.get("transparent") {
+        listen.transparent = addresses(reader, field, None);
+    }
+    if let Some(field) = fields.get("dns") {
+        listen.dns = addresses(reader, field, None);
     }
     if let Some(field) = fields.get("admin") {
         listen.admin = match field.node.is_null() {
@@ -122,7 +126,18 @@ fn timeouts(reader: &mut Reader, field: Field<'_>, timeouts: &mut Timeouts) {
 }
 
 fn dns(reader: &mut Reader, field: Field<'_>, dns: &mut Dns) {
-    let Some(fields) = reader.map(field, &["servers", "hosts", "min_ttl", "max_ttl"]) else { return };
+    let Some(fields) = reader.map(field, &["servers", "hosts", "min_ttl", "max_ttl", "denied", "https"])
+    else {
+        return;
+    };
+    if let Some(field) = fields.get("denied") {
+        let words = [("nxdomain", Denied::NoSuchName), ("refused", Denied::Refused)];
+        set(&mut dns.manners.denied, reader.word(field, &words));
+    }
+    if let Some(field) = fields.get("https") {
+        let words = [("empty", Https::Empty), ("without_ech", Https::WithoutEch)];
+        set(&mut dns.manners.https, reader.word(field, &words));
+    }
     if let Some(field) = fields.get("servers") {
         dns.servers = addresses(reader, field, Some(DNS_PORT));
     }
@@ -139,6 +154,16 @@ fn set<T>(setting: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *setting = value;
     }
+}
+
+/// Reads every item of a list; one that is wrong is left out, as the file is refused then.
+fn each<T>(
+    reader: &mut Reader,
+    field: Field<'_>,
+    mut read: impl FnMut(&mut Reader, Field<'_>) -> Option<T>,
+) -> Vec<T> {
+    let items = reader.list(field);
+    items.filter_map(|item| read(reader, item)).collect()
 }
 
 fn number(reader: &mut Reader, fields: &Fields<'_>, key: &str, range: RangeInclusive<i64>) -> Option<usize> {
@@ -167,8 +192,7 @@ fn path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {
 }
 
 fn addresses(reader: &mut Reader, field: Field<'_>, default_port: Option<u16>) -> Vec<SocketAddr> {
-    let items: Vec<Field<'_>> = reader.list(field).collect();
-    items.into_iter().filter_map(|item| address(reader, item, default_port)).collect()
+    each(reader, field, |reader, item| address(reader, item, default_port))
 }
 
 fn address(reader: &mut Reader, field: Field<'_>, default_port: Option<u16>) -> Option<SocketAddr> {

@@ -15,27 +15,37 @@ fn every_key_is_read() {
     let text = r#"
 listen:
   explicit: ["0.0.0.0:3128", "[::]:3128"]
+  transparent: ["[::]:3129"]
+  dns: ["127.0.0.1:3153", "[::1]:3153"]
   admin: null
 policy: [policies, /srv/policies/a.yaml]
-audit: { path: /var/log/exeat.jsonl, opened: true, required: true }
+audit: { path: ../../var/log/exeat.jsonl, opened: true, required: true }
 threads: 4
 limits: { flows: 0, flows_per_client: 200, head_bytes: 65536 }
 timeouts: { head: 5s, dial: 2500ms, keepalive: 1m, idle: 2h, half_closed: 1m 30s, drain: 1s }
-dns: { servers: [10.0.0.2, "[2001:db8::2]:5353"], hosts: /run/hosts, min_ttl: 5s, max_ttl: 1m }
+dns: { servers: [10.0.0.2, "[2001:db8::2]:5353"], hosts: /run/hosts, min_ttl: 5s, max_ttl: 1m, denied: refused, https: without_ech }
 admin_expose: all
+admin_names: [Exeat.example]
 "#;
     let settings = parse(text).unwrap();
     assert_eq!(settings.listen.explicit, ["0.0.0.0:3128".parse().unwrap(), "[::]:3128".parse().unwrap()]);
+    assert_eq!(settings.listen.transparent, ["[::]:3129".parse().unwrap()]);
+    assert_eq!(settings.listen.dns, ["127.0.0.1:3153".parse().unwrap(), "[::1]:3153".parse().unwrap()]);
     assert_eq!(settings.listen.admin, None);
     assert_eq!(settings.policy, [PathBuf::from("/etc/exeat/policies"), "/srv/policies/a.yaml".into()]);
-    assert_eq!(settings.audit, Audit { path: "/var/log/exeat.jsonl".into(), opened: true, required: true });
+    assert_eq!(
+        settings.audit,
+        Audit { path: "/etc/exeat/../../var/log/exeat.jsonl".into(), opened: true, required: true }
+    );
     assert_eq!(settings.threads, Some(4));
     assert_eq!(settings.limits, Limits { flows: None, flows_per_client: Some(200), head_bytes: 65536 });
     assert_eq!(settings.timeouts.dial, Duration::from_millis(2500));
     assert_eq!(settings.timeouts.half_closed, Duration::from_secs(90));
     assert_eq!(settings.dns.servers, ["10.0.0.2:53".parse().unwrap(), "[2001:db8::2]:5353".parse().unwrap()]);
     assert_eq!(settings.dns.max_ttl, Duration::from_secs(60));
+    assert_eq!(settings.dns.manners, Manners { denied: Denied::Refused, https: Https::WithoutEch });
     assert_eq!(settings.admin_expose, Expose::All);
+    assert_eq!(settings.admin_names[0].as_str(), "exeat.example");
 }
 
 #[test]

@@ -18,6 +18,8 @@ use crate::sys;
 
 /// How long an attempt has before the next one joins it (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// How long the look-up has to come up with the preferred address once it has others.
+const PREFERENCE_DELAY: Duration = Duration::from_millis(50);
 /// The most addresses that one dial tries.
 const ATTEMPTS_MAX: usize = 16;
 
@@ -34,6 +36,8 @@ pub(super) struct Race<'a, S> {
     started: usize,
     /// When the next attempt may join those under way.
     next_start: Instant,
+    /// Whether the first attempt waits for the preferred address to be found.
+    holds: bool,
     first_address: Option<Instant>,
     setbacks: Setbacks<'a>,
 }
@@ -53,9 +57,15 @@ impl<'a, S: Fn(SocketAddr) -> Result<(), Failed<'a>>> Race<'a, S> {
             attempts: FuturesUnordered::new(),
             started: 0,
             next_start: Instant::now(),
+            holds: false,
             first_address: None,
             setbacks: Setbacks::default(),
         }
+    }
+
+    /// Asks for one address to be tried first, should it be among those found.
+    pub(super) fn prefer(&mut self, address: IpAddr) {
+        self.waiting.preferred = Some(address.to_canonical());
     }
 
     /// Runs until a connection stands or nothing is left to try.
@@ -93,8 +103,13 @@ impl<'a, S: Fn(SocketAddr) -> Result<(), Failed<'a>>> Race<'a, S> {
     fn add(&mut self, found: Result<Option<Vec<IpAddr>>, Error>) {
         match found {
             Ok(Some(addresses)) => {
+                let first = self.first_address.is_none();
                 self.first_address.get_or_insert_with(Instant::now);
                 self.waiting.add(addresses);
+                if first && self.waiting.misses_preferred() {
+                    self.next_start = Instant::now() + PREFERENCE_DELAY;
+                    self.holds = true;
+                }
             }
             Ok(None) => self.is_open = false,
             Err(error) => {
@@ -106,7 +121,8 @@ impl<'a, S: Fn(SocketAddr) -> Result<(), Failed<'a>>> Race<'a, S> {
 
     /// Starts the next attempt if it is due: at once if none is under way.
     fn start_next(&mut self) {
-        while self.attempts.is_empty() || Instant::now() >= self.next_start {
+        self.holds &= self.is_open && self.waiting.misses_preferred();
+        while (self.attempts.is_empty() && !self.holds) || Instant::now() >= self.next_start {
             let Some(ip) = self.waiting.next() else { return };
             let address = SocketAddr::new(ip, self.port);
             if let Err(refused) = (self.screen)(address) {
@@ -136,9 +152,11 @@ async fn attempt(address: SocketAddr) -> Result<Won, (SocketAddr, io::Error)> {
     }
 }
 
-/// Addresses not yet tried, given out family by turns, IPv6 first (RFC 8305 §4).
+/// Addresses not yet tried: the preferred one, then family by turns, IPv6 first (RFC 8305 §4).
 #[derive(Debug, Default)]
 struct Waiting {
+    /// Until it is given out.
+    preferred: Option<IpAddr>,
     v6: VecDeque<IpAddr>,
     v4: VecDeque<IpAddr>,
     was_v6: bool,
@@ -156,11 +174,28 @@ impl Waiting {
     }
 
     fn next(&mut self) -> Option<IpAddr> {
+        if let Some(preferred) = self.take_preferred() {
+            return Some(preferred);
+        }
         let (first, second) =
             if self.was_v6 { (&mut self.v4, &mut self.v6) } else { (&mut self.v6, &mut self.v4) };
         let address = first.pop_front().or_else(|| second.pop_front())?;
         self.was_v6 = address.is_ipv6();
         Some(address)
+    }
+
+    /// Whether there is a preferred address that is not among those found.
+    fn misses_preferred(&self) -> bool {
+        self.preferred.is_some_and(|preferred| !self.v6.contains(&preferred) && !self.v4.contains(&preferred))
+    }
+
+    fn take_preferred(&mut self) -> Option<IpAddr> {
+        let preferred = self.preferred?;
+        let family = if preferred.is_ipv6() { &mut self.v6 } else { &mut self.v4 };
+        let found = family.iter().position(|address| *address == preferred)?;
+        self.preferred = None;
+        self.was_v6 = preferred.is_ipv6();
+        family.remove(found)
     }
 
     fn is_empty(&self) -> bool {
@@ -234,6 +269,26 @@ mod tests {
         let order = addresses(&["2001:db8::1", "192.0.2.2", "192.0.2.3"]);
         assert_eq!(std::iter::from_fn(|| waiting.next()).collect::<Vec<_>>(), order);
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn the_preferred_address_goes_first_if_it_is_found() {
+        let mut waiting = Waiting { preferred: Some("192.0.2.2".parse().unwrap()), ..Waiting::default() };
+        waiting.add(addresses(&["2001:db8::1"]));
+        assert!(waiting.misses_preferred());
+        waiting.add(addresses(&["192.0.2.1", "192.0.2.2"]));
+        assert!(!waiting.misses_preferred());
+        let order = addresses(&["192.0.2.2", "2001:db8::1", "192.0.2.1"]);
+        assert_eq!(std::iter::from_fn(|| waiting.next()).collect::<Vec<_>>(), order);
+
+        let mut waiting = Waiting { preferred: Some("192.0.2.9".parse().unwrap()), ..Waiting::default() };
+        waiting.add(addresses(&["192.0.2.1"]));
+        assert_eq!(
+            waiting.next(),
+            Some("192.0.2.1".parse().unwrap()),
+            "an address that was not found is not dialled"
+        );
+        assert_eq!(waiting.next(), None);
     }
 
     #[test]

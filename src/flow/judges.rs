@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::flow::open::{Facts, Open};
 use crate::flow::registry::{Cursor, Registry};
 use crate::flow::stop::Stop;
+use crate::ingress::Ingress;
 use crate::policy::Question;
 
 /// Whether a flow of this client may go on.
@@ -64,6 +65,10 @@ fn is_revoked_by(judge: &Judge, open: &Open) -> bool {
 
 fn is_denied_by(judge: &Judge, facts: &Facts) -> bool {
     let record = &facts.record;
+    // A question is answered at once or not at all, and has no port to judge.
+    if record.ingress == Ingress::Dns {
+        return false;
+    }
     // Without a verdict there is nothing to take back yet, and a denied flow is about to end.
     let allowed = record.reason.is_some_and(|reason| reason.allows());
     let Some(to) = record.to.as_ref().filter(|_| allowed) else { return false };

@@ -8,12 +8,14 @@ use prometheus::IntCounter;
 
 use crate::counters::Counters;
 use crate::flow::stop::Switch;
+use crate::ingress::Ingress;
 use crate::record::{FlowId, Record};
 
 /// An open flow. One allocation, 376 bytes beside names and texts.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) id: FlowId,
+    pub(super) ingress: Ingress,
     pub(super) begun: Instant,
     /// How often flows had been judged anew when this one began.
     pub(super) epoch: u64,
@@ -37,10 +39,11 @@ pub(super) struct Facts {
 
 impl Open {
     pub(super) fn new(record: Record, epoch: u64) -> Self {
-        let id = record.flow;
+        let (id, ingress) = (record.flow, record.ingress);
         let facts = Facts { record, hits: None, counted: (0, 0), permit: false, ends_with_connection: false };
         Self {
             id,
+            ingress,
             begun: Instant::now(),
             epoch,
             counters: Counters::default(),

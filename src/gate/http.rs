@@ -8,10 +8,12 @@ mod headers;
 mod home;
 mod pool;
 pub mod request;
+mod response;
 mod send;
 mod serve;
 
-use std::sync::{Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::StatusCode;
 
@@ -20,57 +22,87 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::Tunnel;
 use crate::ingress::Ingress;
+use crate::proxy::{Proxy, Standing};
+use crate::stream::Stream;
 
 pub use body::ReplyBody;
 pub use clock::Clock;
-pub use exchange::{Exchanges, accept};
+pub use exchange::{Exchanges, Manner};
 pub use home::Home;
 pub use pool::Pool;
-pub use serve::{Served, serve};
+pub use serve::{Ended, Served, serve};
 
 /// Said to a client whose head does not arrive; hyper itself says what it finds wrong in one.
 const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// Said to a client that speaks something else, such as HTTP/2.
+const UNREADABLE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves the requests inside a tunnel. The first one carries on the flow that opened the tunnel, so
 /// that each has one record.
 pub(super) async fn enter(tunnel: Tunnel, drain: drain::Watch) {
     let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
-    let bounds = proxy.bounds;
     let exchanges = Exchanges::new(proxy, standing, Home::tunnel(to, upstream));
+    serve_inside(exchanges, flow, client, drain).await;
+}
+
+/// Serves the requests of a connection that was redirected from the address `original`; the first one
+/// carries on the flow that the connection began.
+pub async fn enter_redirected(
+    proxy: Arc<Proxy>,
+    pool: Arc<Pool>,
+    standing: Arc<Standing>,
+    flow: Flow,
+    original: SocketAddr,
+    client: Stream,
+    drain: drain::Watch,
+) {
+    let exchanges = Exchanges::new(proxy, standing, Home::Redirected { pool, original });
+    serve_inside(exchanges, flow, client, drain).await;
+}
+
+async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, drain: drain::Watch) {
+    let (bounds, ingress) = (exchanges.proxy().bounds, flow.ingress());
     let opening = Mutex::new(Some(flow));
     let take = || opening.lock().unwrap_or_else(PoisonError::into_inner).take();
     let served = serve(client, bounds, drain, |request, clock| {
-        let flow = take().unwrap_or_else(|| exchanges.begin(Ingress::Connect));
+        let flow = take().unwrap_or_else(|| exchanges.begin(ingress));
         exchanges.answer(flow, request, clock)
     })
     .await;
-    finish(&exchanges, served, take(), Ingress::Connect).await;
+    finish(&exchanges, served, take(), ingress).await;
 }
 
 /// What is left to do when no more requests come on a connection: relay, if the last answer turned it
 /// into a tunnel; account for a head that got no answer; close.
 pub async fn finish(exchanges: &Exchanges, served: Served, waiting: Option<Flow>, ingress: Ingress) {
-    let Served { stream, result } = served;
+    let Served { stream, ended } = served;
     if let Some(switched) = exchanges.take_switched() {
         return exchanges.proxy().tunnel(switched.flow, stream, switched.upstream).await;
     }
-    let error = match result {
-        Ok(()) => {
+    let (error, told) = match ended {
+        Ended::Head { error, told } => (error, told),
+        // To end in order would make a part look like the whole where the end of the connection is
+        // the end of the answer.
+        Ended::Cut => return stream.reset(),
+        Ended::Between => {
             if let Some(flow) = waiting {
                 // The tunnel closed before it carried a request.
                 flow.end(Err(Error::ClientReset));
             }
-            return;
+            return stream.close_lingering(&[]).await;
         }
-        Err(error) => error,
     };
-    let (status, last) = match error {
-        Error::HeadTimeout => (StatusCode::REQUEST_TIMEOUT, TIMEOUT),
-        Error::HeadTooLong => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &[][..]),
-        _ => (StatusCode::BAD_REQUEST, &[][..]),
+    let said = match error {
+        Error::ClientReset => None,
+        Error::HeadTimeout => Some((StatusCode::REQUEST_TIMEOUT, TIMEOUT)),
+        Error::HeadTooLong => Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, UNREADABLE)),
+        _ => Some((StatusCode::BAD_REQUEST, UNREADABLE)),
     };
     let flow = waiting.unwrap_or_else(|| exchanges.begin(ingress));
-    flow.status(status.as_u16());
+    if let Some((status, _)) = said {
+        flow.status(status.as_u16());
+    }
     flow.end(Err(error));
+    let last = said.filter(|_| !told).map_or(&[][..], |(_, last)| last);
     stream.close_lingering(last).await;
 }

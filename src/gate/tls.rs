@@ -9,22 +9,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::Flow;
-use crate::gate::{HELLO_MAX, Tunnel, arrived};
+use crate::gate::{HELLO_MAX, Tunnel, arrived, within};
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
 use crate::reply::TLS_ACCESS_DENIED;
 use crate::sniff::{ClientHello, ServerHello, Sniff, second_hello, server_hello};
 use crate::stream::Stream;
 
-/// The most of a server's answer that is read until it is clear what it is.
-const ANSWER_MAX: usize = 4096;
+/// The most of a server's answer that is read until it is clear what it is: a few records.
+const ANSWER_MAX: usize = 32 * 1024;
 
-/// A tunnel whose first hello has passed, and whose server has not answered yet.
+/// A tunnel whose first hello may pass, and whose server has not answered yet.
 struct Handshake {
     proxy: Arc<Proxy>,
     standing: Arc<Standing>,
@@ -45,66 +45,82 @@ pub(super) async fn enter(tunnel: Tunnel, hello: ClientHello) {
     let address = upstream.address();
     let upstream = Stream::new(upstream.open(&leave));
     let mut handshake = Handshake { proxy, standing, flow, to, address, client, upstream };
-    let result = handshake.first(hello.length).await;
+    let result = handshake.run(hello.length).await;
     let Handshake { proxy, flow, client, upstream, .. } = handshake;
     match result {
         Ok(()) => proxy.tunnel(flow, client, upstream).await,
-        Err(error) => refuse(flow, client, error).await,
+        Err(error) => {
+            upstream.reset();
+            refuse(flow, client, error).await;
+        }
     }
 }
 
-/// Ends a flow with an alert that says it was denied.
-pub(super) async fn refuse(flow: Flow, client: Stream, error: Error) {
+/// Ends a flow: a client that was denied is told so by an alert, any other by a reset.
+pub async fn refuse(flow: Flow, client: Stream, error: Error) {
+    let denied = !error.reason().allows();
     flow.end(Err(error));
-    client.close_lingering(&TLS_ACCESS_DENIED).await;
+    if denied {
+        // Boxed, as it is rare and would make every tunnel's future larger.
+        Box::pin(client.close_lingering(&TLS_ACCESS_DENIED)).await;
+    } else {
+        client.reset();
+    }
 }
 
 impl Handshake {
     /// Passes the first hello on, and nothing behind it until the server has answered.
-    async fn first(&mut self, length: usize) -> Result<(), Error> {
+    async fn run(&mut self, length: usize) -> Result<(), Error> {
         let deadline = Instant::now() + self.proxy.bounds.idle;
         let hello = self.client.take_head(length);
+        let write = self.upstream.write_all(&hello);
+        within(&self.flow, deadline, Error::IdleTimeout, write).await?.map_err(|_| Error::UpstreamReset)?;
         self.flow.counters().add_sent(hello.len());
-        let passed = timeout_at(deadline, self.upstream.write_all(&hello)).await;
-        passed.map_err(|_| Error::IdleTimeout)?.map_err(|_| Error::UpstreamReset)?;
-        let retry = loop {
-            match server_hello(self.upstream.head()) {
-                Sniff::Found(ServerHello::Retry) => break true,
-                Sniff::Found(ServerHello::Final) | Sniff::NotThis => break false,
-                // A server that can't be understood can't have asked for a second hello either.
-                Sniff::Bad(_) => break false,
-                Sniff::Incomplete { .. } if !self.answer(deadline).await? => break false,
-                Sniff::Incomplete { .. } => {}
-            }
-        };
-        if retry { self.second().await } else { Ok(()) }
-    }
-
-    /// Reads on in the server's answer; `false` says that no more of it comes.
-    async fn answer(&mut self, deadline: Instant) -> Result<bool, Error> {
-        let mut client_open = true;
+        drop(hello);
         loop {
-            tokio::select! {
-                read = self.upstream.fill(ANSWER_MAX) => {
-                    return read.map(|count| count > 0).map_err(|_| Error::UpstreamReset);
+            match server_hello(self.upstream.head()) {
+                Sniff::Found(ServerHello::Retry) => return self.second().await,
+                // Final, or no TLS server at all: no second hello is of any use to the client.
+                Sniff::Found(ServerHello::Final) | Sniff::NotThis => return Ok(()),
+                Sniff::Bad(what) => return Err(Error::BadResponse(format!("the ServerHello {what}"))),
+                Sniff::Incomplete { .. } => {
+                    if !self.server_says_more(deadline).await? {
+                        return Ok(());
+                    }
                 }
-                // Early data is kept; an end is left for the relay to find, a reset is noticed now.
-                read = self.client.fill(HELLO_MAX), if client_open => {
-                    client_open = read.map_err(|_| Error::ClientReset)? > 0;
-                }
-                stop = self.flow.stopped() => return Err(stop.into()),
-                () = tokio::time::sleep_until(deadline) => return Err(Error::IdleTimeout),
             }
         }
     }
 
+    /// Reads on in the server's answer; `false` says that no more of it comes. What the client sends
+    /// meanwhile is kept.
+    async fn server_says_more(&mut self, deadline: Instant) -> Result<bool, Error> {
+        let (client, upstream) = (&mut self.client, &mut self.upstream);
+        let mut client_open = true;
+        let read = async {
+            loop {
+                tokio::select! {
+                    read = upstream.fill(ANSWER_MAX) => {
+                        return read.map(|count| count > 0).map_err(|_| Error::UpstreamReset);
+                    }
+                    // An end is left for the relay to find, a reset is noticed now.
+                    read = client.fill(HELLO_MAX), if client_open => {
+                        client_open = read.map_err(|_| Error::ClientReset)? > 0;
+                    }
+                }
+            }
+        };
+        within(&self.flow, deadline, Error::IdleTimeout, read).await?
+    }
+
     /// Passes the HelloRetryRequest on and judges the hello that comes back.
     async fn second(&mut self) -> Result<(), Error> {
-        let request = self.upstream.take_head(self.upstream.head().len());
-        self.flow.counters().add_received(request.len());
         let deadline = Instant::now() + self.proxy.bounds.head;
-        let passed = timeout_at(deadline, self.client.write_all(&request)).await;
-        passed.map_err(|_| Error::HeadTimeout)?.map_err(|_| Error::ClientReset)?;
+        let request = self.upstream.take_head(ANSWER_MAX);
+        let write = self.client.write_all(&request);
+        within(&self.flow, deadline, Error::HeadTimeout, write).await?.map_err(|_| Error::ClientReset)?;
+        self.flow.counters().add_received(request.len());
+        drop(request);
         let hello = loop {
             let need = match second_hello(self.client.head()) {
                 Sniff::Found(hello) => break hello,
@@ -113,14 +129,28 @@ impl Handshake {
                 Sniff::Incomplete { need } => need,
             };
             while self.client.head().len() < need {
-                let read = tokio::select! {
-                    read = timeout_at(deadline, self.client.fill(2 * HELLO_MAX)) => read,
-                    stop = self.flow.stopped() => return Err(stop.into()),
-                };
-                arrived(read.map_err(|_| Error::HeadTimeout)?)?;
+                self.client_says_more(deadline).await?;
             }
         };
         self.pass(seen(&hello)).map(drop)
+    }
+
+    /// Reads on in what the client sends. What the server adds meanwhile is kept; its end is the handshake's.
+    async fn client_says_more(&mut self, deadline: Instant) -> Result<(), Error> {
+        let (client, upstream) = (&mut self.client, &mut self.upstream);
+        let read = async {
+            loop {
+                tokio::select! {
+                    read = client.fill(2 * HELLO_MAX) => return arrived(read),
+                    read = upstream.fill(ANSWER_MAX), if upstream.head().len() < ANSWER_MAX => {
+                        if !read.is_ok_and(|count| count > 0) {
+                            return Err(Error::UpstreamReset);
+                        }
+                    }
+                }
+            }
+        };
+        within(&self.flow, deadline, Error::HeadTimeout, read).await?
     }
 
     fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {

@@ -11,6 +11,7 @@ use crate::policy::question::{Question, Seen};
 use crate::policy::rules::{Row, Rules};
 use crate::policy::terms::{Private, Protocol, Terms};
 use crate::reason::Reason;
+use crate::sniff::plain_path;
 
 /// A special address, and why it is one.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +62,10 @@ pub(super) fn denies(terms: &Terms, seen: Seen<'_>) -> bool {
     match (terms.protocol, seen) {
         (None | Some(Protocol::Tcp), _) | (Some(_), Seen::Unread) => true,
         (Some(Protocol::Tls), Seen::Tls { .. }) => true,
-        (Some(Protocol::Http), Seen::Http { method, path }) => names_request(terms, method, path),
+        // A path with two readings may be the denied one.
+        (Some(Protocol::Http), Seen::Http { method, path }) => {
+            names_request(terms, method, path).unwrap_or(true)
+        }
         (Some(_), _) => false,
     }
 }
@@ -79,7 +83,7 @@ fn accepts_inside(terms: &Terms, takes_ech: bool, question: &Question<'_>) -> Re
             (Host::Name(name), Some(server_name)) if name == server_name => Ok(()),
             (Host::Name(_), Some(_)) => Err(Reason::ServerNameMismatch),
         },
-        Seen::Http { method, path } if expected.http => match names_request(terms, method, path) {
+        Seen::Http { method, path } if expected.http => match names_request(terms, method, path)? {
             true => Ok(()),
             false => Err(Reason::NoRule),
         },
@@ -104,16 +108,21 @@ impl Expected {
     }
 }
 
-/// Whether the rule's methods and paths take in a request; the query is no part of the path.
-fn names_request(terms: &Terms, method: &str, path: &str) -> bool {
+/// Whether the rule's methods and paths take in a request; the query is no part of the path. A path that
+/// origins read in more than one way is an error where paths matter, and only there.
+fn names_request(terms: &Terms, method: &str, path: &str) -> Result<bool, Reason> {
+    if !terms.methods.is_empty() && !terms.methods.iter().any(|own| own == method) {
+        return Ok(false);
+    }
+    let Some(own) = &terms.paths else { return Ok(true) };
     let path = path.split_once('?').map_or(path, |(path, _)| path);
-    (terms.methods.is_empty() || terms.methods.iter().any(|own| own == method))
-        && terms.paths.as_ref().is_none_or(|own| own.globs.is_match(path))
+    let path = plain_path(path).map_err(|_| Reason::BadRequest)?;
+    Ok(own.globs.is_match(&*path))
 }
 
 /// Whether a rule opens the guard for a special address: by `private`, or by a network of its own that is
 /// about nothing else than such addresses.
-fn opens(terms: &Terms, own: Option<IpNet>, subject: &Subject, screened: Screened) -> bool {
+pub(super) fn opens(terms: &Terms, own: Option<IpNet>, subject: &Subject, screened: Screened) -> bool {
     let Screened { address, special } = screened;
     let own = own.filter(|network| network.contains(&address));
     match (special, address) {

@@ -77,19 +77,19 @@ pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Option<Expectation>
 }
 
 impl Expectation {
-    /// Asks the policy.
-    pub fn check(&self, policy: &Policy, today: Date) -> Result<(), Failure> {
+    /// Asks the policy, and says in what it fails.
+    pub fn failure(&self, policy: &Policy, today: Date) -> Option<Failure> {
         let here = self.client.is_loopback();
         let client = Client { address: SocketAddr::new(self.client.to_canonical(), 0), on_this_host: here };
         let subject = policy.subject(&client);
         let verdict = self.asked.verdict(policy, &subject, today);
         let is_allowed = verdict.is_allow();
         if is_allowed == self.allow && self.reason.is_none_or(|reason| reason == verdict.reason) {
-            return Ok(());
+            return None;
         }
         let expected = Outcome { allow: self.allow, reason: self.reason };
         let got = Outcome { allow: is_allowed, reason: Some(verdict.reason) };
-        Err(Failure {
+        Some(Failure {
             place: self.place.clone(),
             client: self.client,
             to: self.written.to_string(),

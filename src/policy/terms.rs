@@ -69,7 +69,9 @@ impl Ports {
     }
 
     pub fn contains(&self, port: u16) -> bool {
-        self.0.iter().any(|&(first, last)| (first..=last).contains(&port))
+        // The ranges stand in order, and there may be many of them.
+        let next = self.0.partition_point(|&(_, last)| last < port);
+        self.0.get(next).is_some_and(|&(first, _)| first <= port)
     }
 
     pub fn ranges(&self) -> &[(u16, u16)] {

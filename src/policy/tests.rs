@@ -4,6 +4,7 @@ mod address;
 mod draft;
 mod inside;
 mod oracle;
+mod reach;
 
 use jiff::civil::date;
 

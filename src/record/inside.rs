@@ -27,13 +27,18 @@ pub enum Inside {
     },
     /// Neither TLS nor HTTP.
     Other,
+    /// A DNS question for records of this type.
+    Question {
+        kind: Box<str>,
+    },
 }
 
 impl Inside {
     /// The same as a question to the policy.
     pub fn seen(&self) -> Seen<'_> {
         match self {
-            Self::Unknown => Seen::Unknown,
+            // A question is judged by its name alone.
+            Self::Unknown | Self::Question { .. } => Seen::Unknown,
             Self::Unread => Seen::Unread,
             Self::Tls { server_name, ech } => Seen::Tls { server_name: server_name.as_ref(), ech: *ech },
             Self::Http { method, path } => Seen::Http { method, path },
@@ -48,9 +53,11 @@ impl Inside {
         }
     }
 
+    /// What is to be done with the destination: the method of a request, or the type that a question asks for.
     pub fn method(&self) -> Option<&str> {
         match self {
             Self::Http { method, .. } => Some(method),
+            Self::Question { kind } => Some(kind),
             _ => None,
         }
     }

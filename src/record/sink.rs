@@ -1,23 +1,16 @@
-//! Where records go: a bounded queue in front of a thread of its own, so that no flow ever waits for a disk.
+//! Where records go: to a thread of its own, so that no flow ever waits for a disk.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
-use crate::reason::Reason;
 use crate::record::Record;
+use crate::record::queue::Queue;
 use crate::record::writer::Writer;
-
-/// Records that may wait before the sink counts as stalled: at 20,000 flows a second, more than a second's worth.
-const QUEUE: usize = 32_768;
-/// Records gather this long before they are written together: a system call and a wake-up for each
-/// would cost more than the records.
-const GATHER: Duration = Duration::from_millis(10);
 
 /// What the settings say of the audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,52 +34,13 @@ pub struct Sink {
     required: bool,
 }
 
-/// What the flows and the writing thread share.
-#[derive(Debug)]
-pub(super) struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// Whether the last write failed.
-    failing: AtomicBool,
-    /// Whether the queue is past [`QUEUE`].
-    full: AtomicBool,
-    /// With `reserve`, how many records fit in all.
-    capacity: usize,
-    lost: IntCounter,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    records: Vec<Record>,
-    /// The writer waits for the first record, and needs a wake-up when it comes.
-    idle: bool,
-    reopen: bool,
-    closing: bool,
-    closed: bool,
-}
-
-/// What the writing thread has to do next.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    pub(super) records: Vec<Record>,
-    pub(super) reopen: bool,
-    pub(super) closing: bool,
-}
-
 impl Sink {
     /// Opens the file and starts the thread. Records that can't be kept are counted in `lost`.
     pub fn open(audit: &Audit, lost: IntCounter) -> io::Result<Self> {
         let Some(path) = &audit.path else { return Ok(Self::none()) };
         let writer = Writer::open(path.clone())?;
         let reserve = if audit.required { audit.reserve } else { 0 };
-        let queue = Arc::new(Queue {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            failing: AtomicBool::new(false),
-            full: AtomicBool::new(false),
-            capacity: QUEUE.saturating_add(reserve),
-            lost,
-        });
+        let queue = Arc::new(Queue::new(reserve, lost));
         let theirs = Arc::clone(&queue);
         let thread = thread::Builder::new().name("records".to_owned()).spawn(move || writer.run(&theirs))?;
         Ok(Self {
@@ -122,8 +76,7 @@ impl Sink {
     /// Opens the file anew, after it was moved away by a log rotation.
     pub fn reopen(&self) {
         if let Some(queue) = &self.queue {
-            queue.lock().reopen = true;
-            queue.changed.notify_all();
+            queue.reopen();
         }
     }
 
@@ -145,160 +98,7 @@ impl Drop for Sink {
     /// Lets the thread end; only [`Sink::close`] waits for it.
     fn drop(&mut self) {
         if let Some(queue) = &self.queue {
-            queue.lock().closing = true;
-            queue.changed.notify_all();
+            queue.start_closing();
         }
-    }
-}
-
-impl Queue {
-    fn push(&self, record: Record) {
-        let mut state = self.lock();
-        // What a stalled sink refuses must not take the room of the flows that are open.
-        let refusal = record.reason == Some(Reason::AuditUnavailable);
-        let room = if refusal { QUEUE } else { self.capacity };
-        if state.closed || state.records.len() >= room {
-            drop(state);
-            self.full.store(true, Ordering::Relaxed);
-            self.lost.inc();
-            return;
-        }
-        state.records.push(record);
-        if state.records.len() >= QUEUE {
-            self.full.store(true, Ordering::Relaxed);
-        }
-        let wake = std::mem::take(&mut state.idle);
-        drop(state);
-        if wake {
-            self.changed.notify_all();
-        }
-    }
-
-    fn stalled(&self) -> bool {
-        self.failing.load(Ordering::Relaxed) || self.full.load(Ordering::Relaxed)
-    }
-
-    /// Waits for work. `batch` is an emptied buffer, given back to be filled.
-    pub(super) fn next(&self, batch: Vec<Record>) -> Work {
-        let mut state = self.lock();
-        while state.records.is_empty() && !state.reopen && !state.closing {
-            state.idle = true;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.idle = false;
-        if !state.reopen && !state.closing {
-            let gathered =
-                self.changed.wait_timeout_while(state, GATHER, |state| !state.reopen && !state.closing);
-            state = gathered.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        self.full.store(false, Ordering::Relaxed);
-        Work {
-            records: std::mem::replace(&mut state.records, batch),
-            reopen: std::mem::take(&mut state.reopen),
-            closing: state.closing,
-        }
-    }
-
-    /// Waits until a failed write is worth another try: after a while, or when told to reopen or close.
-    pub(super) fn pause(&self, pause: Duration) -> Work {
-        let state = self.lock();
-        let waited = self.changed.wait_timeout_while(state, pause, |state| !state.reopen && !state.closing);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        Work { records: Vec::new(), reopen: std::mem::take(&mut state.reopen), closing: state.closing }
-    }
-
-    pub(super) fn failing(&self, failing: bool) {
-        self.failing.store(failing, Ordering::Relaxed);
-    }
-
-    /// Ends the queue: `unwritten` records that were taken, and those that still wait, are lost.
-    pub(super) fn end(&self, unwritten: usize) {
-        let mut state = self.lock();
-        self.lost.inc_by((unwritten + state.records.len()) as u64);
-        state.records = Vec::new();
-        state.closed = true;
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Whether the writer came to its end in time.
-    fn close(&self, deadline: Instant) -> bool {
-        let mut state = self.lock();
-        state.closing = true;
-        self.changed.notify_all();
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let waited = self.changed.wait_timeout_while(state, patience, |state| !state.closed);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        if state.closed {
-            return true;
-        }
-        // The thread hangs in a write. What waits behind it is lost.
-        self.lost.inc_by(state.records.len() as u64);
-        state.records = Vec::new();
-        state.closed = true;
-        false
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::Client;
-    use crate::ingress::Ingress;
-    use crate::record::Ids;
-
-    fn queue(capacity: usize) -> Queue {
-        Queue {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            failing: AtomicBool::new(false),
-            full: AtomicBool::new(false),
-            capacity,
-            lost: IntCounter::new("lost", "lost").unwrap(),
-        }
-    }
-
-    fn record(reason: Reason) -> Record {
-        let client = Client::new(([10, 0, 0, 1], 4000).into(), [10, 0, 0, 2].into());
-        let mut record = Record::new(Ids::new().next(), Ingress::Connect, client);
-        record.reason = Some(reason);
-        record
-    }
-
-    #[test]
-    fn what_finds_no_room_is_counted_and_the_sink_recovers() {
-        let queue = queue(QUEUE);
-        (0..QUEUE).for_each(|_| queue.push(record(Reason::Allowed)));
-        assert!(queue.stalled() && queue.lost.get() == 0);
-        (0..3).for_each(|_| queue.push(record(Reason::Allowed)));
-        assert_eq!(queue.lost.get(), 3);
-        assert_eq!(queue.next(Vec::new()).records.len(), QUEUE);
-        assert!(!queue.stalled());
-    }
-
-    #[test]
-    fn refusals_leave_the_reserve_to_the_flows_that_are_open() {
-        let queue = queue(QUEUE + 2);
-        (0..QUEUE).for_each(|_| queue.push(record(Reason::Allowed)));
-        queue.push(record(Reason::AuditUnavailable));
-        assert_eq!(queue.lost.get(), 1);
-        queue.push(record(Reason::Allowed));
-        queue.push(record(Reason::Allowed));
-        assert_eq!(queue.lost.get(), 1);
-        queue.push(record(Reason::Allowed));
-        assert_eq!(queue.lost.get(), 2);
-    }
-
-    #[test]
-    fn a_writer_that_hangs_does_not_hold_up_the_end() {
-        let queue = queue(QUEUE);
-        queue.push(record(Reason::Allowed));
-        assert!(!queue.close(Instant::now()));
-        queue.push(record(Reason::Allowed));
-        assert_eq!(queue.lost.get(), 2);
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::record::sink::{Queue, Work};
+use crate::record::queue::{Queue, Work};
 
 /// Bytes for one write.
 const CHUNK: usize = 64 * 1024;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use super::copy::{self, Copied};
+use super::fault::Fault;
 use super::pipes::{Pipe, Pipes};
 use super::splice;
 use crate::stream::Stream;
@@ -22,12 +23,6 @@ const FULL_READS: u16 = 2;
 const SHORT_SPLICE: usize = 16 * 1024;
 /// Where no pipe is to be had, this many full reads (64 MiB) pass before it is tried again.
 const FULL_READS_WITHOUT_PIPE: u16 = 1024;
-
-/// Whose connection broke.
-pub(super) enum Fault {
-    Source,
-    Sink,
-}
 
 pub(super) struct Direction<'a> {
     counter: &'a AtomicU64,

@@ -1,79 +1,152 @@
 //! Tells when files may have changed.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf, absolute};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+/// Editors and mounts touch files several times; reading begins when they have been quiet for this long,
+const QUIET: Duration = Duration::from_millis(200);
+/// and where they never are, after this long.
+const RESTLESS: Duration = Duration::from_secs(2);
+/// The clock that files are stamped by runs up to 10 ms behind.
+const CLOCK_LAG: Duration = Duration::from_millis(50);
 
 /// Watches directories: what replaces a file by a new one, as editors and Kubernetes do, ends the watch
 /// of the file itself.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// `None` where the kernel grants no watch: then only hang-ups tell of changes.
+    /// `None` where the kernel grants no watch.
     watcher: Option<RecommendedWatcher>,
-    directories: BTreeSet<PathBuf>,
-    changes: mpsc::UnboundedReceiver<PathBuf>,
-    /// Keeps the channel open when there is no watcher to do so.
-    _sender: mpsc::UnboundedSender<PathBuf>,
+    known: BTreeMap<PathBuf, Identity>,
+    news: Arc<News>,
 }
+
+/// What the watching thread has to tell.
+#[derive(Debug, Default)]
+struct News {
+    state: Mutex<State>,
+    arrived: Notify,
+}
+
+/// Bounded by the number of directories, however busy they are.
+#[derive(Debug, Default)]
+struct State {
+    watched: BTreeSet<PathBuf>,
+    changed: BTreeSet<PathBuf>,
+}
+
+/// Directories in which something changed.
+#[derive(Debug)]
+pub(super) struct Changed(BTreeSet<PathBuf>);
+
+/// Which directory a path leads to: one that was put in the place of another has to be watched anew.
+type Identity = Option<(u64, u64)>;
 
 impl Watch {
     pub(super) fn new() -> Self {
-        let (sender, changes) = mpsc::unbounded_channel();
-        let watcher = watcher(sender.clone())
-            .inspect_err(|error| tracing::warn!(%error, "files can't be watched: reload with SIGHUP"));
-        Self { watcher: watcher.ok(), directories: BTreeSet::new(), changes, _sender: sender }
+        let news = Arc::new(News::default());
+        let watcher = watcher(Arc::clone(&news))
+            .inspect_err(|error| tracing::warn!(%error, "can't watch files: changes are seen later"));
+        Self { watcher: watcher.ok(), known: BTreeMap::new(), news }
     }
 
     /// Watches these directories and no others.
     pub(super) fn set<'a>(&mut self, directories: impl Iterator<Item = &'a Path>) {
         let Some(watcher) = &mut self.watcher else { return };
-        let wanted: BTreeSet<PathBuf> = directories.map(Path::to_owned).collect();
-        for gone in self.directories.difference(&wanted) {
+        let wanted: BTreeMap<PathBuf, Identity> = directories
+            .filter_map(|path| absolute(path).ok())
+            .map(|path| (path.clone(), identity(&path)))
+            .collect();
+        if wanted == self.known {
+            return;
+        }
+        self.news.lock().watched = wanted.keys().cloned().collect();
+        for (gone, _) in self.known.iter().filter(|(path, known)| wanted.get(*path) != Some(known)) {
             // A directory that was removed has lost its watch already.
             let _ = watcher.unwatch(gone);
         }
-        self.directories.retain(|known| wanted.contains(known));
-        for new in wanted {
-            if self.directories.contains(&new) {
-                continue;
-            }
-            match watcher.watch(&new, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(self.directories.insert(new)),
-                Err(error) => {
-                    tracing::warn!(%error, "can't watch {}: reload with SIGHUP", new.display());
-                }
+        for (new, _) in wanted.iter().filter(|(path, found)| self.known.get(*path) != Some(found)) {
+            if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
+                tracing::warn!(%error, "can't watch {}: changes are seen later", new.display());
             }
         }
+        self.known = wanted;
     }
 
-    /// Waits for the next path that changed.
-    pub(super) async fn changed(&mut self) -> PathBuf {
-        // The channel never closes: a sender is kept beside it.
-        self.changes.recv().await.unwrap_or_default()
+    /// Resolves when something changed. Nothing is lost when the future is dropped.
+    pub(super) async fn changed(&self) {
+        self.news.arrived.notified().await;
+    }
+
+    /// Waits until nothing changes any more, and returns what did.
+    pub(super) async fn settled(&self) -> Changed {
+        let patience = Instant::now() + RESTLESS;
+        while timeout_at(patience.min(Instant::now() + QUIET), self.changed()).await.is_ok() {}
+        Changed(std::mem::take(&mut self.news.lock().changed))
     }
 }
 
-fn watcher(sender: mpsc::UnboundedSender<PathBuf>) -> notify::Result<RecommendedWatcher> {
+impl Changed {
+    pub(super) fn is_in(&self, directory: &Path) -> bool {
+        absolute(directory).is_ok_and(|directory| self.0.contains(&directory))
+    }
+}
+
+impl News {
+    /// Notes the directories that an event is about: the one it is in, or the one it happened to.
+    fn add(&self, event: &Event) {
+        let mut state = self.lock();
+        let State { watched, changed } = &mut *state;
+        let concerned = event.paths.iter().flat_map(|path| [Some(path.as_path()), path.parent()]).flatten();
+        changed.extend(concerned.filter(|path| watched.contains(*path)).map(Path::to_owned));
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether one of the files or directories has changed since then. A file that is gone shows in its directory.
+pub(super) fn is_newer<'a>(mut paths: impl Iterator<Item = &'a Path>, since: SystemTime) -> bool {
+    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(CLOCK_LAG);
+    paths.any(|path| {
+        // The time of change and not that of writing, which copies and archives set back.
+        let changed = fs::metadata(path).map(|found| (found.ctime(), found.ctime_nsec()));
+        changed.is_ok_and(|(seconds, nanos)| {
+            let (seconds, nanos) = (u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
+            Duration::new(seconds, nanos) >= since
+        })
+    })
+}
+
+fn identity(path: &Path) -> Identity {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+fn watcher(news: Arc<News>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| match event {
-        Ok(event) if is_change(event.kind) => {
-            for path in event.paths {
-                // Fails only when nobody listens any more.
-                let _ = sender.send(path);
-            }
-        }
+        Ok(event) if is_change(event.kind) => news.add(&event),
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "watching files failed"),
     })
 }
 
-/// Reading a file is an event too, and exeat's own reading would never end.
+/// Reading a file is an event too, and exeat's own reading would never end. A write counts once the file is
+/// closed: until then a policy is half written, and a log beside it would never be quiet.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
-        EventKind::Access(_) => false,
+        EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_)) => false,
         _ => true,
     }
 }

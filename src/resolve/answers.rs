@@ -34,7 +34,7 @@ enum Family {
 
 /// Why a look-up gave no address; the later one says more where the two families differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub(super) enum Failure {
+pub enum Failure {
     #[error("the name has no addresses")]
     NoAddresses,
     #[error("the DNS server's answer is malformed")]

@@ -2,17 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
-use super::Settings;
 use super::answers::Failure;
+use super::{Records, Settings};
 
 /// One try of one question. With [`RETRIES`] it stays within the ten seconds that a dial has by default.
 const TRY: Duration = Duration::from_secs(3);
@@ -24,7 +24,7 @@ const CACHED: u64 = 16_384;
 /// that was just made has to work soon.
 const NEGATIVE_MAX: Duration = Duration::from_secs(30);
 /// More addresses than a name has for any good reason; a DNS message would hold thousands.
-const ADDRESSES_MAX: usize = 64;
+const RECORDS_MAX: usize = 64;
 
 /// A client of some servers, with its cache. Questions that are under way are shared.
 #[derive(Debug)]
@@ -53,10 +53,16 @@ impl Servers {
     /// The addresses of one family. The client takes the first answer of two servers, be it an
     /// error; then, like libc, the others get their turn before that is believed.
     pub(super) async fn ask(&self, name: Name, family: RecordType) -> Result<Vec<IpAddr>, Failure> {
-        let mut result = ask(&self.together, &name, family).await;
+        let records = self.records(&name, family).await?;
+        Ok(records.data.iter().filter_map(RData::ip_addr).collect())
+    }
+
+    /// The records of one type.
+    pub(super) async fn records(&self, name: &Name, kind: RecordType) -> Result<Records, Failure> {
+        let mut result = ask(&self.together, name, kind).await;
         for server in &self.singly {
             match result {
-                Err(failure) if failure.is_of_one_server() => result = ask(server, &name, family).await,
+                Err(failure) if failure.is_of_one_server() => result = ask(server, name, kind).await,
                 _ => break,
             }
         }
@@ -64,10 +70,11 @@ impl Servers {
     }
 }
 
-async fn ask(client: &TokioResolver, name: &Name, family: RecordType) -> Result<Vec<IpAddr>, Failure> {
-    let lookup = client.lookup(name.clone(), family).await?;
-    let records = lookup.answers().iter();
-    Ok(records.filter_map(|record| record.data.ip_addr()).take(ADDRESSES_MAX).collect())
+async fn ask(client: &TokioResolver, name: &Name, kind: RecordType) -> Result<Records, Failure> {
+    let lookup = client.lookup(name.clone(), kind).await?;
+    let of_kind = lookup.answers().iter().filter(|record| record.record_type() == kind);
+    let data = of_kind.map(|record| record.data.clone()).take(RECORDS_MAX).collect();
+    Ok(Records { data, ttl: lookup.valid_until().saturating_duration_since(Instant::now()) })
 }
 
 fn client(servers: &[SocketAddr], options: ResolverOpts) -> io::Result<TokioResolver> {

@@ -1,7 +1,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
+
+proptest! {
+    /// Texts of what YAML gives a meaning to: the parser is not ours, so this holds it to "no panic, no silence".
+    #[test]
+    fn any_text_is_read_or_refused(text in "([ \\t\\n]|- |: |[-?:,\\[\\]{}#&*!|>'\"%@`]|[a1.~é]|<<|---|\\.\\.\\.|\\\\x|\r){0,40}") {
+        let (node, mistakes) = read(&text);
+        prop_assert!(node.is_some() || !mistakes.is_empty());
+    }
+}
 
 fn read(text: &str) -> (Option<Node>, Vec<String>) {
     let mut reader = Reader::new(Arc::from(Path::new("f")));

@@ -1,4 +1,4 @@
-//! Bodies on their way through: counted, bounded in silence, and never held in memory.
+//! Bodies on their way through: counted, and never held in memory.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -6,17 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep};
 
 use crate::error::Error;
 use crate::flow::{Flow, Meter};
 use crate::gate::http::clock::Clock;
 use crate::gate::http::expect::Hold;
+use crate::gate::http::headers;
 use crate::gate::http::home::Home;
 use crate::gate::http::pool::Lease;
 
@@ -78,7 +77,7 @@ impl Body for Sent {
         if frame.is_none() || self.is_end_stream() {
             self.complete.store(true, Ordering::Release);
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(passable)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -95,10 +94,6 @@ impl Body for Sent {
 pub struct Received {
     body: Incoming,
     open: Option<Open>,
-    idle: Duration,
-    /// Armed lazily: it fires at most once in `idle`, and looks then when a byte last moved.
-    timer: Pin<Box<Sleep>>,
-    moved: Instant,
 }
 
 /// What is still open while the body moves.
@@ -133,14 +128,9 @@ impl From<Infallible> for CutShort {
 }
 
 impl Received {
-    pub(super) fn new(body: Incoming, open: Open, idle: Duration) -> Self {
-        let mut received = Self {
-            body,
-            open: Some(open),
-            idle,
-            timer: Box::pin(tokio::time::sleep(idle)),
-            moved: Instant::now(),
-        };
+    pub(super) fn new(body: Incoming, open: Open) -> Self {
+        open.clock.answers(open.flow.meter());
+        let mut received = Self { body, open: Some(open) };
         // hyper does not poll a body that is known to be empty.
         if received.body.is_end_stream() {
             received.finish(Ok(()));
@@ -157,23 +147,6 @@ impl Received {
         }
         open.flow.end(result);
     }
-
-    /// Fails once the flow is stopped or nothing has moved for too long.
-    fn poll_stop(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if let Some(open) = &self.open
-            && let Poll::Ready(stop) = Pin::new(&mut open.flow.stopped()).poll(cx)
-        {
-            return Err(stop.into());
-        }
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let due = self.moved + self.idle;
-            if due <= Instant::now() {
-                return Err(Error::IdleTimeout);
-            }
-            self.timer.as_mut().reset(due);
-        }
-        Ok(())
-    }
 }
 
 impl Body for Received {
@@ -184,14 +157,7 @@ impl Body for Received {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            if let Err(error) = self.poll_stop(cx) {
-                self.finish(Err(error));
-                return Poll::Ready(Some(Err(CutShort)));
-            }
-            return Poll::Pending;
-        };
-        match frame {
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             None => {
                 self.finish(Ok(()));
                 Poll::Ready(None)
@@ -203,12 +169,11 @@ impl Body for Received {
             Some(Ok(frame)) => {
                 if let (Some(bytes), Some(open)) = (frame.data_ref(), &self.open) {
                     open.flow.counters().add_received(bytes.len());
-                    self.moved = Instant::now();
                 }
                 if self.body.is_end_stream() {
                     self.finish(Ok(()));
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(passable(frame))))
             }
         }
     }
@@ -223,8 +188,23 @@ impl Body for Received {
 }
 
 impl Drop for Received {
-    /// The client went away before it had all of the answer.
+    /// The answer stops short: the client went away, or it was to end.
     fn drop(&mut self) {
-        self.finish(Err(Error::ClientReset));
+        let Some(Open { flow, clock, .. }) = self.open.take() else { return };
+        if clock.is_stuck() {
+            flow.end(Err(Error::IdleTimeout));
+        }
+        // A flow that is dropped knows whether it was stopped or lost its client.
     }
+}
+
+/// A frame without the trailers that would mean something on the next hop.
+fn passable(frame: Frame<Bytes>) -> Frame<Bytes> {
+    frame.into_trailers().map_or_else(
+        |frame| frame,
+        |mut trailers| {
+            headers::strip_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        },
+    )
 }

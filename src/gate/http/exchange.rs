@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http_body_util::Either;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -15,8 +15,10 @@ use crate::flow::Flow;
 use crate::gate::http::body::{Open, Received, ReplyBody};
 use crate::gate::http::clock::Clock;
 use crate::gate::http::home::Home;
+use crate::gate::http::response::bad;
 use crate::gate::http::send::Answer;
-use crate::gate::http::{headers, request};
+use crate::gate::http::{headers, request, response};
+use crate::gate::redirected;
 use crate::ingress::Ingress;
 use crate::policy::Seen;
 use crate::proxy::{Proxy, Standing};
@@ -66,31 +68,40 @@ impl Exchanges {
     }
 
     /// Judges a request, and answers it with what its upstream says or with a refusal.
-    pub async fn answer(&self, flow: Flow, request: Request<Incoming>, clock: Clock) -> Response<ReplyBody> {
+    pub async fn answer(
+        &self,
+        flow: Flow,
+        mut request: Request<Incoming>,
+        clock: Clock,
+    ) -> Response<ReplyBody> {
         flow.ends_with_connection();
         flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
         let standing = self.standing();
-        let accept = accept(request.headers());
-        let to = match self.target(&request) {
-            Ok(to) => to,
-            Err(error) => return self.refuse(flow, error, None, &standing, &accept),
+        let manner = Manner::of(&request);
+        let authority = match self.target(&request) {
+            Ok(authority) => authority,
+            Err(error) => return self.refuse(flow, error, None, &standing, &manner),
         };
+        let to = self.destination(&standing, &authority, &request);
         flow.to(&to);
-        let asked_to_switch = headers::upgrade(request.headers()).is_some();
-        let answer = match self.send(&flow, &standing, &to, request).await {
+        let offered = request::offered_upgrade(&request);
+        if offered.is_none() {
+            request.headers_mut().remove(header::UPGRADE);
+        }
+        let answer = match self.send(&flow, &standing, &to, &authority, request).await {
             Ok(answer) => answer,
-            Err(error) => return self.refuse(flow, error, Some(&to), &standing, &accept),
+            Err(error) => return self.refuse(flow, error, Some(&to), &standing, &manner),
         };
         if answer.response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return self.pass_on(flow, answer, clock);
         }
-        match switch(answer, asked_to_switch).await {
+        match switch(answer, offered).await {
             Ok((response, upstream)) => {
                 flow.status(response.status().as_u16());
                 *lock(&self.switched) = Some(Switched { flow, upstream });
                 response
             }
-            Err(error) => self.refuse(flow, error, Some(&to), &standing, &accept),
+            Err(error) => self.refuse(flow, error, Some(&to), &standing, &manner),
         }
     }
 
@@ -101,18 +112,24 @@ impl Exchanges {
         error: Error,
         to: Option<&Destination>,
         standing: &Standing,
-        accept: &HeaderMap,
+        manner: &Manner,
     ) -> Response<ReplyBody> {
-        let response = self.proxy.refusal(&flow, &error, to, standing).response(accept);
+        let mut response = self.proxy.refusal(&flow, &error, to, standing).response(&manner.accept);
+        // What was read in one way may have been meant in another, and so may what follows it.
+        let is_doubtful = matches!(error, Error::BadRequest(_) | Error::HostMismatch(_));
+        if manner.last || is_doubtful || self.home.is_spent() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         flow.status(response.status().as_u16());
         flow.end(Err(error));
         response.map(Either::Left)
     }
 
-    /// Where a request wants to go.
+    /// Where a request wants to go, in its own words.
     fn target(&self, request: &Request<Incoming>) -> Result<Destination, Error> {
         match &self.home {
             Home::Pool(_) => request::forward_target(request),
+            Home::Redirected { original, .. } => request::redirected_target(request, *original),
             Home::Tunnel(tunnel) => {
                 request::check_inside(request, tunnel.to())?;
                 Ok(tunnel.to().clone())
@@ -120,38 +137,57 @@ impl Exchanges {
         }
     }
 
+    /// Where a request is to go: mostly where it wants to.
+    fn destination(
+        &self,
+        standing: &Standing,
+        authority: &Destination,
+        request: &Request<Incoming>,
+    ) -> Destination {
+        let Home::Redirected { original, .. } = self.home else { return authority.clone() };
+        let seen = Seen::Http { method: request.method().as_str(), path: request.uri().path() };
+        redirected::destination(standing, authority.clone(), original, seen)
+    }
+
     /// Passes an answer on; its body ends the flow.
     fn pass_on(&self, flow: Flow, answer: Answer, clock: Clock) -> Response<ReplyBody> {
         let Answer { mut response, lease, request_complete } = answer;
         flow.status(response.status().as_u16());
-        let last = response.version() == Version::HTTP_10 || headers::closes(response.headers());
-        if response.headers().contains_key(header::TRANSFER_ENCODING) {
-            // The transfer coding says where the body ends, and it is written anew (RFC 9112 §6.3).
-            response.headers_mut().remove(header::CONTENT_LENGTH);
-        }
-        headers::strip_hop_by_hop(response.headers_mut());
         self.proxy.via.stamp(response.version(), response.headers_mut());
-        if last && matches!(self.home, Home::Tunnel(_)) {
-            // A tunnel leads to one connection: with that one, it ends.
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        *response.version_mut() = Version::HTTP_11;
+        response::readdress(&mut response, matches!(self.home, Home::Tunnel(_)));
         let open = Open { flow, lease, home: self.home.clone(), request_complete, clock };
-        response.map(|body| Either::Right(Received::new(body, open, self.proxy.bounds.idle)))
+        response.map(|body| Either::Right(Received::new(body, open)))
     }
 }
 
-/// The header that chooses the form of a refusal, kept while the request goes its way.
-pub fn accept(headers: &HeaderMap) -> HeaderMap {
-    headers.get_all(header::ACCEPT).iter().map(|value| (header::ACCEPT, value.clone())).collect()
+/// What of a request decides the manner of its refusal, kept while the request goes its way.
+#[derive(Debug)]
+pub struct Manner {
+    accept: HeaderMap,
+    /// Nothing that comes after it can be read as a request: what follows a CONNECT is meant for the
+    /// tunnel, and where a body that is not wanted ends is not waited for.
+    last: bool,
+}
+
+impl Manner {
+    pub fn of<B: Body>(request: &Request<B>) -> Self {
+        let accept = request.headers().get_all(header::ACCEPT).iter();
+        Self {
+            accept: accept.map(|value| (header::ACCEPT, value.clone())).collect(),
+            last: *request.method() == Method::CONNECT || !request.body().is_end_stream(),
+        }
+    }
 }
 
 /// Takes both connections out of HTTP once the upstream has said 101 (RFC 9110 §7.8).
-async fn switch(answer: Answer, asked: bool) -> Result<(Response<ReplyBody>, Stream), Error> {
+async fn switch(
+    answer: Answer,
+    offered: Option<HeaderValue>,
+) -> Result<(Response<ReplyBody>, Stream), Error> {
     let Answer { mut response, .. } = answer;
-    let bad = |what: &str| Error::BadResponse(what.to_owned());
-    let protocol = headers::upgrade(response.headers()).filter(|_| asked);
-    let protocol = protocol.ok_or_else(|| bad("it switches protocols, but not as asked"))?;
+    let protocol = headers::upgrade(response.headers())
+        .filter(|protocol| offered.is_some_and(|offered| headers::is_offered(&offered, protocol)))
+        .ok_or_else(|| bad("it switches protocols, but not as asked"))?;
     let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| bad(&error.to_string()))?;
     let parts =
         upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| bad("it is not on a plain connection"))?;

@@ -1,8 +1,12 @@
 //! The headers that belong to one connection and not to the message (RFC 9110 §7.6.1).
 
+use hyper::Method;
 use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
+use crate::error::Error;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_PREFIX: &str = "proxy-";
 
 /// Removes what must not be passed on: the headers that `Connection` names, and those that are
@@ -20,7 +24,14 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in [header::CONNECTION, KEEP_ALIVE, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
+    for name in [
+        header::CONNECTION,
+        KEEP_ALIVE,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HTTP2_SETTINGS,
+    ] {
         headers.remove(name);
     }
     let proxy: Vec<HeaderName> =
@@ -28,6 +39,57 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in proxy {
         headers.remove(name);
     }
+}
+
+/// Removes from trailers what would mean something on the next hop, beside what hyper itself leaves out
+/// (Host, framing, Authorization and more).
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    for name in [header::VIA, header::EXPECT, header::COOKIE, header::FORWARDED] {
+        trailers.remove(name);
+    }
+}
+
+/// Counts a TRACE or OPTIONS down (RFC 9110 §7.6.2). What may go no further is refused: this final
+/// recipient has nothing to say to it, and would not repeat a client's credentials to it.
+pub(super) fn count_forward(method: &Method, headers: &mut HeaderMap) -> Result<(), Error> {
+    if !matches!(*method, Method::TRACE | Method::OPTIONS) {
+        return Ok(());
+    }
+    let mut values = headers.get_all(header::MAX_FORWARDS).iter();
+    let Some(value) = values.next() else { return Ok(()) };
+    let left: Option<u32> = value
+        .to_str()
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|text| text.parse().ok());
+    let Some(left) = left.filter(|_| values.next().is_none()) else {
+        return Err(Error::BadRequest("Max-Forwards must be one number".into()));
+    };
+    let Some(left) = left.checked_sub(1) else {
+        return Err(Error::BadRequest("Max-Forwards lets it go no further".into()));
+    };
+    headers.insert(header::MAX_FORWARDS, left.into());
+    Ok(())
+}
+
+/// Writes the length of a message as a plain number, and once: `005` and `5, 5` are numbers to some.
+pub(super) fn set_length(headers: &mut HeaderMap, length: Option<u64>) {
+    if let (Some(length), true) = (length, headers.contains_key(header::CONTENT_LENGTH)) {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+}
+
+/// Whether there is one length, in digits.
+pub(super) fn has_plain_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let is_plain = lengths.next().is_some_and(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
+    is_plain && lengths.next().is_none()
+}
+
+/// Says that the body is chunked; hyper would drop that of a GET otherwise.
+pub(super) fn set_chunked(headers: &mut HeaderMap) {
+    headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
 
 /// The protocol that a request or a 101 response switches to, if that can be passed on. HTTP/2 by
@@ -39,6 +101,12 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let h2c =
         tokens(headers, &header::UPGRADE).any(|token| token.starts_with("h2") || token.contains("http"));
     (named_by_connection && protocols.next().is_none() && !h2c).then(|| protocol.clone())
+}
+
+/// Whether a protocol is one of those that were offered.
+pub(super) fn is_offered(offered: &HeaderValue, protocol: &HeaderValue) -> bool {
+    let (Ok(offered), Ok(protocol)) = (offered.to_str(), protocol.to_str()) else { return false };
+    offered.split(',').any(|one| one.trim().eq_ignore_ascii_case(protocol.trim()))
 }
 
 /// Makes the message switch protocols on the next hop too.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::destination::Destination;
-use crate::dial::Upstream;
+use crate::dial::{Route, Upstream};
 use crate::gate::http::pool::{Lease, Pool};
 
 /// The home of the upstream connections of one client connection.
@@ -14,6 +14,12 @@ pub enum Home {
     Pool(Arc<Pool>),
     /// Requests inside a tunnel go where it leads, on its one connection.
     Tunnel(Arc<Tunnel>),
+    /// Requests on a connection that was redirected go wherever they say, each for itself.
+    Redirected {
+        pool: Arc<Pool>,
+        /// The address that the client connected to.
+        original: SocketAddr,
+    },
 }
 
 /// The one upstream of a tunnel.
@@ -37,10 +43,26 @@ impl Home {
         Self::Tunnel(Arc::new(Tunnel { to, upstream: Mutex::new(Some(Waiting::Dialled(upstream))) }))
     }
 
+    /// Whether nothing is left to send another request on.
+    pub(super) fn is_spent(&self) -> bool {
+        match self {
+            Self::Pool(_) | Self::Redirected { .. } => false,
+            Self::Tunnel(tunnel) => tunnel.upstream().is_none(),
+        }
+    }
+
+    /// How a new connection is found.
+    pub(super) fn route(&self) -> Route {
+        match self {
+            Self::Redirected { original, .. } => Route::Prefer(original.ip()),
+            _ => Route::Resolve,
+        }
+    }
+
     /// Takes a connection back that may serve another request.
     pub(super) fn put(&self, lease: Lease) {
         match self {
-            Self::Pool(pool) => pool.put(lease),
+            Self::Pool(pool) | Self::Redirected { pool, .. } => pool.put(lease),
             Self::Tunnel(tunnel) => tunnel.put(Waiting::Idle(lease)),
         }
     }

@@ -10,15 +10,15 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
 
 use crate::destination::Destination;
 use crate::dial::Upstream;
 use crate::gate::http::body::Sent;
 use crate::policy::Passage;
 
-/// Idle connections kept in all, and for one key.
-const KEPT: usize = 4096;
-const KEPT_A_KEY: usize = 16;
+/// Idle connections kept for one key: no client has all of the room.
+const KEPT_A_KEY: usize = 64;
 
 /// Who may use a connection again: connection-bound authentication (NTLM, Negotiate) makes it the
 /// client's own, and another policy might not have opened it.
@@ -36,6 +36,7 @@ pub(super) struct Lease {
     sender: SendRequest<Sent>,
     /// Whether it has served an exchange already: then its upstream may have closed it meanwhile.
     reused: bool,
+    connection: AbortHandle,
 }
 
 /// The connections that wait for the next request of their client.
@@ -43,6 +44,7 @@ pub(super) struct Lease {
 pub struct Pool {
     shelf: Mutex<Shelf>,
     keep: Duration,
+    room: usize,
 }
 
 #[derive(Debug, Default)]
@@ -52,16 +54,16 @@ struct Shelf {
 }
 
 impl Pool {
-    /// An empty pool whose connections are closed after being idle for `keep`.
-    pub fn new(keep: Duration) -> Self {
-        Self { shelf: Mutex::default(), keep }
+    /// An empty pool with room for so many connections, which are closed after being idle for `keep`.
+    pub fn new(keep: Duration, room: usize) -> Self {
+        Self { shelf: Mutex::default(), keep, room }
     }
 
     /// Takes the connection that was idle for the shortest time, if one is still alive.
     pub(super) async fn take(&self, key: &Key) -> Option<Lease> {
         loop {
-            let mut lease = self.shelf().take(key)?;
-            if lease.is_alive().await {
+            let (since, mut lease) = self.shelf().take(key)?;
+            if since.elapsed() <= self.keep && lease.is_alive().await {
                 return Some(lease);
             }
         }
@@ -70,7 +72,7 @@ impl Pool {
     /// Puts a connection back; beyond the bounds it is closed instead.
     pub(super) fn put(&self, lease: Lease) {
         if !lease.sender.is_closed() {
-            self.shelf().put(lease);
+            self.shelf().put(lease, self.room);
         }
     }
 
@@ -90,9 +92,9 @@ impl Pool {
 }
 
 impl Shelf {
-    fn take(&mut self, key: &Key) -> Option<Lease> {
+    fn take(&mut self, key: &Key) -> Option<(Instant, Lease)> {
         let leases = self.idle.get_mut(key)?;
-        let lease = leases.pop().map(|(_, lease)| lease);
+        let lease = leases.pop();
         if leases.is_empty() {
             self.idle.remove(key);
         }
@@ -100,8 +102,8 @@ impl Shelf {
         lease
     }
 
-    fn put(&mut self, lease: Lease) {
-        if self.count >= KEPT {
+    fn put(&mut self, lease: Lease, room: usize) {
+        if self.count >= room {
             return;
         }
         let leases = self.idle.entry(lease.key.clone()).or_default();
@@ -125,16 +127,22 @@ impl Shelf {
 }
 
 impl Lease {
-    /// Makes an HTTP connection of a dialled one. The passage is that of its first request.
-    pub(super) async fn open(key: Key, upstream: Upstream, passage: &Passage) -> Result<Self, hyper::Error> {
+    /// Makes an HTTP connection of a dialled one. The passage is that of its first request; the heads of
+    /// its answers may have so many bytes.
+    pub(super) async fn open(
+        key: Key,
+        upstream: Upstream,
+        passage: &Passage,
+        head_bytes: usize,
+    ) -> Result<Self, hyper::Error> {
         let address = upstream.address();
         let io = TokioIo::new(upstream.open(passage));
-        let (sender, connection) = http1::Builder::new().handshake(io).await?;
-        tokio::spawn(async move {
+        let (sender, connection) = http1::Builder::new().max_header_size(head_bytes).handshake(io).await?;
+        let task = tokio::spawn(async move {
             // What goes wrong on it reaches whoever waits for an answer.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { key, address, sender, reused: false })
+        Ok(Self { key, address, sender, reused: false, connection: task.abort_handle() })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -159,6 +167,14 @@ impl Lease {
         request: Request<Sent>,
     ) -> Result<Response<Incoming>, hyper::Error> {
         self.sender.send_request(request).await
+    }
+}
+
+impl Drop for Lease {
+    /// Closes the connection at once. hyper alone would go on with the body of a request whose answer
+    /// is complete: bytes of a flow that has ended.
+    fn drop(&mut self) {
+        self.connection.abort();
     }
 }
 

@@ -2,12 +2,17 @@
 //!
 //! hyper takes more than a gate may: what could be read differently by the upstream is refused here.
 
+use std::net::SocketAddr;
+
+use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Scheme;
 use hyper::{Method, Request, Version};
 
 use crate::destination::Destination;
 use crate::error::Error;
+use crate::gate::http::headers;
+use crate::gate::redirected;
 
 /// The port of `http` URIs and of Host headers without one.
 pub const HTTP_PORT: u16 = 80;
@@ -50,13 +55,20 @@ pub fn forward_target<B>(request: &Request<B>) -> Result<Destination, Error> {
     Ok(to)
 }
 
+/// The protocol that a request offers to switch to. HTTP/1.0 can't offer one (RFC 9110 §7.8), and a
+/// request with a body would leave open where it ends and the other protocol begins.
+pub(super) fn offered_upgrade<B: Body>(request: &Request<B>) -> Option<HeaderValue> {
+    let may_offer = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+    headers::upgrade(request.headers()).filter(|_| may_offer)
+}
+
 /// Checks a request inside a tunnel to `tunnel`: it looks as if sent to the origin itself
 /// (RFC 9112 §3.2.1), and its Host must be where the tunnel leads.
 pub fn check_inside<B>(request: &Request<B>, tunnel: &Destination) -> Result<(), Error> {
     check_method(request.method())?;
     let uri = request.uri();
     match (uri.scheme(), uri.authority()) {
-        (None, None) => {}
+        (None, None) if uri.path().starts_with('/') || *request.method() == Method::OPTIONS => {}
         (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP => {
             if Destination::parse_or_default(authority.as_str(), HTTP_PORT)? != *tunnel {
                 return Err(Error::HostMismatch("and the URI differ from the tunnel's destination"));
@@ -66,6 +78,23 @@ pub fn check_inside<B>(request: &Request<B>, tunnel: &Destination) -> Result<(),
     }
     check_host(request, tunnel, HTTP_PORT)?;
     check_framing(request.headers())
+}
+
+/// Reads the target of a request on a connection that was redirected from `original`: it looks as if sent to the
+/// origin itself, whose name is in the Host header. HTTP/1.0 may do without one, and is taken at the address.
+pub(super) fn redirected_target<B>(request: &Request<B>, original: SocketAddr) -> Result<Destination, Error> {
+    let to = match request.headers().get(header::HOST) {
+        Some(host) => {
+            let host = text(host).ok_or_else(|| bad("the Host header is not ASCII"))?;
+            Destination::parse_or_default(host, HTTP_PORT)?
+        }
+        None => redirected::original(original),
+    };
+    check_inside(request, &to)?;
+    if to.port != original.port() {
+        return Err(Error::HostMismatch("has another port than the connection"));
+    }
+    Ok(to)
 }
 
 /// One Host header, the same as the target's (RFC 9112 §3.2). HTTP/1.0 may do without.

@@ -1,5 +1,7 @@
 //! From a judged request to its upstream's answer.
 
+use std::error::Error as _;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +20,10 @@ use crate::flow::Flow;
 use crate::gate::http::body::Sent;
 use crate::gate::http::exchange::Exchanges;
 use crate::gate::http::expect::{self, Hold};
-use crate::gate::http::headers;
 use crate::gate::http::home::{Home, Waiting};
 use crate::gate::http::pool::{Key, Lease};
 use crate::gate::http::request::HTTP_PORT;
+use crate::gate::http::{headers, response};
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::Standing;
 
@@ -34,13 +36,22 @@ pub(super) struct Answer {
     pub request_complete: Arc<AtomicBool>,
 }
 
+impl Answer {
+    /// The answer, if it can be passed on.
+    fn checked(self) -> Result<Self, Error> {
+        response::check(&self.response)?;
+        Ok(self)
+    }
+}
+
 impl Exchanges {
-    /// Judges a request and sends it; once more on a new connection if a kept one turns out to be dead.
+    /// Judges a request to `to` and sends it, its Host being `authority`; once more on a new connection if a kept one turns out to be dead.
     pub(super) async fn send(
         &self,
         flow: &Flow,
         standing: &Standing,
         to: &Destination,
+        authority: &Destination,
         request: Request<Incoming>,
     ) -> Result<Answer, Error> {
         flow.take_permit()?;
@@ -48,14 +59,19 @@ impl Exchanges {
         if self.proxy.via.is_in(&parts.headers) {
             return Err(Error::Circle);
         }
+        headers::count_forward(&parts.method, &mut parts.headers)?;
         let method = parts.method.clone();
         let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let seen = Seen::Http { method: method.as_str(), path: path.as_str() };
+        let seen = Seen::Http { method: method.as_str(), path: path.path() };
         let question = Question { to, seen, address: None };
         let (mut lease, leave) = self.lease(flow, standing, &question).await?;
 
-        self.readdress(&mut parts, to, path.clone());
         let bodyless = body.is_end_stream();
+        self.readdress(&mut parts, authority, path.clone());
+        headers::set_length(&mut parts.headers, body.size_hint().exact());
+        if !bodyless && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+            headers::set_chunked(&mut parts.headers);
+        }
         let again = (lease.is_reused() && bodyless && is_idempotent(&method)).then(|| parts.clone());
         let hold = (!bodyless && expect::is_expected(&parts.headers)).then(Hold::new);
         let sent = Sent::new(body, flow.meter());
@@ -66,14 +82,14 @@ impl Exchanges {
             request.body_mut().hold(hold);
         }
         let error = match self.attempt(flow, &mut lease, leave, request).await {
-            Ok(response) => return Ok(Answer { response, lease, request_complete }),
+            Ok(response) => return Answer { response, lease, request_complete }.checked(),
             Err(error) => error,
         };
         let (Error::UpstreamReset, Some(parts)) = (&error, again) else { return Err(error) };
         let (mut lease, leave) = self.dial(flow, standing, &question).await?;
         let request = Request::from_parts(parts, Sent::nothing(flow.meter()));
         let response = self.attempt(flow, &mut lease, leave, request).await?;
-        Ok(Answer { response, lease, request_complete })
+        Answer { response, lease, request_complete }.checked()
     }
 
     /// A connection on which this request may go, and its leave to go there.
@@ -84,7 +100,7 @@ impl Exchanges {
         question: &Question<'_>,
     ) -> Result<(Lease, Passage), Error> {
         match &self.home {
-            Home::Pool(pool) => {
+            Home::Pool(pool) | Home::Redirected { pool, .. } => {
                 if let Some(lease) = pool.take(&key(standing, question)).await
                     && let Ok(leave) = self.pass(flow, standing, question, lease.address())
                 {
@@ -105,7 +121,7 @@ impl Exchanges {
                 };
                 flow.reached(waiting.address());
                 match waiting {
-                    Waiting::Dialled(upstream) => open(key(standing, question), upstream, leave).await,
+                    Waiting::Dialled(upstream) => self.open(key(standing, question), upstream, leave).await,
                     Waiting::Idle(mut lease) => match lease.is_alive().await {
                         true => Ok((lease, leave)),
                         false => Err(Error::UpstreamReset),
@@ -125,9 +141,16 @@ impl Exchanges {
         if let Home::Tunnel(_) = self.home {
             return Err(Error::UpstreamReset);
         }
-        let upstream = self.proxy.open(flow, standing, question).await?;
+        let upstream = self.proxy.open_by(flow, standing, question, self.home.route()).await?;
         let leave = self.pass(flow, standing, question, upstream.address())?;
-        open(key(standing, question), upstream, leave).await
+        self.open(key(standing, question), upstream, leave).await
+    }
+
+    /// Makes an HTTP connection of a dialled one, for a request that may pass.
+    async fn open(&self, key: Key, upstream: Upstream, leave: Passage) -> Result<(Lease, Passage), Error> {
+        let head_bytes = self.proxy.bounds.head_bytes;
+        let lease = Lease::open(key, upstream, &leave, head_bytes).await;
+        Ok((lease.map_err(|error| upstream_error(&error))?, leave))
     }
 
     /// Leave for this request to pass to this address.
@@ -158,7 +181,7 @@ impl Exchanges {
     }
 
     /// Makes the head of a request to us the head of a request to the upstream.
-    fn readdress(&self, parts: &mut Parts, to: &Destination, path: PathAndQuery) {
+    fn readdress(&self, parts: &mut Parts, authority: &Destination, path: PathAndQuery) {
         let protocol = headers::upgrade(&parts.headers);
         let trailers = headers::takes_trailers(&parts.headers);
         headers::strip_hop_by_hop(&mut parts.headers);
@@ -169,7 +192,8 @@ impl Exchanges {
             headers::set_takes_trailers(&mut parts.headers);
         }
         // The name that was judged is the name that is sent (RFC 9112 §3.2.2).
-        let host = if to.port == HTTP_PORT { to.host.to_string() } else { to.to_string() };
+        let is_usual = authority.port == HTTP_PORT;
+        let host = if is_usual { authority.host.to_string() } else { authority.to_string() };
         if let Ok(host) = HeaderValue::try_from(host) {
             parts.headers.insert(header::HOST, host);
         }
@@ -181,11 +205,6 @@ impl Exchanges {
 
 fn key(standing: &Standing, question: &Question<'_>) -> Key {
     Key { client: standing.client.ip(), to: question.to.clone(), policy: standing.policy.revision() }
-}
-
-async fn open(key: Key, upstream: Upstream, leave: Passage) -> Result<(Lease, Passage), Error> {
-    let lease = Lease::open(key, upstream, &leave).await.map_err(|error| upstream_error(&error))?;
-    Ok((lease, leave))
 }
 
 /// Whether a request that perhaps reached the upstream may be sent again (RFC 9110 §9.2.2).
@@ -201,8 +220,28 @@ fn upstream_error(error: &hyper::Error) -> Error {
     if error.is_parse() {
         return Error::BadResponse(error.to_string());
     }
-    // The body comes from the client; when it breaks off, so did the client.
-    if error.is_user() { Error::ClientReset } else { Error::UpstreamReset }
+    if !error.is_user() {
+        return Error::UpstreamReset;
+    }
+    // The body comes from the client: it can't be read, or it breaks off and so did the client.
+    match broken_body(error) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+            Error::BadRequest("the body's chunks are malformed".into())
+        }
+        _ => Error::ClientReset,
+    }
+}
+
+/// How reading a body failed.
+fn broken_body(error: &hyper::Error) -> Option<io::ErrorKind> {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        source = error.source();
+    }
+    None
 }
 
 /// Resolves once no byte of the request has moved for `idle`.

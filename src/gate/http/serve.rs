@@ -3,6 +3,8 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use http_body_util::Either;
 use hyper::body::Incoming;
@@ -23,8 +25,18 @@ use crate::stream::Stream;
 pub struct Served {
     /// The connection, with whatever was read ahead.
     pub stream: Stream,
-    /// `Err` if it ended with a head that got no answer from the service.
-    pub result: Result<(), Error>,
+    pub ended: Ended,
+}
+
+/// Where serving ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Between two exchanges, or where nobody listens any more.
+    Between,
+    /// In the middle of an answer.
+    Cut,
+    /// At a head that no service saw; hyper may have told the client so.
+    Head { error: Error, told: bool },
 }
 
 /// hyper refuses a buffer smaller than this.
@@ -58,37 +70,42 @@ where
         .max_header_size(bounds.head_bytes)
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(clocked), answer);
-    let result = tokio::select! {
-        result = poll_fn(|cx| connection.poll_without_shutdown(cx)) => result,
-        () = drain.started() => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+    let mut drains = pin!(drain.started());
+    let mut is_draining = false;
+    let ended = poll_fn(|cx| {
+        if !is_draining && drains.as_mut().poll(cx).is_ready() {
+            is_draining = true;
+            Pin::new(&mut connection).graceful_shutdown();
         }
-    };
+        match connection.poll_without_shutdown(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ended::Between),
+            Poll::Ready(Err(error)) => Poll::Ready(Ended::at(&error, &clock)),
+            Poll::Pending => clock.poll_over(cx, bounds.idle).map(|()| Ended::Cut),
+        }
+    })
+    .await;
     let parts = connection.into_parts();
-    let result = match result {
-        Ok(()) => Ok(()),
-        Err(_) if clock.is_late() => Err(Error::HeadTimeout),
-        Err(error) => refused_head(&error, &clock),
-    };
     let stream = parts.io.into_inner().into_stream().with_head(parts.read_buf);
-    Served { stream, result }
+    Served { stream, ended }
 }
 
-/// What an error of the connection says about a head that no service saw. An idle connection that
-/// times out or breaks is no refusal, and what breaks during an answer is the answer's own story.
-fn refused_head(error: &hyper::Error, clock: &Clock) -> Result<(), Error> {
-    if error.is_parse_too_large() {
-        return Err(Error::HeadTooLong);
+impl Ended {
+    /// What an error of the connection says.
+    fn at(error: &hyper::Error, clock: &Clock) -> Self {
+        let refused = if clock.is_late() || (error.is_timeout() && clock.in_head()) {
+            Error::HeadTimeout
+        } else if error.is_parse_too_large() {
+            Error::HeadTooLong
+        } else if error.is_parse() {
+            Error::BadRequest(error.to_string().into())
+        } else if error.is_incomplete_message() && clock.in_head() {
+            Error::ClientReset
+        } else if error.is_user() {
+            return Self::Cut;
+        } else {
+            return Self::Between;
+        };
+        // hyper has no words for HTTP/2.
+        Self::Head { error: refused, told: error.is_parse() && !error.is_parse_version_h2() }
     }
-    if error.is_parse() {
-        return Err(Error::BadRequest(error.to_string().into()));
-    }
-    if error.is_timeout() && clock.in_head() {
-        return Err(Error::HeadTimeout);
-    }
-    if error.is_incomplete_message() && clock.in_head() {
-        return Err(Error::ClientReset);
-    }
-    Ok(())
 }

@@ -70,3 +70,26 @@ fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
     }
     set.build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_in_paths_stay_within_a_segment_unless_they_are_one() {
+        for (pattern, matching, others) in [
+            ("/", &["/"][..], &["/a", ""][..]),
+            ("/a/*", &["/a/b", "/a/"], &["/a", "/a/b/c", "/A/b"]),
+            ("/a*b", &["/ab", "/axb"], &["/a/b", "/axbc"]),
+            ("/pub/**", &["/pub/a", "/pub/a/b", "/pub/"], &["/pub", "/public", "/x/pub/a"]),
+            ("/**", &["/", "/a", "/a/b"], &[]),
+            ("/**/x", &["/x", "/a/x", "/a/b/x"], &["/ax", "/x/a"]),
+            ("/a/**/z", &["/a/z", "/a/b/z", "/a/b/c/z"], &["/a", "/az"]),
+            ("/a%20b", &["/a%20b"], &["/a b"]),
+        ] {
+            let globs = globs(&[pattern.to_owned()]).unwrap();
+            matching.iter().for_each(|path| assert!(globs.is_match(path), "{pattern} and {path}"));
+            others.iter().for_each(|path| assert!(!globs.is_match(path), "{pattern} and {path}"));
+        }
+    }
+}

@@ -5,11 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+
+use crate::support::PATIENCE;
 
 /// A server, and all that it was sent.
 pub struct Upstream {
     pub address: SocketAddr,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,
+    ended: Arc<Mutex<usize>>,
 }
 
 impl Upstream {
@@ -22,7 +26,8 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let heard: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
-        let all = Arc::clone(&heard);
+        let ended: Arc<Mutex<usize>> = Arc::default();
+        let (all, ends) = (Arc::clone(&heard), Arc::clone(&ended));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let index = {
@@ -30,10 +35,15 @@ impl Upstream {
                     all.push(Vec::new());
                     all.len() - 1
                 };
-                tokio::spawn(serve(stream, Heard { all: Arc::clone(&all), index }));
+                let served = serve(stream, Heard { all: Arc::clone(&all), index });
+                let ends = Arc::clone(&ends);
+                tokio::spawn(async move {
+                    served.await;
+                    *ends.lock().unwrap() += 1;
+                });
             }
         });
-        Self { address, heard }
+        Self { address, heard, ended }
     }
 
     /// Sends everything back.
@@ -50,19 +60,30 @@ impl Upstream {
         .await
     }
 
-    /// Answers each request head with the same bytes; a request's body is not read as such.
-    pub async fn answering(answer: &'static str) -> Self {
-        Self::start(move |mut stream, heard| async move {
-            let mut last = Vec::new();
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-                heard.add(&buffer[..count]);
-                last.extend_from_slice(&buffer[..count]);
-                while let Some(end) = last.windows(4).position(|four| four == b"\r\n\r\n") {
-                    last.drain(..end + 4);
+    /// Answers each request, once its body has been read, with the same bytes, and keeps the connection.
+    pub async fn answering(answer: impl Into<String>) -> Self {
+        let answer: Arc<str> = answer.into().into();
+        Self::start(move |mut stream, heard| {
+            let answer = Arc::clone(&answer);
+            async move {
+                while read_request(&mut stream, &heard).await.is_some() {
                     if stream.write_all(answer.as_bytes()).await.is_err() {
                         return;
                     }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Answers one request on each connection, and closes it.
+    pub async fn closing(answer: impl Into<String>) -> Self {
+        let answer: Arc<str> = answer.into().into();
+        Self::start(move |mut stream, heard| {
+            let answer = Arc::clone(&answer);
+            async move {
+                if read_request(&mut stream, &heard).await.is_some() {
+                    let _ = stream.write_all(answer.as_bytes()).await;
                 }
             }
         })
@@ -83,9 +104,32 @@ impl Upstream {
         self.heard.lock().unwrap().clone()
     }
 
+    /// What all connections have sent so far, as text.
+    pub fn heard_text(&self) -> String {
+        String::from_utf8_lossy(&self.heard().concat()).into_owned()
+    }
+
     /// How many connections there were.
     pub fn connections(&self) -> usize {
         self.heard.lock().unwrap().len()
+    }
+
+    /// Waits until this many connections have ended.
+    pub async fn ended(&self, count: usize) {
+        self.until(|| *self.ended.lock().unwrap() >= count, "the connections did not end").await;
+    }
+
+    /// Waits until it has heard this.
+    pub async fn has_heard(&self, text: &str) {
+        self.until(|| self.heard_text().contains(text), text).await;
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool, what: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what:?}, but {:?}", self.heard_text());
+            sleep(std::time::Duration::from_millis(2)).await;
+        }
     }
 }
 
@@ -100,4 +144,52 @@ impl Heard {
     pub fn add(&self, bytes: &[u8]) {
         self.all.lock().unwrap()[self.index].extend_from_slice(bytes);
     }
+}
+
+/// Reads one request, head and body; `None` if the client ends before it is whole.
+pub async fn read_request(stream: &mut TcpStream, heard: &Heard) -> Option<String> {
+    let mut request = read_until(stream, heard, b"\r\n\r\n").await?;
+    let head = String::from_utf8_lossy(&request).to_ascii_lowercase();
+    if let Some((_, length)) = head.split_once("\r\ncontent-length: ") {
+        let length: usize = length.split("\r\n").next()?.parse().ok()?;
+        let mut body = vec![0; length];
+        for byte in &mut body {
+            *byte = stream.read_u8().await.ok()?;
+            heard.add(&[*byte]);
+        }
+        request.extend(body);
+    } else if head.contains("\r\ntransfer-encoding: chunked\r\n") {
+        loop {
+            let line = read_until(stream, heard, b"\r\n").await?;
+            let size = usize::from_str_radix(std::str::from_utf8(&line).ok()?.trim(), 16).ok()?;
+            request.extend(line);
+            if size == 0 {
+                break;
+            }
+            for _ in 0..size + 2 {
+                let byte = stream.read_u8().await.ok()?;
+                heard.add(&[byte]);
+                request.push(byte);
+            }
+        }
+        // Trailers, to the empty line.
+        loop {
+            let line = read_until(stream, heard, b"\r\n").await?;
+            request.extend(&line);
+            if line == b"\r\n" {
+                break;
+            }
+        }
+    }
+    Some(String::from_utf8_lossy(&request).into_owned())
+}
+
+async fn read_until(stream: &mut TcpStream, heard: &Heard, end: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(end) {
+        let byte = stream.read_u8().await.ok()?;
+        heard.add(&[byte]);
+        bytes.push(byte);
+    }
+    Some(bytes)
 }

@@ -1,0 +1,95 @@
+//! The origin: answers a ClientHello and then does as it is told, or answers plain requests.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::wire::{self, Order};
+
+const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 13\r\n\r\nHello, world!";
+
+pub(crate) async fn serve(listen: SocketAddr, ports: u16) -> io::Result<()> {
+    let mut listeners = JoinSet::new();
+    for port in listen.port()..listen.port() + ports {
+        listeners.spawn(accept(bind(SocketAddr::new(listen.ip(), port))?));
+    }
+    println!("origin at {listen} and {} ports more", ports - 1);
+    listeners.join_all().await;
+    Ok(())
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept(listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(connection(stream))),
+            // File descriptors come back when a load ends.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn connection(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut first = [0; 2048];
+    let count = stream.read(&mut first).await?;
+    match first.first() {
+        Some(0x16) if count > 5 => {
+            let length = 5 + usize::from(u16::from_be_bytes([first[3], first[4]]));
+            if count < length {
+                stream.read_exact(&mut first[count..length]).await?;
+            }
+            stream.write_all(&wire::server_hello()).await?;
+            obey(stream).await
+        }
+        _ => pages(stream, &first[..count]).await,
+    }
+}
+
+async fn obey(mut stream: TcpStream) -> io::Result<()> {
+    let Ok(order) = stream.read_u8().await else { return Ok(()) };
+    let mut buffer = vec![0; 256 * 1024];
+    if order == Order::Download as u8 {
+        while stream.write_all(&buffer).await.is_ok() {}
+        return Ok(());
+    }
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        if order == Order::Echo as u8 {
+            stream.write_all(&buffer[..count]).await?;
+        }
+    }
+}
+
+/// Answers as many requests as there are empty lines: none of them has a body.
+async fn pages(mut stream: TcpStream, first: &[u8]) -> io::Result<()> {
+    let mut waiting = first.to_vec();
+    let mut buffer = [0; 8192];
+    loop {
+        while let Some(end) = waiting.windows(4).position(|four| four == b"\r\n\r\n") {
+            waiting.drain(..end + 4);
+            stream.write_all(PAGE).await?;
+        }
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        waiting.extend_from_slice(&buffer[..count]);
+    }
+}

@@ -1,0 +1,157 @@
+//! From a question to what its client is told: judged first, looked up then, screened last.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::SVCB;
+use hickory_proto::rr::rdata::svcb::{SvcParamKey, SvcParamValue};
+use hickory_proto::rr::{RData, RecordType};
+use tokio::time::timeout;
+
+use crate::client::Client;
+use crate::clock::today;
+use crate::destination::Destination;
+use crate::dns::message::{Asked, Question, Reply};
+use crate::dns::{Denied, Door, Https};
+use crate::error::Error;
+use crate::flow::Flow;
+use crate::host::{Host, Name};
+use crate::proxy::Standing;
+use crate::reason::Reason;
+use crate::resolve::{Failure, Records};
+
+/// Where questions go, as the record tells it (RFC 1035 §4.2).
+const PORT: u16 = 53;
+/// Programs have asked again or given up by then.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a client is told, and how its flow ends.
+pub(super) type Told = (Reply, Result<(), Error>);
+
+impl Door {
+    /// Judges a question, and finds the answer if it may be answered.
+    pub(super) async fn tell(&self, flow: &Flow, client: Client, asked: &Asked) -> Told {
+        let refused = |error| (Reply::code(ResponseCode::Refused), Err(error));
+        let _turn = match self.pace.turn(client.ip()) {
+            Ok(turn) => turn,
+            Err(error) => return refused(error),
+        };
+        if let Err(error) = flow.take_permit() {
+            return refused(error);
+        }
+        let Question { name, kind } = match asked.question() {
+            Ok(question) => question,
+            Err((reply, error)) => return (reply, Err(error)),
+        };
+        flow.to(&Destination::new(Host::Name(name.clone()), PORT));
+        flow.asked(&kind.to_string());
+        let standing = self.proxy.standing(client);
+        let inquiry = self.proxy.inquire(flow, &standing, &name);
+        if !inquiry.is_allow() {
+            let code = match self.manners.denied {
+                Denied::NoSuchName => ResponseCode::NXDomain,
+                Denied::Refused => ResponseCode::Refused,
+            };
+            return (Reply::blocked(code, inquiry.reason), Err(Error::Denied(inquiry.reason)));
+        }
+        tokio::select! {
+            told = self.find(flow, &standing, &name, kind) => told,
+            stop = flow.stopped() => (Reply::code(ResponseCode::ServFail), Err(stop.into())),
+        }
+    }
+
+    /// Looks up what is passed on of a name that may be asked for. Every other type is held not to exist, without
+    /// anybody being asked: programs that reach names need no more.
+    async fn find(&self, flow: &Flow, standing: &Standing, name: &Name, kind: RecordType) -> Told {
+        use RecordType::{A, AAAA, HTTPS, MX, SRV, SVCB, TXT};
+        match kind {
+            A | AAAA | TXT | MX | SRV => {}
+            HTTPS | SVCB if self.manners.https == Https::WithoutEch => {}
+            _ => return (Reply::found(Vec::new(), Duration::ZERO), Ok(())),
+        }
+        let began = Instant::now();
+        let found =
+            timeout(PATIENCE, self.resolver.records(name, kind)).await.unwrap_or(Err(Failure::Timeout));
+        let took = began.elapsed();
+        let Records { data, ttl } = match found {
+            Ok(records) => records,
+            Err(failure) => {
+                flow.looked_up(None, took);
+                return failed(failure);
+            }
+        };
+        if !matches!(kind, A | AAAA) {
+            flow.looked_up(None, took);
+            return (Reply::found(data.into_iter().filter_map(without_ech).collect(), ttl), Ok(()));
+        }
+        let addresses: Vec<IpAddr> = data.iter().filter_map(RData::ip_addr).collect();
+        let told = screen(flow, standing, name, addresses);
+        flow.looked_up(told.as_ref().ok().and_then(|told| told.first().copied()), took);
+        match told {
+            Ok(told) => {
+                self.names.told(name, &told, ttl);
+                (Reply::found(told.into_iter().map(RData::from).collect(), ttl), Ok(()))
+            }
+            Err(error) => (Reply::filtered(error.reason()), Err(error)),
+        }
+    }
+}
+
+/// The addresses that the client could be let through to by some rule for the name; an error if none is left.
+fn screen(
+    flow: &Flow,
+    standing: &Standing,
+    name: &Name,
+    addresses: Vec<IpAddr>,
+) -> Result<Vec<IpAddr>, Error> {
+    let mut first = None;
+    let screened = addresses.into_iter().filter(|&address| {
+        let inquiry = standing.policy.inquire(&standing.subject, name, Some(address), today());
+        if !inquiry.is_allow() {
+            first.get_or_insert((address, inquiry));
+        }
+        inquiry.is_allow()
+    });
+    let told: Vec<IpAddr> = screened.collect();
+    let Some((address, inquiry)) = first.filter(|_| told.is_empty()) else { return Ok(told) };
+    if let Some(rule) = inquiry.rule {
+        flow.decider(rule);
+    }
+    Err(match inquiry.special {
+        Some(special) if inquiry.reason == Reason::AddressProhibited => {
+            Error::AddressProhibited { address, what: special.what() }
+        }
+        _ => Error::Denied(inquiry.reason),
+    })
+}
+
+fn failed(failure: Failure) -> Told {
+    match failure {
+        Failure::NoSuchName => (Reply::code(ResponseCode::NXDomain), Ok(())),
+        Failure::NoAddresses => (Reply::found(Vec::new(), Duration::ZERO), Ok(())),
+        failure => (Reply::code(ResponseCode::ServFail), Err(Error::Dns(failure.to_string()))),
+    }
+}
+
+/// A record without what would lead around the door: keys that hide the server name, and addresses that nobody
+/// screened. `None` for one that says it can't do without.
+fn without_ech(data: RData) -> Option<RData> {
+    match data {
+        RData::HTTPS(https) => plain(https.0).map(|svcb| RData::HTTPS(hickory_proto::rr::rdata::HTTPS(svcb))),
+        RData::SVCB(svcb) => plain(svcb).map(RData::SVCB),
+        other => Some(other),
+    }
+}
+
+fn plain(mut binding: SVCB) -> Option<SVCB> {
+    let hidden = |key: &SvcParamKey| {
+        matches!(key, SvcParamKey::EchConfigList | SvcParamKey::Ipv4Hint | SvcParamKey::Ipv6Hint)
+    };
+    let needs_hidden = binding.svc_params.iter().any(|(_, value)| match value {
+        SvcParamValue::Mandatory(mandatory) => mandatory.0.iter().any(hidden),
+        _ => false,
+    });
+    binding.svc_params.retain(|(key, _)| !hidden(key));
+    (!needs_hidden).then_some(binding)
+}

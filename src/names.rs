@@ -1,0 +1,92 @@
+//! Which name had which address: what a flow is judged by when its first bytes never say a name.
+//!
+//! The DNS door writes down what it answers. One bounded memory serves all clients, as what a name leads
+//! to is no client's own; whether a client may go there is the policy's to say, name by name.
+
+mod keep;
+mod memory;
+
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::host::Name;
+use crate::names::memory::Memory;
+
+pub use keep::keep_listed;
+
+/// Programs go on using an address long after its time to live; most don't look at that at all.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
+/// Pairs of a name and an address, about 200 bytes each: clients may fill it, so it has an end.
+const KEPT: usize = 65_536;
+
+/// The memory. Safe to share; a look-up takes a lock for as long as it copies a few names.
+#[derive(Debug)]
+pub struct Names {
+    asked: Mutex<Memory>,
+    /// What the policy itself lists: no client's questions push it out.
+    listed: Mutex<Memory>,
+}
+
+impl Names {
+    pub fn new() -> Self {
+        Self { asked: Mutex::new(Memory::new(KEPT)), listed: Mutex::new(Memory::new(KEPT)) }
+    }
+
+    /// Remembers what a client was told, for the time to live of the answer and for an hour at least.
+    pub fn told(&self, name: &Name, addresses: &[IpAddr], ttl: Duration) {
+        remember(&self.asked, name, addresses, ttl);
+    }
+
+    /// The names that have the address, the one remembered last first.
+    pub fn of(&self, address: IpAddr) -> Vec<Name> {
+        let (address, now) = (address.to_canonical(), Instant::now());
+        let mut names = lock(&self.asked).names(address, now);
+        for name in lock(&self.listed).names(address, now) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Remembers what a name of the policy leads to.
+    fn found(&self, name: &Name, addresses: &[IpAddr], ttl: Duration) {
+        remember(&self.listed, name, addresses, ttl);
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn remember(memory: &Mutex<Memory>, name: &Name, addresses: &[IpAddr], ttl: Duration) {
+    let now = Instant::now();
+    let mut memory = lock(memory);
+    for address in addresses {
+        memory.remember(name, address.to_canonical(), now, now + ttl.max(KEPT_FOR));
+    }
+}
+
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_and_what_was_found_are_one_answer() {
+        let names = Names::new();
+        let name = |text: &str| Name::parse(text).unwrap();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        names.told(&name("a.example"), &[address], Duration::ZERO);
+        names.found(&name("a.example"), &[address], Duration::ZERO);
+        names.found(&name("b.example"), &["::ffff:192.0.2.1".parse().unwrap()], Duration::ZERO);
+        assert_eq!(names.of("::ffff:192.0.2.1".parse().unwrap()), [name("a.example"), name("b.example")]);
+        assert!(names.of("192.0.2.2".parse().unwrap()).is_empty());
+    }
+}

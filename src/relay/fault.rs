@@ -1,0 +1,7 @@
+//! What ends a direction before its source does.
+
+/// Whose connection broke.
+pub(super) enum Fault {
+    Source,
+    Sink,
+}

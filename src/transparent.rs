@@ -1,0 +1,212 @@
+//! The transparent door: connections that a firewall redirected here, whose clients know of no proxy.
+//!
+//! The client chose an address; what is judged is the name that its first bytes say, and what is dialled
+//! is our own resolution of that name, so a server name that lies about the address reaches the server of
+//! the name or nothing. Where no name is ever said, the address is looked up among those that names had.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::client::Client;
+use crate::clock::today;
+use crate::destination::Destination;
+use crate::dial::{Route, Upstream};
+use crate::drain;
+use crate::error::Error;
+use crate::flow::Flow;
+use crate::gate::http::{Pool, enter_redirected};
+use crate::gate::{First, Tunnel, first_bytes, is_silent, redirected, refuse_first, refuse_tls, reset};
+use crate::host::{Host, Name};
+use crate::ingress::Ingress;
+use crate::names::Names;
+use crate::policy::{Question, Seen};
+use crate::proxy::{Proxy, Standing};
+use crate::sniff::ClientHello;
+use crate::stream::Stream;
+use crate::sys;
+
+/// In report mode, a client that is silent for this long waits for the server to speak first.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// What all connections through this door share.
+#[derive(Clone, Debug)]
+pub struct Door {
+    pub proxy: Arc<Proxy>,
+    pub pool: Arc<Pool>,
+    pub names: Arc<Names>,
+}
+
+/// A connection of which nothing has passed.
+struct Arrival {
+    proxy: Arc<Proxy>,
+    standing: Arc<Standing>,
+    flow: Flow,
+    client: Stream,
+    /// Where the client wanted to go.
+    original: SocketAddr,
+    /// The names that the address had.
+    names: Vec<Name>,
+}
+
+impl Door {
+    /// Serves one connection to its end; the permit to have it is given back then.
+    pub async fn enter(
+        self,
+        client: Client,
+        stream: Stream,
+        drain: drain::Watch,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let Self { proxy, pool, names } = self;
+        let flow = proxy.ledger.begin(Ingress::Transparent, client);
+        let standing = proxy.standing(client);
+        let original = match stream.bare().map(sys::original_destination) {
+            Some(Ok(original)) => original,
+            // Only a socket whose peer has left already does not know.
+            _ => return reset(flow, stream, Error::ClientReset),
+        };
+        flow.to(&redirected::original(original));
+        // As where a connection was not redirected: what it asks for is this door.
+        if proxy.dialer.is_own(original) {
+            return reset(flow, stream, Error::SelfConnect(original));
+        }
+        let names = names.of(original.ip());
+        let mut arrival = Arrival { proxy, standing, flow, client: stream, original, names };
+        let listed = arrival.standing.policy.listed(&arrival.standing.subject, original.port());
+        if listed.unread
+            && let Some(to) = arrival.unread()
+        {
+            return arrival.enter_unread(to, drain, permit).await;
+        }
+        if !listed.inside && !arrival.standing.subject.reports() {
+            // Whatever the client would say, no rule is there to hear it.
+            return arrival.refuse_unread();
+        }
+        match arrival.first_bytes().await {
+            Ok(None) => arrival.enter_silent(drain, permit).await,
+            Ok(Some(First::Hello(hello))) => arrival.enter_tls(hello, drain, permit).await,
+            Ok(Some(First::Request)) => {
+                let Arrival { proxy, standing, flow, client, original, .. } = arrival;
+                enter_redirected(proxy, pool, standing, flow, original, client, drain).await;
+            }
+            Ok(Some(First::Other)) => arrival.enter_other(drain, permit).await,
+            Err(error) => refuse_first(arrival.flow, arrival.client, error).await,
+        }
+    }
+}
+
+impl Arrival {
+    /// The destination that a rule which does not look inside allows: the address itself, or a name that had it. Of
+    /// several names any will do, as nobody can tell which one the client meant.
+    fn unread(&self) -> Option<Destination> {
+        let Standing { policy, subject, .. } = &*self.standing;
+        let named = self.names.iter().map(|name| self.named(name));
+        std::iter::once(redirected::original(self.original)).chain(named).find(|to| {
+            let question = Question { to, seen: Seen::Unread, address: Some(self.original.ip()) };
+            policy.decide(subject, &question, today()).is_allow()
+        })
+    }
+
+    /// The destination of a client that says no name: the one name that its address had, or the address.
+    fn unsaid(&self) -> Destination {
+        match &self.names[..] {
+            [name] => self.named(name),
+            _ => redirected::original(self.original),
+        }
+    }
+
+    fn named(&self, name: &Name) -> Destination {
+        Destination::new(Host::Name(name.clone()), self.original.port())
+    }
+
+    /// Relays to the original address without a look inside.
+    async fn enter_unread(self, to: Destination, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+        let route = Route::Known(self.original.ip());
+        match self.open(&to, Seen::Unread, route).await {
+            Ok(upstream) => self.spawn(to, upstream, drain, permit, Tunnel::enter_unread),
+            Err(error) => reset(self.flow, self.client, error),
+        }
+    }
+
+    /// Resets a connection that no rule could allow; the verdict on it says why.
+    fn refuse_unread(self) {
+        let to = self.unsaid();
+        self.flow.to(&to);
+        let question = Question { to: &to, seen: Seen::Unread, address: Some(self.original.ip()) };
+        let verdict = self.proxy.judge(&self.flow, &self.standing, &question);
+        let error = Error::Denied(verdict.reason);
+        reset(self.flow, self.client, error);
+    }
+
+    async fn enter_tls(self, hello: ClientHello, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+        let seen = Seen::Tls { server_name: hello.server_name.as_ref(), ech: hello.ech };
+        let named = match &hello.server_name {
+            Some(name) => self.named(name),
+            None => redirected::original(self.original),
+        };
+        let to = redirected::destination(&self.standing, named, self.original, seen);
+        match self.open(&to, seen, Route::Prefer(self.original.ip())).await {
+            Ok(upstream) => self.spawn(to, upstream, drain, permit, |tunnel| tunnel.enter_tls(hello)),
+            Err(error) => refuse_tls(self.flow, self.client, error).await,
+        }
+    }
+
+    /// Neither TLS nor HTTP: only report mode lets that through.
+    async fn enter_other(self, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+        let to = self.unsaid();
+        match self.open(&to, Seen::Other, Route::Known(self.original.ip())).await {
+            Ok(upstream) => self.spawn(to, upstream, drain, permit, Tunnel::enter_other),
+            Err(error) => reset(self.flow, self.client, error),
+        }
+    }
+
+    /// Silence in report mode: the server is given the chance to speak, and whoever then speaks is looked at.
+    async fn enter_silent(self, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+        let to = self.unsaid();
+        match self.open(&to, Seen::Unknown, Route::Known(self.original.ip())).await {
+            Ok(upstream) => {
+                let watch = drain.clone();
+                self.spawn(to, upstream, drain, permit, |tunnel| tunnel.enter(watch));
+            }
+            Err(error) => reset(self.flow, self.client, error),
+        }
+    }
+
+    /// What the client says first; nothing if it is given the time to be silent, and is.
+    async fn first_bytes(&mut self) -> Result<Option<First>, Error> {
+        let Self { client, flow, standing, .. } = self;
+        if standing.subject.reports() && is_silent(client, flow, SILENCE).await? {
+            return Ok(None);
+        }
+        first_bytes(client, flow, self.proxy.bounds.head).await.map(Some)
+    }
+
+    /// Judges, and connects.
+    async fn open(&self, to: &Destination, seen: Seen<'_>, route: Route) -> Result<Upstream, Error> {
+        self.flow.to(to);
+        self.flow.seen(seen);
+        self.flow.take_permit()?;
+        let question = Question { to, seen, address: None };
+        self.proxy.open_by(&self.flow, &self.standing, &question, route).await
+    }
+
+    /// Lets a tunnel go its way, in a task of its own so that the memory of what led here does not live as long.
+    fn spawn<R: Future<Output = ()> + Send + 'static>(
+        self,
+        to: Destination,
+        upstream: Upstream,
+        drain: drain::Watch,
+        permit: OwnedSemaphorePermit,
+        enter: impl FnOnce(Tunnel) -> R,
+    ) {
+        let Self { proxy, standing, flow, client, .. } = self;
+        let tunnel = enter(Tunnel { proxy, standing, flow, to, client, upstream });
+        tokio::spawn(async move {
+            tunnel.await;
+            drop((drain, permit));
+        });
+    }
+}

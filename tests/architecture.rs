@@ -1,0 +1,289 @@
+//! Holds `src/` to `docs/architecture.md`: which files there are, in which layer, and who may import whom.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the top; imports go downwards.
+const LAYERS: [&str; 8] = ["commands", "wiring", "doors", "core", "motion", "account", "decision", "facts"];
+/// The longest file, without its tests.
+const LINES_MAX: usize = 300;
+/// The longest function, from `fn` to its brace.
+const FUNCTION_MAX: usize = 60;
+/// The longest drawing that is still read.
+const DRAWING_MAX: usize = 80;
+
+/// A source file up to its tests, its comments emptied.
+struct Source {
+    /// Relative to `src/`.
+    path: String,
+    code: Vec<String>,
+}
+
+/// One row of the table of layers.
+struct Row {
+    layer: usize,
+    modules: Vec<String>,
+    files: Vec<String>,
+}
+
+#[test]
+fn every_file_is_in_the_drawing_and_the_drawing_has_no_other() {
+    let drawn: Vec<String> = rows().into_iter().flat_map(|row| row.files).collect();
+    let mut once = BTreeSet::new();
+    for file in &drawn {
+        assert!(once.insert(file), "docs/architecture.md lists {file} twice");
+    }
+    let there: BTreeSet<String> = sources().into_iter().map(|source| source.path).collect();
+    for file in &there {
+        assert!(once.contains(file), "docs/architecture.md does not say what src/{file} means");
+    }
+    for file in once {
+        assert!(there.contains(file), "docs/architecture.md lists src/{file}, which does not exist");
+    }
+}
+
+#[test]
+fn a_file_stands_in_the_row_of_its_module() {
+    for row in rows() {
+        for file in &row.files {
+            let module = top_module(file);
+            assert!(
+                row.modules.iter().any(|named| named == module),
+                "{file} stands in a row of another module"
+            );
+        }
+    }
+}
+
+#[test]
+fn lib_rs_names_the_same_layers() {
+    let layers = layers();
+    let mut current = None;
+    for line in read("src/lib.rs").lines() {
+        if let Some(comment) = line.strip_prefix("// ") {
+            let name = comment.split(':').next().unwrap_or_default();
+            current = Some(LAYERS.iter().position(|layer| *layer == name).expect(name));
+        } else if let Some(module) = line.strip_prefix("pub mod ") {
+            let module = module.trim_end_matches(';');
+            assert_eq!(Some(layers[module]), current, "{module} stands in another layer in lib.rs");
+        }
+    }
+}
+
+#[test]
+fn imports_go_downwards() {
+    let layers = layers();
+    for source in sources() {
+        let from = top_module(&source.path);
+        for to in imports(&source).iter().map(|path| path.split("::").next().unwrap_or_default()) {
+            assert!(
+                layers[to] >= layers[from],
+                "src/{}: {} must not import {to} of the layer above, {}",
+                source.path,
+                LAYERS[layers[from]],
+                LAYERS[layers[to]],
+            );
+        }
+    }
+}
+
+#[test]
+fn modules_do_not_import_each_other_in_a_circle() {
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources() {
+        let from = top_module(&source.path).to_owned();
+        let to =
+            imports(&source).into_iter().map(|path| path.split("::").next().unwrap_or_default().to_owned());
+        graph.entry(from.clone()).or_default().extend(to.filter(|to| *to != from));
+    }
+    assert_eq!(circle(&graph), None);
+}
+
+#[test]
+fn files_and_functions_fit_a_head() {
+    for source in sources() {
+        let lines = source.code.len();
+        assert!(lines <= LINES_MAX, "src/{} has {lines} lines without its tests", source.path);
+        let mut began = None;
+        for (number, line) in source.code.iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            if began.is_none() && is_function(line) {
+                began = Some((number, indent));
+            }
+            if let Some((start, depth)) = began.filter(|(_, depth)| indent == *depth && ends_function(line)) {
+                let length = number + 1 - start;
+                let place = format!("src/{}:{}", source.path, start + 1);
+                assert!(length <= FUNCTION_MAX, "{place}: a function of {length} lines (depth {depth})");
+                began = None;
+            }
+        }
+    }
+}
+
+#[test]
+fn there_is_no_unsafe_no_mod_rs_and_no_way_around_the_layers() {
+    for source in sources() {
+        assert!(!source.path.ends_with("mod.rs"), "src/{}: foo.rs and foo/, never mod.rs", source.path);
+        for (number, line) in source.code.iter().enumerate() {
+            let place = format!("src/{}:{}", source.path, number + 1);
+            let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            assert!(!words.contains(&"unsafe"), "{place}: unsafe");
+            assert!(!line.contains("crate::{"), "{place}: one `use` for each module");
+            assert!(!line.contains("super::super"), "{place}: `super::super` hides which module is meant");
+            let top_level = !source.path.contains('/');
+            assert!(
+                !(top_level && line.contains("super::")),
+                "{place}: `super` of a top module is the crate"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_drawing_fits_a_head() {
+    let lines = drawing().lines().count();
+    assert!(lines <= DRAWING_MAX, "docs/architecture.md has {lines} lines");
+}
+
+/// Every file of `src/`, less the tests.
+fn sources() -> Vec<Source> {
+    let root = root().join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    paths.sort();
+    let sources = paths.into_iter().filter_map(|path| {
+        let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let is_test = name.split('/').any(|part| part == "tests" || part == "tests.rs");
+        (!is_test && name.ends_with(".rs"))
+            .then(|| Source { code: code(&fs::read_to_string(path).unwrap()), path: name })
+    });
+    sources.collect()
+}
+
+fn walk(directory: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => walk(&path, paths),
+            false => paths.push(path),
+        }
+    }
+}
+
+/// The lines of a file up to its tests, with comments emptied.
+fn code(text: &str) -> Vec<String> {
+    let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+    let line = |line: &str| match line.trim_start().starts_with("//") {
+        true => String::new(),
+        false => line.split(" // ").next().unwrap_or_default().to_owned(),
+    };
+    text[..end].lines().map(line).collect()
+}
+
+/// The paths below the crate that a file names.
+fn imports(source: &Source) -> BTreeSet<String> {
+    let mut imports = BTreeSet::new();
+    for line in &source.code {
+        // `$crate` is how a macro names its own crate; `exeat` is how main.rs does.
+        for (at, found) in line.match_indices("crate::").chain(line.match_indices("exeat::")) {
+            let before = line[..at].chars().next_back().unwrap_or(' ');
+            if before.is_alphanumeric() || before == '_' {
+                continue;
+            }
+            let path = &line[at + found.len()..];
+            let end = path.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(path.len());
+            imports.insert(path[..end].trim_end_matches(':').to_owned());
+        }
+    }
+    imports
+}
+
+fn top_module(file: &str) -> &str {
+    file.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+}
+
+/// The layer of each module.
+fn layers() -> BTreeMap<String, usize> {
+    let mut layers = BTreeMap::new();
+    for row in rows() {
+        for module in row.modules {
+            let before = layers.insert(module.clone(), row.layer);
+            assert!(before.is_none_or(|before| before == row.layer), "{module} stands in two layers");
+        }
+    }
+    layers
+}
+
+/// The table of layers, from the top.
+fn rows() -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for line in drawing().lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, layer, modules, meaning, _] = cells.as_slice() else { continue };
+        let Some(layer) = LAYERS.iter().position(|known| known == layer) else { continue };
+        assert!(rows.last().is_none_or(|row| row.layer <= layer), "{} stands too low", LAYERS[layer]);
+        let files = meaning.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs"));
+        rows.push(Row {
+            layer,
+            modules: modules.split(", ").map(str::to_owned).collect(),
+            files: files.map(str::to_owned).collect(),
+        });
+    }
+    assert_eq!(
+        rows.iter().map(|row| row.layer).collect::<BTreeSet<_>>().len(),
+        LAYERS.len(),
+        "a layer is missing"
+    );
+    rows
+}
+
+/// A circle of imports, if there is one.
+fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    let mut done = BTreeSet::new();
+    graph.keys().find_map(|start| circle_from(graph, start, &mut Vec::new(), &mut done))
+}
+
+fn circle_from(
+    graph: &BTreeMap<String, BTreeSet<String>>,
+    at: &str,
+    way: &mut Vec<String>,
+    done: &mut BTreeSet<String>,
+) -> Option<Vec<String>> {
+    if let Some(first) = way.iter().position(|before| before == at) {
+        return Some(way[first..].to_vec());
+    }
+    if done.contains(at) {
+        return None;
+    }
+    way.push(at.to_owned());
+    let found = graph.get(at).into_iter().flatten().find_map(|next| circle_from(graph, next, way, done));
+    way.pop();
+    done.insert(at.to_owned());
+    found
+}
+
+fn is_function(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.contains('(')).collect();
+    let start = line.trim_start();
+    (start.starts_with("fn ") || words.contains(&"fn")) && !start.starts_with("//")
+}
+
+fn ends_function(line: &str) -> bool {
+    let line = line.trim();
+    line == "}" || line.ends_with('}') && is_function(line) || line.ends_with(';') && is_function(line)
+}
+
+fn drawing() -> String {
+    read("docs/architecture.md")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
