@@ -117,14 +117,19 @@ fn old_connections(plan: &Plan, locked: bool) -> Result<Vec<sockets::Connection>
         return Ok(Vec::new());
     }
     let exeat = match &plan.exit {
-        Exit::User(user) => {
-            let number = commands::run("id", &["-u", user], "");
-            let number = number.map_err(|error| Refusal::Failed(format!("no user {user}: {error}")))?;
-            number.trim().parse().ok()
-        }
+        Exit::User(user) => Some(number(user)?),
         Exit::Mark(_) => None,
     };
     Ok(sockets::opened_here(exeat))
+}
+
+/// The number of a user. Their programs may not have been started yet, but they must be known.
+fn number(user: &str) -> Result<u32, Refusal> {
+    user.parse().or_else(|_| {
+        let said = commands::run("id", &["-u", user], "");
+        let said = said.map_err(|error| Refusal::Failed(format!("no user {user}: {error}")))?;
+        said.trim().parse().map_err(|_| Refusal::Failed(format!("no number for user {user}")))
+    })
 }
 
 fn end(connections: &[sockets::Connection]) {

@@ -129,7 +129,12 @@ impl RuleArgs {
         let Some(path) = &self.config else { return Ok(Said::default()) };
         let settings = Settings::load(path)
             .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-        Ok(Said { transparent: None, dns: None, servers: settings.dns.servers })
+        let port = |addresses: &[SocketAddr]| addresses.first().map(SocketAddr::port);
+        Ok(Said {
+            transparent: port(&settings.listen.transparent),
+            dns: port(&settings.listen.dns),
+            servers: settings.dns.servers,
+        })
     }
 }
 
