@@ -5,7 +5,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::allow;
 use super::plan::{Plan, Shape};
 use super::rule::Match::{
-    Destination, DestinationPort, From, Local, Rate, Reply, Source, Tcp, ToLoopback, Udp,
+    Destination, DestinationPort, From, Local, Rate, Reply, Source, Spoofed, Tcp, ToLoopback, Udp,
 };
 use super::rule::Verdict::{Count, Drop, Log, Prohibit, Redirect, Reset, Return};
 use super::rule::{Chain, Entry, Hook, Rule, Table};
@@ -16,6 +16,9 @@ const DNS: u16 = 53;
 const HTTPS: u16 = 443;
 const LOOPBACK_V4: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8);
 const LOOPBACK_V6: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128);
+const UNNUMBERED_V4: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::UNSPECIFIED, 32);
+const UNNUMBERED_V6: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 128);
+const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
 
 /// The chains of a plan; those that close come first.
 pub(super) fn of(plan: &Plan) -> Vec<Chain> {
@@ -29,23 +32,35 @@ fn instance(plan: &Plan, containers: &[String]) -> Vec<Chain> {
     let mut chains = vec![output(plan), forward(plan, everything()), redirect_output(plan)];
     if !containers.is_empty() {
         chains.push(redirect_arriving(plan, by_interface(containers)));
+        chains.push(sources(plan, containers, &[]));
     }
     chains.push(backstop(plan));
     chains
 }
 
 fn gateway(plan: &Plan, interfaces: &[String], subnets: &[IpNet]) -> Vec<Chain> {
-    // Whatever source it claims: an address outside the subnets is let nowhere.
-    let mut clients = by_interface(interfaces);
+    vec![
+        forward(plan, by_interface(interfaces)),
+        redirect_arriving(plan, by_interface(interfaces)),
+        sources(plan, interfaces, subnets),
+    ]
+}
+
+/// Whoever lies about its source is not answered at all: each answer, be it an ICMP error that quotes the
+/// packet, a reset or a denied DNS question, would carry what it sent to the address that it chose.
+fn sources(plan: &Plan, interfaces: &[String], subnets: &[IpNet]) -> Chain {
+    let lie = "the source is not behind this interface: an answer would carry the packet out";
+    let mut rules = vec![head(plan), Rule::new([Spoofed], Drop, lie)];
     if !subnets.is_empty() {
-        let with = |entry: &Entry, subnet: &IpNet| Entry {
-            matches: [&entry.matches[..], &[Source(*subnet)]].concat(),
-            ..entry.clone()
-        };
-        clients =
-            clients.iter().flat_map(|entry| subnets.iter().map(move |subnet| with(entry, subnet))).collect();
+        let unnumbered = [UNNUMBERED_V4.into(), UNNUMBERED_V6.into(), LINK_LOCAL.into()];
+        let own = unnumbered.map(|network| (network, "has no address yet, or none beyond the link"));
+        let given = subnets.iter().map(|subnet| (*subnet, "a client"));
+        for (network, comment) in own.into_iter().chain(given) {
+            rules.push(Rule::new([Source(network)], Return, comment));
+        }
+        rules.push(Rule::new([], Drop, "not an address of the clients"));
     }
-    vec![forward(plan, by_interface(interfaces)), redirect_arriving(plan, clients)]
+    chain(Table::Mangle, Hook::Prerouting, "EXEAT-PREROUTING", by_interface(interfaces), rules)
 }
 
 /// Everything that this host sends.

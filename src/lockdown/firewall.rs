@@ -148,9 +148,11 @@ fn apply_iptables(plan: &Plan, variant: Variant) -> Result<(), FirewallError> {
     for (index, change) in changes.iter().enumerate() {
         let family = change.family;
         let Err(error) = load(family, variant, &change.text, false) else { continue };
-        return Err(match changes[..=index].iter().rev().try_for_each(|change| undo(change, variant)) {
-            Ok(()) => FirewallError::Undone { family, error },
-            Err(undoing) => FirewallError::Halfway { family, error, undoing },
+        // All of them are tried, whichever fails.
+        let undone: Vec<_> = changes[..=index].iter().map(|change| undo(change, variant)).collect();
+        return Err(match undone.into_iter().find_map(Result::err) {
+            None => FirewallError::Undone { family, error },
+            Some(undoing) => FirewallError::Halfway { family, error, undoing },
         });
     }
     Ok(())
@@ -158,6 +160,9 @@ fn apply_iptables(plan: &Plan, variant: Variant) -> Result<(), FirewallError> {
 
 fn undo(change: &Change, variant: Variant) -> Result<(), CommandError> {
     let now = State::parse(&save(change.family, variant)?);
+    if now == change.before {
+        return Ok(());
+    }
     load(change.family, variant, &now.change(&change.before), false)
 }
 

@@ -75,6 +75,7 @@ fn words(one: &Match, family: Family) -> Option<String> {
         Match::ToLoopback(true) => " -o lo".to_owned(),
         Match::ToLoopback(false) => " ! -o lo".to_owned(),
         Match::Local => " -m addrtype --dst-type LOCAL".to_owned(),
+        Match::Spoofed => " -m rpfilter --invert".to_owned(),
         Match::Source(network) | Match::Destination(network) if Family::of(network) != family => return None,
         Match::Source(network) => format!(" -s {}", network.trunc()),
         Match::Destination(network) => format!(" -d {}", network.trunc()),

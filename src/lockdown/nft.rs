@@ -104,6 +104,7 @@ fn word(one: &Match, transport: &str) -> String {
         Match::ToLoopback(true) => "oifname \"lo\"".to_owned(),
         Match::ToLoopback(false) => "oifname != \"lo\"".to_owned(),
         Match::Local => "fib daddr type local".to_owned(),
+        Match::Spoofed => "fib saddr . iif oif missing".to_owned(),
         Match::Source(network) => format!("{} saddr {}", protocol(Family::of(network)), network.trunc()),
         Match::Destination(network) => format!("{} daddr {}", protocol(Family::of(network)), network.trunc()),
         Match::Tcp => "meta l4proto tcp".to_owned(),

@@ -149,6 +149,8 @@ pub enum Match {
     ToLoopback(bool),
     /// The destination is an address of this host.
     Local,
+    /// An answer to its source would not leave by the interface it came by.
+    Spoofed,
     Source(IpNet),
     Destination(IpNet),
     Tcp,

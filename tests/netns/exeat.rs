@@ -19,12 +19,16 @@ pub struct Exeat {
 impl Exeat {
     pub fn start(world: &World) -> Self {
         let (records, policy) = (world.path("records.jsonl"), world.path("policy.yaml"));
-        let doors = if world.gateway.is_some() { ["0.0.0.0", "[::]"] } else { ["127.0.0.1", "[::1]"] };
-        let [v4, v6] = doors;
+        // A gateway is reached at whatever address its interface has; `[::]` takes IPv4 too.
+        let doors = |port| match world.gateway {
+            Some(_) => format!("[\"[::]:{port}\"]"),
+            None => format!("[\"127.0.0.1:{port}\", \"[::1]:{port}\"]"),
+        };
         let settings = format!(
-            "listen: {{ explicit: [\"127.0.0.1:3128\"], transparent: [\"{v4}:3129\", \"{v6}:3129\"], \
-             dns: [\"{v4}:3153\", \"{v6}:3153\"], admin: \"127.0.0.1:3130\" }}\n\
-             policy: [{policy}]\naudit: {{ path: {records} }}\ndns: {{ servers: [{DNS_V4}] }}\n"
+            "listen: {{ explicit: [\"127.0.0.1:3128\"], transparent: {}, dns: {}, admin: \"127.0.0.1:3130\" }}\n\
+             policy: [{policy}]\naudit: {{ path: {records} }}\ndns: {{ servers: [{DNS_V4}] }}\n",
+            doors(3129),
+            doors(3153)
         );
         fs::write(world.path("exeat.yaml"), settings).unwrap();
         let rules = format!(

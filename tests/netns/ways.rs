@@ -74,7 +74,7 @@ fn to(address: &str) -> Vec<Way> {
         Way::new(As::Root, &format!("ping -c 1 -W 2 {address}"), "", " 1 received"),
         Way::new(
             As::Root,
-            &format!("socat -t1 -T2 - {tcp}:{host}:25,so-bindtodevice=up0"),
+            &format!("socat -t1 -T2 - {tcp}:{host}:25,so-bindtodevice=up0,connect-timeout=2"),
             "x",
             format!("SSH-2.0-at-{host}:25"),
         ),

@@ -112,6 +112,10 @@ impl World {
             self.internet.must(&format!("ip addr add {addr} dev lo{nodad}"));
         }
         internet::serve(&self.internet);
+        // Neighbours have to be found first; IPv6 takes up to a second.
+        for address in [ALLOWED_V4, internet::ALLOWED_V6] {
+            self.instance.must(&format!("ping -q -i 0.2 -c 10 -w 5 {address}"));
+        }
         self.tap = Tap::at(&self.internet, |from| {
             let from = from.to_string();
             from.starts_with("11.0.0.") || from.starts_with("2a00:77::") || from.ends_with(METADATA)
