@@ -16,11 +16,6 @@ impl Counters {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// In both directions.
-    pub fn moved(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed).wrapping_add(self.received.load(Ordering::Relaxed))
-    }
-
     pub fn add_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }

@@ -7,8 +7,8 @@ mod places;
 mod registry;
 mod stop;
 mod walk;
+mod words;
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
@@ -20,20 +20,16 @@ use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::open::{Facts, Open};
 use crate::flow::registry::{Cursor, Key};
+use crate::flow::words::{Words, words};
 use crate::ingress::Ingress;
 use crate::policy::{Inquiry, Rule, Seen, Verdict};
 use crate::reason::Reason;
-use crate::record::{FlowId, Inside, Profiles, clip};
+use crate::record::{FlowId, Inside, Profiles};
 
 pub use self::ledger::Ledger;
 pub use self::places::Limits;
 pub use self::stop::{Stop, Stopped};
 pub use self::walk::{Row, Walk};
-
-/// Longest text of an error in a record.
-const ERROR_MAX: usize = 256;
-/// Longest text of a rule in a record.
-const RULE_MAX: usize = 512;
 
 /// The guard of one flow: told what is learnt, consumed by [`Flow::end`]. Dropped otherwise, as in a
 /// panic or an abort, it is recorded all the same.
@@ -292,37 +288,4 @@ impl Drop for Flow {
     fn drop(&mut self) {
         self.close(|facts| Err(self.dropped(facts)));
     }
-}
-
-/// A rule in words, written once into one buffer: its label for people, then its pattern.
-struct Words {
-    text: String,
-    label: usize,
-}
-
-impl Words {
-    fn new(rule: Rule<'_>) -> Self {
-        let mut text = String::with_capacity(128);
-        // Writing to a String can't fail.
-        let _ = write!(text, "{rule}");
-        let label = text.len();
-        let _ = write!(text, "{}", rule.pattern());
-        Self { text, label }
-    }
-
-    fn label(&self) -> &str {
-        clip(&self.text[..self.label], RULE_MAX)
-    }
-
-    fn pattern(&self) -> &str {
-        &self.text[self.label..]
-    }
-}
-
-/// What a record says of an error; nothing if the reason says it all.
-fn words(error: &Error) -> Option<Box<str>> {
-    if matches!(error, Error::Denied(_)) {
-        return None;
-    }
-    Some(clip(&error.to_string(), ERROR_MAX).into())
 }

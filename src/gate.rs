@@ -1,11 +1,11 @@
 //! The gates that judge what is inside a connection, whoever brings it.
 
+mod first;
 pub mod http;
 pub mod redirected;
 pub mod tls;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
@@ -17,10 +17,9 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
-use crate::sniff::{self, ClientHello, Sniff};
 use crate::stream::Stream;
 
-pub use tls::refuse as refuse_tls;
+pub use first::{First, first_bytes, is_silent};
 
 /// A ClientHello may be this long; a request's head has the bound of the settings.
 const HELLO_MAX: usize = 64 * 1024;
@@ -36,43 +35,54 @@ pub struct Tunnel {
     pub upstream: Upstream,
 }
 
-/// What a client's first bytes are.
-#[derive(Debug)]
-pub enum First {
-    Hello(ClientHello),
-    Request,
-    /// Neither, or nothing yet because the server speaks first.
-    Other,
+/// A tunnel whose inside was judged: the rest is left to the relay.
+struct Passed {
+    flow: Flow,
+    client: Stream,
+    upstream: Stream,
 }
 
 impl Tunnel {
-    /// Judges what is inside, and relays it to its end.
-    pub async fn enter(mut self, drain: drain::Watch) {
-        // A rule that does not look inside must not wait for a client that lets the server speak first.
-        if self.may_pass_unread() {
-            return self.enter_unread().await;
+    /// Finds out what is inside, judges it, and relays it to its end.
+    pub fn enter(self, drain: drain::Watch) -> impl Future<Output = ()> {
+        self.enter_as(None, drain)
+    }
+
+    /// The same, perhaps with what is inside known already.
+    pub fn enter_as(self, first: Option<First>, drain: drain::Watch) -> impl Future<Output = ()> {
+        let proxy = Arc::clone(&self.proxy);
+        // Boxed, so that the memory it takes to judge does not live as long as the tunnel.
+        let judged = Box::pin(self.judge(first, drain.clone()));
+        async move {
+            if let Some(Passed { flow, client, upstream }) = judged.await {
+                proxy.tunnel(flow, client, upstream).await;
+            }
+            // A drain waits for it until here.
+            drop(drain);
         }
-        match self.first_bytes().await {
-            Ok(First::Hello(hello)) => self.enter_tls(hello).await,
-            Ok(First::Request) => http::enter(self, drain).await,
-            Ok(First::Other) => self.enter_other().await,
-            Err(error) => refuse_first(self.flow, self.client, error).await,
+    }
+
+    /// Judges what is inside. Requests are served here; the rest is left to be relayed.
+    async fn judge(mut self, first: Option<First>, drain: drain::Watch) -> Option<Passed> {
+        let first = match first {
+            Some(first) => Ok(first),
+            // A rule that does not look inside must not wait for a client that lets the server speak first.
+            None if self.may_pass_unread() => Ok(First::Unread),
+            None => self.first_bytes().await,
+        };
+        match first {
+            Ok(First::Unread) => self.pass_as(Seen::Unread),
+            Ok(First::Hello(hello)) => tls::judge(self, hello).await,
+            Ok(First::Request) => {
+                http::enter(self, drain).await;
+                None
+            }
+            Ok(First::Other) => self.pass_as(Seen::Other),
+            Err(error) => {
+                refuse(self.flow, self.client, error).await;
+                None
+            }
         }
-    }
-
-    /// Relays what nobody looks into, if a rule allows that.
-    pub async fn enter_unread(self) {
-        self.pass_as(Seen::Unread).await;
-    }
-
-    /// Judges the ClientHello in the client's head, and relays it with all that follows.
-    pub async fn enter_tls(self, hello: ClientHello) {
-        tls::enter(self, hello).await;
-    }
-
-    /// Relays what is neither TLS nor HTTP, if that is allowed.
-    pub async fn enter_other(self) {
-        self.pass_as(Seen::Other).await;
     }
 
     /// Whether a rule allows whatever is inside.
@@ -91,14 +101,17 @@ impl Tunnel {
         self.proxy.judge(&self.flow, &self.standing, &self.question(seen)).pass()
     }
 
-    /// Relays what needs no gate of its own, if it may pass.
-    async fn pass_as(self, seen: Seen<'static>) {
+    /// Leaves to the relay what needs no gate of its own, if it may pass.
+    fn pass_as(self, seen: Seen<'static>) -> Option<Passed> {
         match self.pass(seen) {
             Ok(leave) => {
                 let upstream = Stream::new(self.upstream.open(&leave));
-                self.proxy.tunnel(self.flow, self.client, upstream).await;
+                Some(Passed { flow: self.flow, client: self.client, upstream })
             }
-            Err(error) => reset(self.flow, self.client, error),
+            Err(error) => {
+                reset(self.flow, self.client, error);
+                None
+            }
         }
     }
 
@@ -128,36 +141,8 @@ impl Tunnel {
     }
 }
 
-/// Reads until it is clear what the client speaks. The bytes stay in its head.
-pub async fn first_bytes(client: &mut Stream, flow: &Flow, time: Duration) -> Result<First, Error> {
-    let deadline = Instant::now() + time;
-    loop {
-        let need = match sniff::first_bytes(client.head()) {
-            Sniff::Found(sniff::First::Tls(hello)) => return Ok(First::Hello(hello)),
-            Sniff::Found(sniff::First::Http) => return Ok(First::Request),
-            Sniff::NotThis => return Ok(First::Other),
-            Sniff::Bad(what) => return Err(Error::BadClientHello(what)),
-            Sniff::Incomplete { need } => need,
-        };
-        while client.head().len() < need {
-            let read = client.fill(HELLO_MAX);
-            arrived(within(flow, deadline, Error::HeadTimeout, read).await?)?;
-        }
-    }
-}
-
-/// Whether a client says nothing at all for this long, as where it waits for the server to speak.
-pub async fn is_silent(client: &mut Stream, flow: &Flow, time: Duration) -> Result<bool, Error> {
-    let deadline = Instant::now() + time;
-    match within(flow, deadline, Error::HeadTimeout, client.fill(HELLO_MAX)).await {
-        Ok(read) => arrived(read).map(|()| false),
-        Err(Error::HeadTimeout) => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
-/// Ends a flow whose first bytes are refused: with an alert if they are TLS.
-pub async fn refuse_first(flow: Flow, client: Stream, error: Error) {
+/// Ends a flow whose first bytes are refused: TLS has a word for it.
+pub async fn refuse(flow: Flow, client: Stream, error: Error) {
     match error {
         Error::BadClientHello(_) => tls::refuse(flow, client, error).await,
         error => reset(flow, client, error),
@@ -190,5 +175,19 @@ fn arrived(read: std::io::Result<usize>) -> Result<(), Error> {
     match read {
         Ok(1..) => Ok(()),
         Ok(0) | Err(_) => Err(Error::ClientReset),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_future_of_a_tunnel_is_small() {
+        fn size<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (tunnel, judging) = (size(Tunnel::enter_as), size(Tunnel::judge));
+        assert!(tunnel <= 1280 && judging <= 2688, "{tunnel} and, until it is judged, {judging}");
     }
 }

@@ -43,6 +43,8 @@ pub struct Bounds {
     pub keepalive: Duration,
     /// How long an exchange may be silent.
     pub idle: Duration,
+    /// How long it may be silent once the client has ended its half, or is gone.
+    pub half_closed: Duration,
 }
 
 /// A client before the policy in force: found once a connection and revision.

@@ -74,6 +74,17 @@ impl Stream {
     }
 
     /// The far end's address.
+    /// Whether the peer has ended its half, without taking a byte: `false` while bytes wait to be read.
+    /// An error says that the connection is broken.
+    pub fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if !self.head.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        let mut byte = [MaybeUninit::uninit()];
+        let count = ready!(self.socket.poll_peek(cx, &mut ReadBuf::uninit(&mut byte)))?;
+        Poll::Ready(Ok(count == 0))
+    }
+
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()
     }

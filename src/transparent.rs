@@ -18,7 +18,7 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::http::{Pool, enter_redirected};
-use crate::gate::{First, Tunnel, first_bytes, is_silent, redirected, refuse_first, refuse_tls, reset};
+use crate::gate::{self, First, Tunnel, first_bytes, is_silent, redirected, reset, tls};
 use crate::host::{Host, Name};
 use crate::ingress::Ingress;
 use crate::names::Names;
@@ -86,14 +86,14 @@ impl Door {
             return arrival.refuse_unread();
         }
         match arrival.first_bytes().await {
-            Ok(None) => arrival.enter_silent(drain, permit).await,
             Ok(Some(First::Hello(hello))) => arrival.enter_tls(hello, drain, permit).await,
             Ok(Some(First::Request)) => {
                 let Arrival { proxy, standing, flow, client, original, .. } = arrival;
-                enter_redirected(proxy, pool, standing, flow, original, client, drain).await;
+                // Boxed, so that a connection which has yet to say what it is does not take that much memory.
+                Box::pin(enter_redirected(proxy, pool, standing, flow, original, client, drain)).await;
             }
-            Ok(Some(First::Other)) => arrival.enter_other(drain, permit).await,
-            Err(error) => refuse_first(arrival.flow, arrival.client, error).await,
+            Ok(first) => arrival.enter_nameless(first, drain, permit).await,
+            Err(error) => gate::refuse(arrival.flow, arrival.client, error).await,
         }
     }
 }
@@ -124,9 +124,8 @@ impl Arrival {
 
     /// Relays to the original address without a look inside.
     async fn enter_unread(self, to: Destination, drain: drain::Watch, permit: OwnedSemaphorePermit) {
-        let route = Route::Known(self.original.ip());
-        match self.open(&to, Seen::Unread, route).await {
-            Ok(upstream) => self.spawn(to, upstream, drain, permit, Tunnel::enter_unread),
+        match self.open(&to, Seen::Unread, Route::Known(self.original.ip())).await {
+            Ok(upstream) => self.spawn(to, upstream, Some(First::Unread), drain, permit),
             Err(error) => reset(self.flow, self.client, error),
         }
     }
@@ -149,28 +148,18 @@ impl Arrival {
         };
         let to = redirected::destination(&self.standing, named, self.original, seen);
         match self.open(&to, seen, Route::Prefer(self.original.ip())).await {
-            Ok(upstream) => self.spawn(to, upstream, drain, permit, |tunnel| tunnel.enter_tls(hello)),
-            Err(error) => refuse_tls(self.flow, self.client, error).await,
+            Ok(upstream) => self.spawn(to, upstream, Some(First::Hello(hello)), drain, permit),
+            Err(error) => tls::refuse(self.flow, self.client, error).await,
         }
     }
 
-    /// Neither TLS nor HTTP: only report mode lets that through.
-    async fn enter_other(self, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+    /// Neither TLS nor HTTP, or silence: only report mode lets that through. After silence the server has the chance to
+    /// speak, and whoever then speaks is looked at.
+    async fn enter_nameless(self, first: Option<First>, drain: drain::Watch, permit: OwnedSemaphorePermit) {
         let to = self.unsaid();
-        match self.open(&to, Seen::Other, Route::Known(self.original.ip())).await {
-            Ok(upstream) => self.spawn(to, upstream, drain, permit, Tunnel::enter_other),
-            Err(error) => reset(self.flow, self.client, error),
-        }
-    }
-
-    /// Silence in report mode: the server is given the chance to speak, and whoever then speaks is looked at.
-    async fn enter_silent(self, drain: drain::Watch, permit: OwnedSemaphorePermit) {
-        let to = self.unsaid();
-        match self.open(&to, Seen::Unknown, Route::Known(self.original.ip())).await {
-            Ok(upstream) => {
-                let watch = drain.clone();
-                self.spawn(to, upstream, drain, permit, |tunnel| tunnel.enter(watch));
-            }
+        let seen = if first.is_some() { Seen::Other } else { Seen::Unknown };
+        match self.open(&to, seen, Route::Known(self.original.ip())).await {
+            Ok(upstream) => self.spawn(to, upstream, first, drain, permit),
             Err(error) => reset(self.flow, self.client, error),
         }
     }
@@ -194,19 +183,19 @@ impl Arrival {
     }
 
     /// Lets a tunnel go its way, in a task of its own so that the memory of what led here does not live as long.
-    fn spawn<R: Future<Output = ()> + Send + 'static>(
+    fn spawn(
         self,
         to: Destination,
         upstream: Upstream,
+        first: Option<First>,
         drain: drain::Watch,
         permit: OwnedSemaphorePermit,
-        enter: impl FnOnce(Tunnel) -> R,
     ) {
         let Self { proxy, standing, flow, client, .. } = self;
-        let tunnel = enter(Tunnel { proxy, standing, flow, to, client, upstream });
+        let entered = Tunnel { proxy, standing, flow, to, client, upstream }.enter_as(first, drain);
         tokio::spawn(async move {
-            tunnel.await;
-            drop((drain, permit));
+            entered.await;
+            drop(permit);
         });
     }
 }

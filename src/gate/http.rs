@@ -2,10 +2,12 @@
 
 mod body;
 mod clock;
+mod clocked;
 mod exchange;
 mod expect;
 mod headers;
 mod home;
+mod listened;
 mod pool;
 pub mod request;
 mod response;

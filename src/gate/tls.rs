@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::Flow;
-use crate::gate::{HELLO_MAX, Tunnel, arrived, within};
+use crate::gate::{HELLO_MAX, Passed, Tunnel, arrived, within};
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
 use crate::reply::TLS_ACCESS_DENIED;
@@ -35,23 +35,27 @@ struct Handshake {
     upstream: Stream,
 }
 
-/// Judges a tunnel by its ClientHello, and relays it.
-pub(super) async fn enter(tunnel: Tunnel, hello: ClientHello) {
+/// Judges a tunnel by its ClientHello, and by the second one if there is to be one.
+pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello) -> Option<Passed> {
     let leave = match tunnel.pass(seen(&hello)) {
         Ok(leave) => leave,
-        Err(error) => return refuse(tunnel.flow, tunnel.client, error).await,
+        Err(error) => {
+            refuse(tunnel.flow, tunnel.client, error).await;
+            return None;
+        }
     };
     let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
     let address = upstream.address();
     let upstream = Stream::new(upstream.open(&leave));
     let mut handshake = Handshake { proxy, standing, flow, to, address, client, upstream };
     let result = handshake.run(hello.length).await;
-    let Handshake { proxy, flow, client, upstream, .. } = handshake;
+    let Handshake { flow, client, upstream, .. } = handshake;
     match result {
-        Ok(()) => proxy.tunnel(flow, client, upstream).await,
+        Ok(()) => Some(Passed { flow, client, upstream }),
         Err(error) => {
             upstream.reset();
             refuse(flow, client, error).await;
+            None
         }
     }
 }
@@ -61,8 +65,7 @@ pub async fn refuse(flow: Flow, client: Stream, error: Error) {
     let denied = !error.reason().allows();
     flow.end(Err(error));
     if denied {
-        // Boxed, as it is rare and would make every tunnel's future larger.
-        Box::pin(client.close_lingering(&TLS_ACCESS_DENIED)).await;
+        client.close_lingering(&TLS_ACCESS_DENIED).await;
     } else {
         client.reset();
     }
@@ -92,8 +95,8 @@ impl Handshake {
         }
     }
 
-    /// Reads on in the server's answer; `false` says that no more of it comes. What the client sends
-    /// meanwhile is kept.
+    /// Reads on in the server's answer; `false` says that no more is needed of it: it has ended, or a client
+    /// that has sent nothing more has. What the client sends meanwhile is kept.
     async fn server_says_more(&mut self, deadline: Instant) -> Result<bool, Error> {
         let (client, upstream) = (&mut self.client, &mut self.upstream);
         let mut client_open = true;
@@ -103,9 +106,11 @@ impl Handshake {
                     read = upstream.fill(ANSWER_MAX) => {
                         return read.map(|count| count > 0).map_err(|_| Error::UpstreamReset);
                     }
-                    // An end is left for the relay to find, a reset is noticed now.
                     read = client.fill(HELLO_MAX), if client_open => {
                         client_open = read.map_err(|_| Error::ClientReset)? > 0;
+                        if !client_open && client.head().is_empty() {
+                            return Ok(false);
+                        }
                     }
                 }
             }

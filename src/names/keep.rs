@@ -2,6 +2,7 @@
 //! an address from before, or from elsewhere, finds it there.
 
 use std::collections::HashSet;
+use std::future::ready;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +21,25 @@ use crate::resolve::Resolver;
 const GLANCE: Duration = Duration::from_millis(500);
 /// How old an answer may become. Answers are remembered for an hour, so a server that fails for a while does no harm.
 const REFRESH: Duration = Duration::from_secs(300);
+/// How soon names that were not found are looked up again; each time it takes twice as long.
+const RETRY: Duration = Duration::from_secs(1);
 /// Names kept; looked up so many at a time, the others wait.
 const NAMES_MAX: usize = 10_000;
 const AT_ONCE: usize = 16;
 
 /// Looks the listed names up at once, whenever the policy changes, and from time to time. It never ends.
 pub async fn keep_listed(names: Arc<Names>, resolver: Arc<Resolver>, policy: Arc<ArcSwap<Policy>>) {
+    let (mut last, mut retry) = (None, RETRY);
     loop {
         let (revision, listed) = listed(&policy.load());
-        let next = Instant::now() + REFRESH;
-        futures_util::stream::iter(listed)
-            .for_each_concurrent(AT_ONCE, |name| look_up(&names, &resolver, name))
-            .await;
+        if last.replace(revision) != Some(revision) {
+            retry = RETRY;
+        }
+        let looked_up = futures_util::stream::iter(listed).map(|name| look_up(&names, &resolver, name));
+        let looked_up = looked_up.buffer_unordered(AT_ONCE);
+        let all = looked_up.fold(true, |all, found| ready(all && found)).await;
+        let next = Instant::now() + if all { REFRESH } else { retry };
+        retry = if all { RETRY } else { (2 * retry).min(REFRESH) };
         while policy.load().revision() == revision && Instant::now() < next {
             sleep(GLANCE).await;
         }
@@ -49,12 +57,15 @@ fn listed(policy: &Policy) -> (u64, HashSet<Name>) {
     (policy.revision(), names)
 }
 
-async fn look_up(names: &Names, resolver: &Resolver, name: Name) {
+/// Looks up both families; says whether one has an address.
+async fn look_up(names: &Names, resolver: &Resolver, name: Name) -> bool {
+    let mut is_found = false;
     for kind in [RecordType::A, RecordType::AAAA] {
-        // A name that is not found now is looked up again with the others.
         if let Ok(found) = resolver.records(&name, kind).await {
             let addresses: Vec<IpAddr> = found.data.iter().filter_map(RData::ip_addr).collect();
             names.found(&name, &addresses, found.ttl);
+            is_found |= !addresses.is_empty();
         }
     }
+    is_found
 }

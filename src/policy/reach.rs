@@ -113,7 +113,7 @@ pub(super) fn inquire<'r>(
     if let Some(address) = address {
         let denying = |row: &&Row| rules.terms_of(row).action == Action::Deny;
         rules.each_for_address(address, &subject.profiles, |row| {
-            Some(row).filter(denying).into_iter().for_each(&mut weigh)
+            Some(row).filter(denying).into_iter().for_each(&mut weigh);
         });
     }
     let special = screened.map(|screened| screened.special);

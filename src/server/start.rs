@@ -225,5 +225,6 @@ fn bounds(settings: &Settings) -> Bounds {
         head: settings.timeouts.head,
         keepalive: settings.timeouts.keepalive,
         idle: settings.timeouts.idle,
+        half_closed: settings.timeouts.half_closed,
     }
 }

@@ -1,6 +1,27 @@
 //! The whole proxy, spoken to over real sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "support is shared between the modules of this binary")]
 
+mod answer;
+mod bodies;
+mod connect;
+mod drain;
+mod every_flow;
+mod forward;
+mod guard;
+mod inside_http;
+mod lifetime;
+mod limits;
+mod mutated;
+mod pool;
+mod programs;
+mod reasons;
+mod reload;
+mod report;
+mod retry;
 mod smoke;
 mod support;
+mod tls;
+mod tunnel;
+mod upgrade;

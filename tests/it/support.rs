@@ -1,9 +1,14 @@
 //! A running exeat with a policy of the test's own, and upstreams for it to reach.
 
+pub mod binary;
+#[allow(dead_code, reason = "tests/dial.rs shares it, and needs more of it")]
 pub mod dns;
+mod reply;
+pub mod tls;
 pub mod upstream;
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,22 +18,29 @@ use exeat::server::{Server, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+pub use reply::{Reply, anonymous, ask, read_exactly, read_reply};
+
 /// Long enough for anything on a busy machine; no test waits for it unless something is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running exeat. Its hosts file gives the names below `example` loopback addresses, so rules for them
-/// need `private: true`.
+/// A running exeat, in this process. Its hosts file gives the names below `example` loopback addresses, so
+/// rules for them need `private: true`.
 pub struct Gate {
+    pub signals: mpsc::Sender<Signal>,
+    reach: Reach,
+    task: JoinHandle<()>,
+}
+
+/// Where a running exeat is met: what a client, an operator and a reader of its files can do.
+pub struct Reach {
     pub address: SocketAddr,
     pub admin: SocketAddr,
-    pub signals: mpsc::Sender<Signal>,
     directory: TempDir,
-    task: JoinHandle<()>,
 }
 
 /// The settings of a test, before it starts.
@@ -36,6 +48,8 @@ pub struct Setup {
     pub settings: Settings,
     pub policy: String,
     pub hosts: String,
+    /// Puts the policy into its directory.
+    pub lay_out: fn(&Path, &str),
 }
 
 impl Setup {
@@ -45,8 +59,8 @@ impl Setup {
         settings.listen.explicit = vec!["127.0.0.1:0".parse().unwrap()];
         settings.listen.admin = Some("127.0.0.1:0".parse().unwrap());
         settings.timeouts.drain = Duration::from_secs(5);
-        let hosts = "127.0.0.1 a.example b.example c.example denied.example\n".to_owned();
-        Self { settings, policy: policy.to_owned(), hosts }
+        let hosts = "127.0.0.1 a.example b.example c.example denied.example gate.example\n".to_owned();
+        Self { settings, policy: policy.to_owned(), hosts, lay_out: one_file }
     }
 
     /// One profile for everyone, with these entries under `allow`, each a line of YAML without the dash.
@@ -59,16 +73,18 @@ impl Setup {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::create_dir(at("policies")).unwrap();
-        std::fs::write(at("policies/policy.yaml"), &self.policy).unwrap();
+        (self.lay_out)(&at("policies"), &self.policy);
         std::fs::write(at("hosts"), &self.hosts).unwrap();
         self.settings.dns.hosts = Some(at("hosts"));
-        self.settings.audit.path = at("records.jsonl");
+        if self.settings.audit.path == Path::new("-") {
+            self.settings.audit.path = at("records.jsonl");
+        }
         let sources = Sources { paths: vec![at("policies")], allow: Vec::new() };
         let server = Server::new(&self.settings, sources).unwrap_or_else(|error| panic!("{error:?}"));
         let (address, admin) = (server.explicit_addresses()[0], server.admin_address().unwrap());
         let (signals, receiver) = mpsc::channel(4);
         let task = tokio::spawn(server.run(receiver));
-        Gate { address, admin, signals, directory, task }
+        Gate { signals, reach: Reach { address, admin, directory }, task }
     }
 }
 
@@ -78,6 +94,40 @@ impl Gate {
         Setup::allow(rules).start().await
     }
 
+    pub async fn signal(&self, signal: Signal) {
+        self.signals.send(signal).await.unwrap();
+    }
+
+    /// Stops it in order, and waits until it has stopped.
+    pub async fn stop(self) {
+        self.signal(Signal::Stop).await;
+        self.stopped().await;
+    }
+
+    /// Stops it in order; it must have written exactly so many records.
+    pub async fn stop_and_count(self, count: usize) {
+        self.signal(Signal::Stop).await;
+        let left = self.stopped().await;
+        let text = std::fs::read_to_string(left.path("records.jsonl")).unwrap();
+        assert_eq!(text.lines().count(), count, "{text}");
+    }
+
+    /// Waits until it has stopped, and returns what it leaves behind.
+    pub async fn stopped(self) -> Reach {
+        timeout(PATIENCE, self.task).await.unwrap().unwrap();
+        self.reach
+    }
+}
+
+impl Deref for Gate {
+    type Target = Reach;
+
+    fn deref(&self) -> &Reach {
+        &self.reach
+    }
+}
+
+impl Reach {
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -85,6 +135,13 @@ impl Gate {
     /// A new connection to the explicit door.
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// A new connection to the explicit door from this loopback address.
+    pub async fn connect_from(&self, source: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        socket.connect(self.address).await.unwrap()
     }
 
     /// Sends these bytes on a new connection and reads until exeat closes it.
@@ -109,16 +166,20 @@ impl Gate {
     pub async fn records(&self, count: usize) -> Vec<Value> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let text = std::fs::read_to_string(self.path("records.jsonl")).unwrap_or_default();
-            let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-            let records: Vec<Value> =
-                complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let records = self.records_so_far();
             if records.len() >= count {
                 return records;
             }
             assert!(Instant::now() < deadline, "{} of {count} records: {records:#?}", records.len());
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The records that are written.
+    pub fn records_so_far(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path("records.jsonl")).unwrap_or_default();
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The one record of a test with a single flow.
@@ -134,11 +195,12 @@ impl Gate {
         let new = self.path("policies/.new");
         std::fs::write(&new, policy).unwrap();
         std::fs::rename(&new, self.path("policies/policy.yaml")).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while self.revision().await == revision {
-            assert!(Instant::now() < deadline, "the policy did not change");
-            sleep(Duration::from_millis(5)).await;
-        }
+        self.until_revision(revision + 1).await;
+    }
+
+    /// Waits until this revision of the policy is in force.
+    pub async fn until_revision(&self, revision: u64) {
+        until("the policy did not change", async || self.revision().await == revision).await;
     }
 
     pub async fn revision(&self) -> u64 {
@@ -148,11 +210,17 @@ impl Gate {
 
     /// The body of an answer of the admin door.
     pub async fn ask_admin(&self, path: &str) -> String {
+        self.admin_answer(path).await.1
+    }
+
+    /// The status line of an answer of the admin door, and its body.
+    pub async fn admin_answer(&self, path: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
         let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let answer = read_to_end(&mut stream).await;
-        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap()
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
     }
 
     /// One sample of the metrics, by its name with labels as it is written.
@@ -161,12 +229,20 @@ impl Gate {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map(|value| value.parse().unwrap())
     }
+}
 
-    /// Stops it in order, and waits until it has stopped.
-    pub async fn stop(self) {
-        self.signals.send(Signal::Stop).await.unwrap();
-        timeout(PATIENCE, self.task).await.unwrap().unwrap();
+/// Waits until something is so.
+pub async fn until(otherwise: &str, is_so: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "{otherwise}");
+        sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// The policy as one file.
+fn one_file(directory: &Path, policy: &str) {
+    std::fs::write(directory.join("policy.yaml"), policy).unwrap();
 }
 
 /// Reads an HTTP head, to the empty line and no further.
@@ -187,6 +263,20 @@ pub async fn read_to_end(stream: &mut TcpStream) -> String {
     // A reset is an end too; what came before it is in the bytes.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("no end in time");
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// How a connection ended: what came on it last, and whether by a reset.
+#[derive(Debug, PartialEq, Eq)]
+pub struct End {
+    pub last: Vec<u8>,
+    pub reset: bool,
+}
+
+/// Reads until the other side closes, or breaks off.
+pub async fn end(stream: &mut TcpStream) -> End {
+    let mut last = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut last)).await.expect("no end in time");
+    End { last, reset: read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset) }
 }
 
 /// The file `name` of the fixtures.

@@ -74,7 +74,12 @@ impl Body for Sent {
         {
             self.meter.counters().add_sent(bytes.len());
         }
-        if frame.is_none() || self.is_end_stream() {
+        // hyper asks for nothing behind the trailers.
+        let is_last = match &frame {
+            Some(frame) => frame.as_ref().is_ok_and(Frame::is_trailers),
+            None => true,
+        };
+        if is_last || self.is_end_stream() {
             self.complete.store(true, Ordering::Release);
         }
         Poll::Ready(frame.map(|frame| frame.map(passable)))
@@ -129,7 +134,7 @@ impl From<Infallible> for CutShort {
 
 impl Received {
     pub(super) fn new(body: Incoming, open: Open) -> Self {
-        open.clock.answers(open.flow.meter());
+        open.clock.answers();
         let mut received = Self { body, open: Some(open) };
         // hyper does not poll a body that is known to be empty.
         if received.body.is_end_stream() {
@@ -170,7 +175,7 @@ impl Body for Received {
                 if let (Some(bytes), Some(open)) = (frame.data_ref(), &self.open) {
                     open.flow.counters().add_received(bytes.len());
                 }
-                if self.body.is_end_stream() {
+                if frame.is_trailers() || self.body.is_end_stream() {
                     self.finish(Ok(()));
                 }
                 Poll::Ready(Some(Ok(passable(frame))))
@@ -191,7 +196,7 @@ impl Drop for Received {
     /// The answer stops short: the client went away, or it was to end.
     fn drop(&mut self) {
         let Some(Open { flow, clock, .. }) = self.open.take() else { return };
-        if clock.is_stuck() {
+        if clock.is_still() {
             flow.end(Err(Error::IdleTimeout));
         }
         // A flow that is dropped knows whether it was stopped or lost its client.

@@ -7,7 +7,6 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use crate::destination::Destination;
 use crate::error::Error;
@@ -15,6 +14,7 @@ use crate::flow::Flow;
 use crate::gate::http::body::{Open, Received, ReplyBody};
 use crate::gate::http::clock::Clock;
 use crate::gate::http::home::Home;
+use crate::gate::http::listened::Listened;
 use crate::gate::http::response::bad;
 use crate::gate::http::send::Answer;
 use crate::gate::http::{headers, request, response};
@@ -75,6 +75,7 @@ impl Exchanges {
         clock: Clock,
     ) -> Response<ReplyBody> {
         flow.ends_with_connection();
+        clock.begins(flow.meter());
         flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
         let standing = self.standing();
         let manner = Manner::of(&request);
@@ -190,8 +191,8 @@ async fn switch(
         .ok_or_else(|| bad("it switches protocols, but not as asked"))?;
     let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| bad(&error.to_string()))?;
     let parts =
-        upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| bad("it is not on a plain connection"))?;
-    let upstream = Stream::new(parts.io.into_inner()).with_head(parts.read_buf);
+        upgraded.downcast::<TokioIo<Listened>>().map_err(|_| bad("it is not on a plain connection"))?;
+    let upstream = Stream::new(parts.io.into_inner().into_socket()).with_head(parts.read_buf);
     headers::strip_hop_by_hop(response.headers_mut());
     headers::set_upgrade(response.headers_mut(), protocol);
     Ok((response.map(|_| Either::Left(Default::default())), upstream))

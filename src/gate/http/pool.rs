@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use crate::destination::Destination;
 use crate::dial::Upstream;
 use crate::gate::http::body::Sent;
+use crate::gate::http::listened::{Heard, Listened};
 use crate::policy::Passage;
 
 /// Idle connections kept for one key: no client has all of the room.
@@ -34,6 +35,7 @@ pub(super) struct Lease {
     key: Key,
     address: SocketAddr,
     sender: SendRequest<Sent>,
+    heard: Heard,
     /// Whether it has served an exchange already: then its upstream may have closed it meanwhile.
     reused: bool,
     connection: AbortHandle,
@@ -136,13 +138,14 @@ impl Lease {
         head_bytes: usize,
     ) -> Result<Self, hyper::Error> {
         let address = upstream.address();
-        let io = TokioIo::new(upstream.open(passage));
-        let (sender, connection) = http1::Builder::new().max_header_size(head_bytes).handshake(io).await?;
+        let (io, heard) = Listened::new(upstream.open(passage));
+        let mut builder = http1::Builder::new();
+        let (sender, connection) = builder.max_header_size(head_bytes).handshake(TokioIo::new(io)).await?;
         let task = tokio::spawn(async move {
             // What goes wrong on it reaches whoever waits for an answer.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { key, address, sender, reused: false, connection: task.abort_handle() })
+        Ok(Self { key, address, sender, heard, reused: false, connection: task.abort_handle() })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -160,12 +163,18 @@ impl Lease {
         self.reused
     }
 
+    /// Whether the upstream has said anything to the last request.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.anything()
+    }
+
     /// Sends a request that has leave to pass.
     pub(super) async fn send(
         &mut self,
         _leave: Passage,
         request: Request<Sent>,
     ) -> Result<Response<Incoming>, hyper::Error> {
+        self.heard.clear();
         self.sender.send_request(request).await
     }
 }

@@ -27,9 +27,7 @@ pub fn connect_target<B>(request: &Request<B>) -> Result<Destination, Error> {
     let to = Destination::parse(authority.as_str())?;
     check_host(request, &to, to.port)?;
     check_framing(request.headers())?;
-    let has_body = request.headers().contains_key(header::TRANSFER_ENCODING)
-        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    if has_body {
+    if has_body(request.headers()) {
         return Err(bad("CONNECT can't have a body"));
     }
     Ok(to)
@@ -37,7 +35,7 @@ pub fn connect_target<B>(request: &Request<B>) -> Result<Destination, Error> {
 
 /// Reads the target of a request to a proxy: a whole `http` URI (RFC 9112 §3.2.2).
 pub fn forward_target<B>(request: &Request<B>) -> Result<Destination, Error> {
-    check_method(request.method())?;
+    check_method(request)?;
     let uri = request.uri();
     let authority = match (uri.scheme(), uri.authority()) {
         (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP => authority,
@@ -65,7 +63,7 @@ pub(super) fn offered_upgrade<B: Body>(request: &Request<B>) -> Option<HeaderVal
 /// Checks a request inside a tunnel to `tunnel`: it looks as if sent to the origin itself
 /// (RFC 9112 §3.2.1), and its Host must be where the tunnel leads.
 pub fn check_inside<B>(request: &Request<B>, tunnel: &Destination) -> Result<(), Error> {
-    check_method(request.method())?;
+    check_method(request)?;
     let uri = request.uri();
     match (uri.scheme(), uri.authority()) {
         (None, None) if uri.path().starts_with('/') || *request.method() == Method::OPTIONS => {}
@@ -134,11 +132,21 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
 
 /// Methods are case-sensitive and every registered one is upper-case (RFC 9110 §9.1); a lower-case
 /// one is either a mistake or an attempt to slip past a `methods` rule.
-fn check_method(method: &Method) -> Result<(), Error> {
+fn check_method<B>(request: &Request<B>) -> Result<(), Error> {
+    let method = request.method();
     if *method == Method::CONNECT || method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
         return Err(bad("this method can't be forwarded"));
     }
+    // RFC 9110 §9.3.8
+    if *method == Method::TRACE && has_body(request.headers()) {
+        return Err(bad("TRACE can't have a body"));
+    }
     Ok(())
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 fn text(value: &HeaderValue) -> Option<&str> {

@@ -85,6 +85,7 @@ impl Exchanges {
             Ok(response) => return Answer { response, lease, request_complete }.checked(),
             Err(error) => error,
         };
+        let again = again.filter(|_| !lease.has_heard());
         let (Error::UpstreamReset, Some(parts)) = (&error, again) else { return Err(error) };
         let (mut lease, leave) = self.dial(flow, standing, &question).await?;
         let request = Request::from_parts(parts, Sent::nothing(flow.meter()));

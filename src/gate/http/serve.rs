@@ -16,7 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use crate::drain;
 use crate::error::Error;
 use crate::gate::http::body::ReplyBody;
-use crate::gate::http::clock::{Clock, Clocked};
+use crate::gate::http::clock::{Clock, Stillness};
+use crate::gate::http::clocked::Clocked;
 use crate::proxy::Bounds;
 use crate::stream::Stream;
 
@@ -70,6 +71,7 @@ where
         .max_header_size(bounds.head_bytes)
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(clocked), answer);
+    let stillness = Stillness { idle: bounds.idle, half_closed: bounds.half_closed };
     let mut drains = pin!(drain.started());
     let mut is_draining = false;
     let ended = poll_fn(|cx| {
@@ -80,7 +82,7 @@ where
         match connection.poll_without_shutdown(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Ended::Between),
             Poll::Ready(Err(error)) => Poll::Ready(Ended::at(&error, &clock)),
-            Poll::Pending => clock.poll_over(cx, bounds.idle).map(|()| Ended::Cut),
+            Poll::Pending => clock.poll_over(cx, stillness).map(|()| Ended::Cut),
         }
     })
     .await;

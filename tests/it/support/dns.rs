@@ -20,6 +20,8 @@ pub(crate) enum Reply {
     Addresses(Vec<IpAddr>),
     /// A CNAME, alone: the resolver has to ask for its target.
     Alias(String),
+    /// Records of whatever type.
+    Records(Vec<RData>),
     NoSuchName,
     Code(ResponseCode),
     /// Nothing comes back, ever.
@@ -155,6 +157,10 @@ impl Zone {
                 Reply::Alias(target) => {
                     let target = CNAME(Name::from_ascii(format!("{target}.")).unwrap());
                     message.add_answer(self.record(&query, RData::CNAME(target)));
+                    break;
+                }
+                Reply::Records(records) => {
+                    message.add_answers(records.into_iter().map(|rdata| self.record(&query, rdata)));
                     break;
                 }
                 Reply::Addresses(addresses) => {

@@ -60,6 +60,29 @@ impl Upstream {
         .await
     }
 
+    /// Says nothing, and hears what it is sent until the client ends.
+    pub async fn silent() -> Self {
+        Self::saying(|_| Vec::new()).await
+    }
+
+    /// Says what `answer` makes of all that it has heard on a connection, each time it hears more.
+    pub async fn saying(answer: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static) -> Self {
+        Self::start(move |mut stream, heard| {
+            let answer = answer.clone();
+            async move {
+                let (mut all, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+                while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                    heard.add(&buffer[..count]);
+                    all.extend_from_slice(&buffer[..count]);
+                    if stream.write_all(&answer(&all)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+        .await
+    }
+
     /// Answers each request, once its body has been read, with the same bytes, and keeps the connection.
     pub async fn answering(answer: impl Into<String>) -> Self {
         let answer: Arc<str> = answer.into().into();
@@ -117,6 +140,13 @@ impl Upstream {
     /// Waits until this many connections have ended.
     pub async fn ended(&self, count: usize) {
         self.until(|| *self.ended.lock().unwrap() >= count, "the connections did not end").await;
+    }
+
+    /// Waits until its first connection has sent so many bytes, and returns all that it sent.
+    pub async fn hears(&self, count: usize) -> Vec<u8> {
+        let first = || self.heard().into_iter().next().unwrap_or_default();
+        self.until(|| first().len() >= count, "so many bytes").await;
+        first()
     }
 
     /// Waits until it has heard this.

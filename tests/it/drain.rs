@@ -1,0 +1,228 @@
+//! The end: nobody new is let in, open flows get their time, and every record is written.
+
+use std::fs;
+use std::net::TcpListener as StdListener;
+use std::process::Stdio;
+use std::time::Duration;
+
+use exeat::server::Signal;
+use rustix::process::Signal as Unix;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::support::binary::{Binary, Files};
+use crate::support::upstream::Upstream;
+use crate::support::{End, PATIENCE, Setup, end, read_head, until};
+
+fn tcp(port: u16) -> String {
+    format!("{{ host: a.example, ports: [{port}], protocol: tcp, private: true }}")
+}
+
+fn policy(rule: &str) -> String {
+    format!("version: 1\nprofiles:\n  - name: p\n    allow:\n      - {rule}\n")
+}
+
+async fn ping(stream: &mut TcpStream) {
+    let mut echo = [0; 4];
+    stream.write_all(b"ping").await.unwrap();
+    stream.read_exact(&mut echo).await.unwrap();
+}
+
+#[tokio::test]
+async fn open_flows_get_their_time_and_nobody_new_gets_in() {
+    let upstream = Upstream::echo().await;
+    let mut setup = Setup::allow(&[&tcp(upstream.port())]);
+    setup.settings.timeouts.drain = PATIENCE;
+    let gate = setup.start().await;
+    assert_eq!(gate.admin_answer("/readyz").await.0, "HTTP/1.0 200 OK");
+    let mut open = gate.tunnel(&format!("a.example:{}", upstream.port())).await;
+    // Connections without a request are of no weight.
+    let mut silent = gate.connect().await;
+    let mut kept = gate.connect().await;
+    kept.write_all(b"GET http://x.example/ HTTP/1.1\r\nHost: x.example\r\n\r\n").await.unwrap();
+    assert!(read_head(&mut kept).await.starts_with("HTTP/1.1 403"));
+
+    gate.signal(Signal::Stop).await;
+    until("it does not drain", async || {
+        gate.admin_answer("/readyz").await.0 == "HTTP/1.0 503 Service Unavailable"
+    })
+    .await;
+    assert_eq!(gate.admin_answer("/healthz").await.0, "HTTP/1.0 200 OK");
+    until("it still listens", async || TcpStream::connect(gate.address).await.is_err()).await;
+    assert_eq!(end(&mut silent).await.last, b"");
+    end(&mut kept).await;
+    ping(&mut open).await;
+    // When the last flow ends, so does exeat, and does not wait out its time.
+    drop(open);
+    let reach = gate.stopped().await;
+    let reasons: Vec<_> = reach.records_so_far().iter().map(|record| record["reason"].clone()).collect();
+    assert_eq!(reasons, ["no_rule", "allowed"]);
+}
+
+#[tokio::test]
+async fn flows_that_stay_open_are_cut_when_their_time_is_over() {
+    let upstream = Upstream::echo().await;
+    let mut setup = Setup::allow(&[&tcp(upstream.port())]);
+    setup.settings.timeouts.drain = Duration::from_millis(300);
+    let gate = setup.start().await;
+    let mut open = gate.tunnel(&format!("a.example:{}", upstream.port())).await;
+    ping(&mut open).await;
+    gate.signal(Signal::Stop).await;
+    assert_eq!(end(&mut open).await, End { last: Vec::new(), reset: true });
+    let records = gate.stopped().await.records_so_far();
+    assert_eq!(records.len(), 1);
+    assert_eq!((&records[0]["reason"], &records[0]["sent"]), (&"draining".into(), &4.into()));
+}
+
+#[tokio::test]
+async fn a_second_word_ends_everything_at_once_in_whatever_state() {
+    let silent = Upstream::silent().await;
+    // Its queue is full, so it swallows connections.
+    let hole = TcpSocket::new_v4().unwrap();
+    hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let hole = hole.listen(0).unwrap();
+    let hole_port = hole.local_addr().unwrap().port();
+    let _queued = TcpStream::connect(hole.local_addr().unwrap()).await.unwrap();
+    let http = format!("{{ host: a.example, ports: [{}], private: true }}", silent.port());
+    let mut setup = Setup::allow(&[&http, &tcp(hole_port)]);
+    setup.settings.timeouts.drain = Duration::from_secs(3600);
+    setup.settings.timeouts.dial = Duration::from_secs(3600);
+    let gate = setup.start().await;
+
+    let mut dialling = gate.connect().await;
+    let to = format!("a.example:{hole_port}");
+    dialling.write_all(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).await.unwrap();
+    let mut quiet = gate.tunnel(&format!("a.example:{}", silent.port())).await;
+    let mut asking = gate.connect().await;
+    let to = format!("a.example:{}", silent.port());
+    asking.write_all(format!("GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).await.unwrap();
+    until("not all are open", async || {
+        let active = async |door| gate.metric(&format!("exeat_flows_active{{ingress=\"{door}\"}}")).await;
+        active("connect").await == Some(2.0)
+            && active("forward").await == Some(1.0)
+            && silent.connections() == 2
+    })
+    .await;
+    gate.signal(Signal::Stop).await;
+    gate.signal(Signal::Stop).await;
+    assert!(end(&mut dialling).await.last.starts_with(b"HTTP/1.1 503 "));
+    assert!(end(&mut asking).await.last.starts_with(b"HTTP/1.1 503 "));
+    assert_eq!(end(&mut quiet).await, End { last: Vec::new(), reset: true });
+    let records = gate.stopped().await.records_so_far();
+    assert_eq!(records.len(), 3, "{records:#?}");
+    assert!(records.iter().all(|record| record["reason"] == "draining"), "{records:#?}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_recorded_at_the_end() {
+    let upstream = Upstream::start(|mut stream, _| async move {
+        let _ = stream.read(&mut [0; 1024]).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n").await;
+        while stream.write_all(&[0; 65536]).await.is_ok() {}
+    })
+    .await;
+    let rule = format!("{{ host: a.example, ports: [{}], protocol: http, private: true }}", upstream.port());
+    let mut setup = Setup::allow(&[&rule]);
+    setup.settings.timeouts.drain = Duration::from_millis(100);
+    let gate = setup.start().await;
+    let mut client = gate.connect().await;
+    let to = format!("a.example:{}", upstream.port());
+    client.write_all(format!("GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).await.unwrap();
+    assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200"));
+    // Until its buffers are full and nothing moves.
+    let received = async || gate.metric("exeat_bytes_total{direction=\"received\"}").await;
+    until("it never stops", async || {
+        let before = received().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        before == received().await && before > Some(0.0)
+    })
+    .await;
+    gate.signal(Signal::Stop).await;
+    let records = gate.stopped().await.records_so_far();
+    assert_eq!(records.len(), 1, "{records:#?}");
+    assert_eq!(records[0]["reason"], "draining");
+    drop(client);
+}
+
+#[tokio::test]
+async fn the_program_drains_on_sigterm_and_exits_with_0() {
+    let upstream = Upstream::echo().await;
+    let files = Files::new("timeouts: { drain: 20s }\n", &policy(&tcp(upstream.port())));
+    let mut exeat = Binary::start(files, None).await;
+    let mut open = exeat.tunnel(&format!("a.example:{}", upstream.port())).await;
+    exeat.say("CONNECT x.example:443 HTTP/1.1\r\nHost: x.example:443\r\n\r\n").await;
+    exeat.signal(Unix::TERM);
+    until("it still listens", async || TcpStream::connect(exeat.address).await.is_err()).await;
+    assert_eq!(exeat.admin_answer("/readyz").await.0, "HTTP/1.0 503 Service Unavailable");
+    ping(&mut open).await;
+    exeat.signal(Unix::INT);
+    assert_eq!(end(&mut open).await, End { last: Vec::new(), reset: true });
+    assert_eq!(exeat.exit_code().await, Some(0), "{}", exeat.log());
+    let reasons: Vec<_> = exeat.records_so_far().iter().map(|record| record["reason"].clone()).collect();
+    assert_eq!(reasons, ["no_rule", "draining"]);
+}
+
+#[tokio::test]
+async fn the_program_follows_files_and_sighup() {
+    let upstream = Upstream::echo().await;
+    let port = upstream.port();
+    let mut exeat = Binary::start(Files::new("", &policy("x.example")), None).await;
+    // The settings, and so the policy, were named by a relative path.
+    exeat.change_policy(&policy(&tcp(port))).await;
+    let mut open = exeat.tunnel(&format!("a.example:{port}")).await;
+    ping(&mut open).await;
+    exeat.signal(Unix::HUP);
+    exeat.until_revision(3).await;
+    ping(&mut open).await;
+    fs::write(exeat.path("policies/policy.yaml"), "version: 1\nprofile: []\n").unwrap();
+    let failures = "exeat_policy_reloads_total{result=\"failure\"}";
+    until("no failure", async || exeat.metric(failures).await == Some(1.0)).await;
+    until("no word of it", async || exeat.log().contains("policy.yaml:2:1: error: ")).await;
+    ping(&mut open).await;
+    drop(open);
+    exeat.records(1).await;
+    exeat.signal(Unix::TERM);
+    assert_eq!(exeat.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn the_program_says_why_it_does_not_start() {
+    let taken = StdListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let run = |files: &Files, arguments: &[&str]| {
+        let output = files.command(None).args(arguments).stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let good = policy("a.example");
+    let (code, said) = run(&Files::new("", &good), &["--listen", &address.to_string()]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("can't listen on {address}: Address already in use")), "{said}");
+
+    let settings = Files::new("limits: { flows: -1, head_bites: 3 }\ntimeouts: { head: soon }\n", &good);
+    let (code, said) = run(&settings, &[]);
+    assert_eq!(code, Some(2), "{said}");
+    for mistake in ["exeat.yaml:5:18: error: ", "exeat.yaml:5:22: error: ", "exeat.yaml:6:19: error: "] {
+        assert!(said.contains(mistake), "{mistake}: {said}");
+    }
+    let broken =
+        "version: 1\nprofiles:\n  - name: p\n    allow: ['*.com', {host: a.example, port: 1}]\n  - nam: q\n";
+    let (code, said) = run(&Files::new("", broken), &[]);
+    assert_eq!(code, Some(2), "{said}");
+    for mistake in ["policy.yaml:4:13: error: ", "policy.yaml:4:40: error: ", "policy.yaml:5:5: error: "] {
+        assert!(said.contains(mistake), "{mistake}: {said}");
+    }
+    let (code, said) = run(&Files::new("", &good), &["--policy", "nowhere.yaml"]);
+    assert!(code == Some(2) && said.contains("nowhere.yaml"), "{said}");
+    let (code, said) = run(&Files::new("", &good), &["--no-such-flag"]);
+    assert_eq!(code, Some(2), "{said}");
+}
+
+#[tokio::test]
+async fn a_port_is_free_again_after_the_end() {
+    let gate = Setup::allow(&["a.example"]).start().await;
+    let (address, admin) = (gate.address, gate.admin);
+    gate.stop().await;
+    for address in [address, admin] {
+        drop(TcpListener::bind(address).await.unwrap());
+    }
+}

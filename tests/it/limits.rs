@@ -1,0 +1,231 @@
+//! Bounds: on flows, clients, file descriptors, records that can't be written, and memory.
+
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+
+use exeat::config::Audit;
+use rustix::process::Signal as Unix;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::binary::{Binary, Files};
+use crate::support::tls::hello;
+use crate::support::upstream::Upstream;
+use crate::support::{PATIENCE, Reach, Setup, end, read_head, until};
+
+fn tcp(port: u16) -> String {
+    format!("{{ host: a.example, ports: [{port}], protocol: tcp, private: true }}")
+}
+
+fn policy(rules: &[&str]) -> String {
+    let rules: String = rules.iter().map(|rule| format!("      - {rule}\n")).collect();
+    format!("version: 1\nprofiles:\n  - name: p\n    allow:\n{rules}")
+}
+
+fn connect(to: &str) -> String {
+    format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn an_idle_connection_takes_no_place_and_places_come_back() {
+    let (upstream, page) = (Upstream::echo().await, Upstream::page().await);
+    let http = format!("{{ host: b.example, ports: [{}], protocol: http, private: true }}", page.port());
+    let mut setup = Setup::allow(&[&tcp(upstream.port()), &http]);
+    setup.settings.limits.flows = Some(2);
+    let gate = setup.start().await;
+    let (to, page) = (format!("a.example:{}", upstream.port()), format!("b.example:{}", page.port()));
+    let get = format!("GET http://{page}/ HTTP/1.1\r\nHost: {page}\r\n\r\n");
+    let mut idle = Vec::new();
+    for _ in 0..5 {
+        let mut kept = gate.connect().await;
+        kept.write_all(get.as_bytes()).await.unwrap();
+        assert!(read_head(&mut kept).await.starts_with("HTTP/1.1 200"));
+        kept.read_exact(&mut [0; 5]).await.unwrap();
+        idle.push(kept);
+        idle.push(gate.connect().await);
+    }
+    for round in 1..4 {
+        let open = (gate.tunnel(&to).await, gate.tunnel(&to).await);
+        assert!(gate.say(connect(&to)).await.starts_with("HTTP/1.1 503 "));
+        let kept = &mut idle[0];
+        kept.write_all(get.as_bytes()).await.unwrap();
+        assert!(read_head(kept).await.starts_with("HTTP/1.1 503 "));
+        // The connection goes on all the same, behind the refusal's body.
+        let mut rest = vec![0; 4096];
+        let _ = kept.read(&mut rest).await.unwrap();
+        drop(open);
+        gate.records(5 + 4 * round).await;
+    }
+    let reasons = gate.records(17).await;
+    assert_eq!(reasons.iter().filter(|record| record["reason"] == "limit_flows").count(), 6);
+    gate.stop().await;
+}
+
+#[tokio::test]
+async fn each_client_has_a_limit_of_its_own() {
+    let upstream = Upstream::echo().await;
+    let mut setup = Setup::allow(&[&tcp(upstream.port())]);
+    setup.settings.limits.flows_per_client = Some(1);
+    let gate = setup.start().await;
+    let to = format!("a.example:{}", upstream.port());
+    let open = gate.tunnel(&to).await;
+    let answer = gate.say(connect(&to)).await;
+    assert!(answer.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{answer}");
+    assert!(answer.contains("error=connection_limit_reached; details=\"limit_client\""), "{answer}");
+    // Another address of this host is another client.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(gate.address).await.unwrap();
+    other.write_all(connect(&to).as_bytes()).await.unwrap();
+    assert!(read_head(&mut other).await.starts_with("HTTP/1.1 200"));
+    drop((open, other));
+    gate.stop().await;
+}
+
+#[tokio::test]
+async fn with_a_sink_that_hangs_no_flow_begins_whose_record_could_be_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    // Somebody has it open, and reads nothing until the end of the test.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let reader = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(&path).unwrap();
+    let mut setup = Setup::allow(&["a.example"]);
+    setup.settings.audit = Audit { path, opened: false, required: true };
+    let gate = setup.start().await;
+    // Records wait in memory at first: it takes tens of thousands until that is full.
+    let request = "GET http://x.example/ HTTP/1.1\r\nHost: x.example\r\n\r\n".repeat(100);
+    let mut stream = gate.connect().await;
+    let (mut read, mut write) = stream.split();
+    let sending = async {
+        for _ in 0..1000 {
+            if write.write_all(request.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    };
+    let receiving = async {
+        let (mut buffer, mut last) = (vec![0; 65536], String::new());
+        loop {
+            let count = read.read(&mut buffer).await.unwrap();
+            last.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            if last.contains("\"reason\":\"audit_unavailable\"") {
+                return;
+            }
+            let from = last.len() - last.len().min(100);
+            last.drain(..last.floor_char_boundary(from));
+        }
+    };
+    let enough = async {
+        tokio::select! {
+            () = receiving => {}
+            () = async { sending.await; std::future::pending().await } => {}
+        }
+    };
+    tokio::time::timeout(6 * PATIENCE, enough).await.expect("it never refuses");
+    drop(stream);
+    let answer = gate.say(connect("a.example:443")).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("audit_unavailable"), "{answer}");
+    drop(reader);
+}
+
+/// Opens a tunnel, and uses it.
+async fn round_trip(reach: &Reach, to: &str) -> TcpStream {
+    let mut tunnel = reach.tunnel(to).await;
+    let mut echo = [0; 4];
+    tunnel.write_all(b"ping").await.unwrap();
+    tunnel.read_exact(&mut echo).await.unwrap();
+    tunnel
+}
+
+#[tokio::test]
+async fn with_few_file_descriptors_connections_wait_instead_of_failing() {
+    let upstream = Upstream::echo().await;
+    let to = format!("a.example:{}", upstream.port());
+    let exeat = Binary::start(Files::new("", &policy(&[&tcp(upstream.port())])), Some(64)).await;
+    let clients: Vec<_> = (0..200)
+        .map(|_| {
+            let (address, request) = (exeat.address, connect(&to));
+            tokio::spawn(async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(request.as_bytes()).await.unwrap();
+                let head = read_head(&mut stream).await;
+                let mut echo = [0; 4];
+                stream.write_all(b"ping").await.unwrap();
+                stream.read_exact(&mut echo).await.unwrap();
+                head
+            })
+        })
+        .collect();
+    for client in clients {
+        assert!(client.await.unwrap().starts_with("HTTP/1.1 200"));
+    }
+    let records = exeat.records(200).await;
+    assert!(records.iter().all(|record| record["reason"] == "allowed"), "{records:#?}");
+    assert!(!exeat.log().contains("accepting a connection failed"), "{}", exeat.log());
+}
+
+#[tokio::test]
+async fn no_file_descriptor_stays_open_behind_a_flow() {
+    let (upstream, page) = (Upstream::echo().await, Upstream::page().await);
+    let (port, page_port) = (upstream.port(), page.port());
+    let rules = [
+        tcp(port),
+        format!("{{ host: b.example, ports: [{port}], protocol: tls, private: true }}"),
+        format!("{{ host: c.example, ports: [{page_port}], protocol: http, private: true }}"),
+    ];
+    let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+    let files = Files::new("timeouts: { keepalive: 1s, head: 1s }\n", &policy(&rules));
+    let exeat = Binary::start(files, None).await;
+    let (a, b) = (format!("a.example:{port}"), format!("b.example:{port}"));
+    let get = format!(
+        "GET http://c.example:{page_port}/ HTTP/1.1\r\nHost: c.example:{page_port}\r\nConnection: close\r\n\r\n"
+    );
+    let one_of_each = async |count: usize| {
+        for _ in 0..count {
+            drop(round_trip(&exeat, &a).await);
+            exeat.tunnel(&a).await.set_zero_linger().unwrap();
+            let mut tunnel = exeat.tunnel(&b).await;
+            tunnel.write_all(&hello(&["a.example"])).await.unwrap();
+            end(&mut tunnel).await;
+            drop(exeat.tunnel(&b).await);
+            exeat.say(connect("x.example:443")).await;
+            exeat.say(connect("a.example:1")).await;
+            exeat.say("nonsense\r\n\r\n").await;
+            assert!(exeat.say(&get).await.starts_with("HTTP/1.1 200"));
+            drop(exeat.connect().await);
+        }
+    };
+    one_of_each(10).await;
+    exeat.records(80).await;
+    // A bulk transfer leaves a pipe behind, which is meant to stay.
+    let before = exeat.open_files();
+    one_of_each(115).await;
+    exeat.records(1000).await;
+    until("file descriptors stay open", async || exeat.open_files() <= before).await;
+}
+
+#[tokio::test]
+async fn an_idle_tunnel_takes_little_memory() {
+    const TUNNELS: usize = 2000;
+    let upstream = Upstream::echo().await;
+    let mut exeat =
+        Binary::start(Files::new("timeouts: { drain: 1s }\n", &policy(&[&tcp(upstream.port())])), None).await;
+    let to = format!("a.example:{}", upstream.port());
+    let mut tunnels = Vec::new();
+    // What the first ones take is for all that follow.
+    for _ in 0..50 {
+        tunnels.push(round_trip(&exeat, &to).await);
+    }
+    let before = exeat.memory();
+    for _ in 0..TUNNELS {
+        tunnels.push(round_trip(&exeat, &to).await);
+    }
+    let each = exeat.memory().saturating_sub(before) / TUNNELS;
+    eprintln!("{each} bytes an idle tunnel");
+    assert!(each < 16 * 1024, "{each} bytes");
+    exeat.signal(Unix::TERM);
+    exeat.signal(Unix::TERM);
+    assert_eq!(exeat.exit_code().await, Some(0));
+    assert_eq!(exeat.records_so_far().len(), TUNNELS + 50);
+}

@@ -1,0 +1,140 @@
+//! The real program, with real signals and exit codes.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use super::{PATIENCE, Reach};
+
+/// `exeat serve` in a process of its own, in a directory of its own.
+pub struct Binary {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reach: Reach,
+}
+
+/// A directory with settings, a policy and a hosts file.
+pub struct Files {
+    pub directory: TempDir,
+}
+
+impl Files {
+    /// Settings that listen on free ports, and whatever `more` adds to them.
+    pub fn new(more: &str, policy: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("policies")).unwrap();
+        fs::write(at("policies/policy.yaml"), policy).unwrap();
+        fs::write(at("hosts"), "127.0.0.1 a.example b.example c.example\n").unwrap();
+        let settings = format!(
+            "listen: {{ explicit: ['127.0.0.1:0'], admin: '127.0.0.1:0' }}\npolicy: [policies]\n\
+             audit: {{ path: records.jsonl }}\ndns: {{ hosts: hosts }}\n{more}"
+        );
+        fs::write(at("exeat.yaml"), settings).unwrap();
+        Self { directory }
+    }
+
+    /// `exeat serve` with these files, as somebody types it who stands beside them; `limit` of open files.
+    pub fn command(&self, limit: Option<u64>) -> Command {
+        let exeat = env!("CARGO_BIN_EXE_exeat");
+        let mut command = match limit {
+            Some(limit) => {
+                let mut command = Command::new("prlimit");
+                command.arg(format!("--nofile={limit}:{limit}")).arg(exeat);
+                command
+            }
+            None => Command::new(exeat),
+        };
+        command.args(["serve", "--config", "exeat.yaml"]).current_dir(self.directory.path());
+        command
+    }
+}
+
+impl Binary {
+    /// Starts it and waits until it listens.
+    pub async fn start(files: Files, limit: Option<u64>) -> Self {
+        let mut child = files.command(limit).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (stderr, theirs) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                theirs.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        let address = said(&log, "clients connect to http://").await;
+        let admin = said(&log, "metrics and health are at http://").await;
+        Self { child, log, reach: Reach { address, admin, directory: files.directory } }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end and returns its exit code; none if a signal ended it.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.log());
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What it has said on stderr.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// How many file descriptors it has open.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// The memory it has in use, in bytes.
+    pub fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        1024 * kilobytes.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+    }
+}
+
+impl Deref for Binary {
+    type Target = Reach;
+
+    fn deref(&self) -> &Reach {
+        &self.reach
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The address that stands in the log behind these words.
+async fn said(log: &Mutex<String>, words: &str) -> SocketAddr {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let text = log.lock().unwrap().clone();
+        if let Some((_, rest)) = text.split_once(words)
+            && let Some(address) = rest.lines().next()
+        {
+            return address.parse().unwrap();
+        }
+        assert!(Instant::now() < deadline, "{words}: {text}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,109 @@
+//! The systemd unit and the image.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use exeat::config::Settings;
+
+use crate::{read, root};
+
+const EXEAT: &str = env!("CARGO_BIN_EXE_exeat");
+/// The most that `systemd-analyze security` may find, in tenths: 0 is nothing to wish for, 100 no protection at all.
+const EXPOSURE: &str = "15";
+
+#[test]
+fn the_program_runs_alone_in_a_read_only_root() {
+    run(Command::new(root().join("tests/image.sh")).arg(EXEAT));
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let unit = directory.path().join("exeat.service");
+    fs::write(&unit, read("deploy/exeat.service").replace("/usr/bin/exeat", EXEAT)).unwrap();
+    let Output { stderr, .. } = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
+    let complaint = String::from_utf8(stderr).unwrap();
+    assert!(!complaint.contains("exeat.service"), "{complaint}");
+    let mut security = Command::new("systemd-analyze");
+    run(security.args(["security", "--offline=true", "--threshold", EXPOSURE]).arg(&unit));
+}
+
+#[test]
+fn the_settings_of_the_unit_are_good() {
+    let path = Path::new("/etc/exeat/exeat.yaml");
+    let settings = Settings::parse(path, &read("deploy/exeat.yaml")).unwrap();
+    let unit = read("deploy/exeat.service");
+    assert!(unit.contains(&format!(" --config {}\n", path.display())));
+    assert!(unit.contains(&format!(" check {}\n", settings.policy[0].display())));
+    let stop = unit.split("TimeoutStopSec=").nth(1).unwrap().lines().next().unwrap();
+    assert!(stop.parse::<u64>().unwrap() > settings.timeouts.drain.as_secs() + 10);
+}
+
+#[test]
+fn the_image_is_one_static_binary_for_no_one() {
+    let dockerfile = read("Dockerfile");
+    let steps: Vec<(&str, &str)> = dockerfile
+        .lines()
+        .filter(|line| !line.starts_with(['#', ' ']) && !line.is_empty())
+        .map(|line| line.split_once(' ').unwrap())
+        .collect();
+    let of = |name: &str| -> Vec<&str> {
+        steps.iter().filter(|(step, _)| *step == name).map(|(_, rest)| *rest).collect()
+    };
+    let known = [
+        "CMD",
+        "COPY",
+        "ENTRYPOINT",
+        "EXPOSE",
+        "FROM",
+        "HEALTHCHECK",
+        "RUN",
+        "STOPSIGNAL",
+        "USER",
+        "WORKDIR",
+    ];
+    assert!(
+        steps.iter().all(|(step, _)| known.contains(step)),
+        "ADD could fetch what nobody has seen: {steps:?}"
+    );
+    assert_eq!(of("FROM").len(), 2);
+    assert_eq!(of("FROM")[1], "scratch");
+    let numbers: Vec<u32> = of("USER")[0].split(':').map(|id| id.parse().unwrap()).collect();
+    assert!(of("USER").len() == 1 && numbers.iter().all(|id| *id > 0));
+    assert_eq!(of("ENTRYPOINT"), ["[\"/exeat\"]"]);
+    let ports: BTreeSet<&str> = of("EXPOSE")[0].split(' ').collect();
+    for port in ports {
+        assert!(of("CMD")[0].contains(&format!(":{port}\"")), "{port} is exposed, and nobody listens");
+    }
+
+    // The compiler is the repository's own, and static linking stands where `make image` has it from too.
+    let toolchain = read("rust-toolchain.toml");
+    let channel = toolchain.split('"').nth(1).unwrap();
+    let minor = channel.rsplit_once('.').unwrap().0;
+    assert!(of("FROM")[0].starts_with(&format!("rust:{minor}-")), "{channel}");
+    assert!(
+        dockerfile.contains("--config deploy/static.toml")
+            && read("Makefile").contains("--config deploy/static.toml")
+    );
+}
+
+#[test]
+fn what_the_build_of_the_image_copies_is_enough() {
+    let sent: Vec<String> =
+        read(".dockerignore").lines().filter_map(|line| Some(line.strip_prefix('!')?.to_owned())).collect();
+    for path in &sent {
+        assert!(root().join(path).exists(), "{path} is not there");
+    }
+    for needed in ["Cargo.toml", "Cargo.lock", "src", "benches", "policies", "deploy/static.toml"] {
+        assert!(sent.iter().any(|path| path == needed), "{needed} is not sent");
+    }
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: run tests/need.sh"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}\n{}{}", text(&output.stdout), text(&output.stderr));
+    output
+}
