@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod lockdown;
 mod serve;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ enum Command {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     Lockdown(lockdown::LockdownArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// How a command prints its answer.
@@ -57,6 +59,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Lockdown(args) => lockdown::run(args),
+        Command::Verify(args) => verify::run(args),
     }
 }
 

@@ -57,3 +57,4 @@ pub mod yaml;
 
 // beside: used by commands alone
 pub mod lockdown;
+pub mod verify;

@@ -16,12 +16,16 @@ mod gateway;
 mod instance;
 #[path = "netns/internet.rs"]
 mod internet;
+#[path = "netns/many.rs"]
+mod many;
 #[path = "netns/place.rs"]
 mod place;
 #[path = "netns/rules.rs"]
 mod rules;
 #[path = "netns/tap.rs"]
 mod tap;
+#[path = "netns/verify.rs"]
+mod verify;
 #[path = "netns/ways.rs"]
 mod ways;
 #[path = "netns/world.rs"]

@@ -97,7 +97,7 @@ impl Status {
             }
             status.add(name, found);
         }
-        status.miss(|chain| nft::name(chain));
+        status.miss(nft::name);
         status
     }
 

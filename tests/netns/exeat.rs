@@ -53,6 +53,13 @@ impl Exeat {
         self.child.wait().unwrap();
     }
 
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+
     /// The records written so far.
     pub fn records(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.records).unwrap_or_default();

@@ -78,7 +78,7 @@ impl World {
     }
 
     fn empty(with_gateway: bool) -> Option<Self> {
-        if !can_run() {
+        if !can_run() || !rustix::process::geteuid().is_root() {
             return None;
         }
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -225,7 +225,7 @@ fn good(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Whether the tests can run here; what a killed run left behind is taken away first.
+/// Whether the tests can run here, or have run in a user namespace; what a killed run left behind is taken away first.
 fn can_run() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {
@@ -247,10 +247,42 @@ fn missing() -> Option<String> {
     if !missing.is_empty() {
         return Some(format!("{} missing", missing.join(", ")));
     }
+    if !rustix::process::geteuid().is_root() {
+        return as_root_of_a_user_namespace();
+    }
     let name = format!("exeat-{}-probe", std::process::id());
     let made = Command::new("ip").args(["netns", "add", &name]).output().unwrap();
     let _ = Command::new("ip").args(["netns", "del", &name]).output();
     (!made.status.success()).then(|| String::from_utf8_lossy(&made.stderr).trim().to_owned())
+}
+
+/// Runs all the tests again where this user is root; they have run then. It needs a range of subordinate users
+/// (subuid(5)), as the programs of the instance and exeat have users of their own.
+fn as_root_of_a_user_namespace() -> Option<String> {
+    let own = std::env::current_exe().unwrap();
+    let unshare = [
+        "--user",
+        "--map-root-user",
+        "--map-auto",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+    ];
+    let script = "mount -t tmpfs tmpfs /run && exec \"$0\" --test-threads 2";
+    let mut command = Command::new("unshare");
+    command.args(unshare).args(["sh", "-c", script]).arg(own);
+    let can = Command::new("unshare").args(unshare).args(["sh", "-c", "mount -t tmpfs tmpfs /run"]).output();
+    match can {
+        Ok(output) if output.status.success() => {
+            assert!(command.status().unwrap().success(), "the tests failed in a user namespace");
+            None
+        }
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 fn sweep() {
