@@ -2,7 +2,9 @@
 
 mod check;
 mod explain;
+mod lockdown;
 mod serve;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
+    Lockdown(lockdown::LockdownArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// How a command prints its answer.
@@ -62,6 +66,8 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Lockdown(args) => lockdown::run(args),
+        Command::Verify(args) => verify::run(args),
     }
 }
 

@@ -54,3 +54,7 @@ pub mod mistake;
 pub mod reason;
 pub mod sys;
 pub mod yaml;
+
+// beside: used by commands alone
+pub mod lockdown;
+pub mod verify;

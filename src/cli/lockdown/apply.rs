@@ -1,0 +1,158 @@
+//! `exeat lockdown apply`: look first, then lock.
+
+use clap::Args;
+
+use super::Refusal;
+use super::arguments::RuleArgs;
+use crate::cli::print;
+use crate::lockdown::firewall::{self, Format, Variant};
+use crate::lockdown::plan::{Exit, Shape};
+use crate::lockdown::rule::Family;
+use crate::lockdown::status::Extent;
+use crate::lockdown::{Plan, commands, listeners, sockets, stub, tracking};
+
+/// The rules, and what is looked at before.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ApplyArgs {
+    #[command(flatten)]
+    pub rules: RuleArgs,
+    /// exeat starts later, as at boot: lock now, whether somebody listens or not
+    #[arg(long)]
+    pub ahead: bool,
+    /// exeat asks DNS servers of its own, though /etc/resolv.conf names a stub resolver
+    #[arg(long)]
+    pub ignore_stub: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &ApplyArgs) -> Result<(), Refusal> {
+    let mut plan = args.rules.plan().map_err(Refusal::Usage)?;
+    let format = args.rules.format.format();
+    look(args, &plan)?;
+    let locked = is_locked(&plan, format);
+    let before = old_connections(&plan, locked)?;
+    let loose = tracking::loose().map_err(|error| {
+        Refusal::Failed(format!(
+            "connection tracking can't be had, and without it old connections would live on: {error}"
+        ))
+    })?;
+    plan.loose_before = Some(noted(format).unwrap_or(loose));
+    tracking::set_loose(false)
+        .map_err(|error| Refusal::Failed(format!("nf_conntrack_tcp_loose can't be set to 0: {error}")))?;
+    if let Err(error) = firewall::apply(&plan, format) {
+        let back = tracking::set_loose(loose);
+        drop(back);
+        let ipv6 = matches!(&error, firewall::FirewallError::Refused { family: Family::V6, .. });
+        let hint =
+            if ipv6 { "\nnothing was applied; --ipv4-only locks IPv4 and leaves IPv6 as it is" } else { "" };
+        return Err(Refusal::Failed(format!("{error}{hint}")));
+    }
+    end(&before);
+    forget_other(format);
+    let ipv6 = if plan.ipv4_only { "IPv6 is NOT locked: all may leave by it" } else { "so is IPv6" };
+    print(&format!("IPv4 is locked, {ipv6}; `exeat lockdown remove` undoes it\n"));
+    Ok(())
+}
+
+/// What must be so before anything is changed. At boot a lock that lets nothing through is better than none.
+fn look(args: &ApplyArgs, plan: &Plan) -> Result<(), Refusal> {
+    let mut complaints = Vec::new();
+    let closed = listeners::closed(plan);
+    if !closed.is_empty() && !args.ahead {
+        let list: Vec<String> = closed.iter().map(ToString::to_string).collect();
+        complaints.push(format!(
+            "nobody listens on {}: start exeat with these doors first, or say --ahead",
+            list.join(", ")
+        ));
+    }
+    let instance = matches!(plan.shape, Shape::Instance { .. });
+    let servers = args.rules.dns_servers().map_err(Refusal::Usage)?;
+    if let Some(stub) = stub::find(&servers).filter(|_| instance && !args.ignore_stub) {
+        let complaint = about(&stub);
+        match args.ahead {
+            true => tracing::warn!("{complaint}"),
+            false => complaints.push(complaint),
+        }
+    }
+    match complaints[..] {
+        [] => Ok(()),
+        _ => Err(Refusal::Failed(complaints.join("\nerror: "))),
+    }
+}
+
+fn about(stub: &stub::Stub) -> String {
+    let servers: Vec<String> = stub.upstream.iter().map(ToString::to_string).collect();
+    let servers = if servers.is_empty() { "…".to_owned() } else { servers.join(", ") };
+    format!(
+        "exeat would ask the stub resolver {}, whose questions the lockdown sends to exeat: they would go round \
+         for ever. Write `dns: {{ servers: [{servers}] }}` into the settings of exeat and give them here by \
+         --config, or say --ignore-stub",
+        stub.address
+    )
+}
+
+fn is_locked(plan: &Plan, format: Format) -> bool {
+    let extent = |family: &Family| firewall::status(format, *family).map(|status| status.extent());
+    plan.families().iter().all(|family| matches!(extent(family), Ok(Extent::Full | Extent::Partial)))
+}
+
+/// What an earlier lockdown found, in either format.
+fn noted(format: Format) -> Option<bool> {
+    let noted = |format| tracking::noted(&firewall::in_force(format, Family::V4).ok()?);
+    noted(format).or_else(|| noted(other(format)))
+}
+
+fn other(format: Format) -> Format {
+    match format {
+        Format::Nft => Format::Iptables(Variant::System),
+        Format::Iptables(_) => Format::Nft,
+    }
+}
+
+/// What programs of this host hold open. Under a lockdown those are connections to exeat, whatever their
+/// sockets say.
+fn old_connections(plan: &Plan, locked: bool) -> Result<Vec<sockets::Connection>, Refusal> {
+    let instance = matches!(plan.shape, Shape::Instance { .. });
+    if !instance || locked {
+        return Ok(Vec::new());
+    }
+    let exeat = match &plan.exit {
+        Exit::User(user) => Some(number(user)?),
+        Exit::Mark(_) => None,
+    };
+    Ok(sockets::opened_here(exeat))
+}
+
+/// The number of a user. Their programs may not have been started yet, but they must be known.
+fn number(user: &str) -> Result<u32, Refusal> {
+    user.parse().or_else(|_| {
+        let said = commands::run("id", &["-u", user], "");
+        let said = said.map_err(|error| Refusal::Failed(format!("no user {user}: {error}")))?;
+        said.trim().parse().map_err(|_| Refusal::Failed(format!("no number for user {user}")))
+    })
+}
+
+fn end(connections: &[sockets::Connection]) {
+    if connections.is_empty() {
+        return;
+    }
+    match sockets::end(connections) {
+        Ok(left) if left.is_empty() => {
+            tracing::info!("ended {} connections opened before", connections.len())
+        }
+        Ok(left) => tracing::warn!(
+            "{} connections opened before could not be closed; they end when they next send",
+            left.len()
+        ),
+        Err(error) => tracing::warn!("connections opened before end when they next send: {error}"),
+    }
+}
+
+/// Rules of the other format would send what they redirect to the ports they were made with.
+fn forget_other(format: Format) {
+    if let Err(error) = firewall::remove(other(format), &Family::BOTH)
+        && !error.is_not_found()
+    {
+        tracing::warn!("earlier rules of the other format stay: {error}");
+    }
+}

@@ -1,0 +1,187 @@
+//! What can be said about the rules, and the plan it comes to.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+
+use crate::config::Settings;
+use crate::lockdown::Plan;
+use crate::lockdown::firewall::{Format, Variant};
+use crate::lockdown::plan::{Allowance, Exit, Shape};
+
+/// Whose words the rules are written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Words {
+    /// iptables-restore and ip6tables-restore, of the kind that the system has chosen.
+    #[default]
+    Iptables,
+    /// iptables over nf_tables.
+    IptablesNft,
+    /// iptables of old.
+    IptablesLegacy,
+    /// One table of nft for both families; rules of other tables can't come before it.
+    Nft,
+}
+
+impl Words {
+    pub(super) fn format(self) -> Format {
+        match self {
+            Self::Iptables => Format::Iptables(Variant::System),
+            Self::IptablesNft => Format::Iptables(Variant::Nft),
+            Self::IptablesLegacy => Format::Iptables(Variant::Legacy),
+            Self::Nft => Format::Nft,
+        }
+    }
+}
+
+/// The formats that are meant: one, or both that a system has.
+pub(super) fn formats(only: Option<Words>) -> Vec<Format> {
+    match only {
+        Some(words) => vec![words.format()],
+        None => vec![Format::Iptables(Variant::System), Format::Nft],
+    }
+}
+
+/// The rules to print or apply.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct RuleArgs {
+    /// Lock what arrives by --interface and would be forwarded, not the programs of this host
+    #[arg(long, requires = "interface")]
+    pub gateway: bool,
+    /// With --gateway: an interface of the clients. Without: one of containers, which then may use exeat
+    /// as the programs of this host do (docker0; docker+ for all that begin so); may be repeated
+    #[arg(long, value_name = "IF", value_parser = interface)]
+    pub interface: Vec<String>,
+    /// Only these addresses are let to exeat, others that arrive there nowhere; may be repeated
+    #[arg(long, value_name = "CIDR", value_parser = network, requires = "gateway")]
+    pub subnet: Vec<IpNet>,
+    /// The user that exeat runs as: its programs may leave
+    #[arg(long, value_name = "NAME", default_value = "exeat", value_parser = user)]
+    pub uid: String,
+    /// Let packets with this mark leave, instead of those of a user
+    #[arg(long, value_name = "MARK", value_parser = mark, conflicts_with = "uid")]
+    pub mark: Option<u32>,
+    /// The settings of exeat: its ports, and the DNS servers it asks
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The port of the transparent door [default: that of the settings, or 3129]
+    #[arg(long, value_name = "PORT", value_parser = port())]
+    pub transparent_port: Option<u16>,
+    /// The port of the DNS door [default: that of the settings, or 3153]
+    #[arg(long, value_name = "PORT", value_parser = port())]
+    pub dns_port: Option<u16>,
+    /// Let this UDP port of the addresses of the next --to pass; may be repeated
+    #[arg(long, value_name = "PORT", value_parser = port(), requires = "to")]
+    pub allow_udp: Vec<u16>,
+    /// Where --allow-udp leads; one for each
+    #[arg(long, value_name = "CIDR", value_parser = network, requires = "allow_udp")]
+    pub to: Vec<IpNet>,
+    /// Let everything but DNS to these addresses pass, without exeat: the traffic of a cluster; may be repeated
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub allow_cidr: Vec<IpNet>,
+    /// A UDP port that is served here for others: its answers pass; may be repeated
+    #[arg(long, value_name = "PORT", value_parser = port())]
+    pub serve_udp: Vec<u16>,
+    /// Connections from outside to this TCP port live on even if they are older than connection tracking;
+    /// below 1024; may be repeated
+    #[arg(long, value_name = "PORT", default_value = "22", value_parser = clap::value_parser!(u16).range(1..1024))]
+    pub keep_port: Vec<u16>,
+    /// Lock IPv4 alone: everything can leave by IPv6, if there is any
+    #[arg(long)]
+    pub ipv4_only: bool,
+    /// How the rules are written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Words,
+}
+
+impl RuleArgs {
+    /// The plan, or what is wrong with what was said.
+    pub(super) fn plan(&self) -> Result<Plan, String> {
+        if self.allow_udp.len() != self.to.len() {
+            return Err("each --allow-udp PORT needs its own --to CIDR".to_owned());
+        }
+        let shape = match self.gateway {
+            true => Shape::Gateway { interfaces: self.interface.clone(), subnets: self.subnet.clone() },
+            false => Shape::Instance { containers: self.interface.clone() },
+        };
+        let mut plan = Plan::new(shape);
+        let settings = self.settings()?;
+        plan.ipv4_only = self.ipv4_only;
+        plan.exit = self.mark.map_or_else(|| Exit::User(self.uid.clone()), Exit::Mark);
+        plan.transparent_port =
+            self.transparent_port.or(settings.transparent).unwrap_or(plan.transparent_port);
+        plan.dns_port = self.dns_port.or(settings.dns).unwrap_or(plan.dns_port);
+        let ports = self.allow_udp.iter().zip(&self.to).map(|(port, to)| Allowance::Udp(*port, *to));
+        plan.allowances = self.allow_cidr.iter().copied().map(Allowance::Network).chain(ports).collect();
+        plan.served_udp.clone_from(&self.serve_udp);
+        plan.kept_tcp.clone_from(&self.keep_port);
+        Ok(plan)
+    }
+
+    /// The DNS servers that exeat is told to ask; none: those of the system.
+    pub(super) fn dns_servers(&self) -> Result<Vec<SocketAddr>, String> {
+        Ok(self.settings()?.servers)
+    }
+
+    fn settings(&self) -> Result<Said, String> {
+        let Some(path) = &self.config else { return Ok(Said::default()) };
+        let settings = Settings::load(path)
+            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+        let port = |addresses: &[SocketAddr]| addresses.first().map(SocketAddr::port);
+        Ok(Said {
+            transparent: port(&settings.listen.transparent),
+            dns: port(&settings.listen.dns),
+            servers: settings.dns.servers,
+        })
+    }
+}
+
+/// What the settings say about the rules.
+#[derive(Default)]
+struct Said {
+    transparent: Option<u16>,
+    dns: Option<u16>,
+    servers: Vec<SocketAddr>,
+}
+
+fn port() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..)
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| "not an address or network, like 10.0.0.0/8 or 2001:db8::1".to_owned())
+}
+
+/// The rules are text: what goes into them is checked to be one word.
+fn user(text: &str) -> Result<String, String> {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.$".contains(&byte);
+    if text.is_empty() || text.len() > 32 || text.starts_with('-') || !text.bytes().all(word) {
+        return Err("not the name or number of a user".to_owned());
+    }
+    if text == "root" || text.bytes().all(|byte| byte == b'0') {
+        return Err("every daemon of the system would be let out: exeat needs a user of its own".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// As the kernel allows (IFNAMSIZ), and `+` at its end for all that begin so.
+fn interface(text: &str) -> Result<String, String> {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@:".contains(&byte);
+    let name = text.strip_suffix('+').unwrap_or(text);
+    if name.is_empty() || text.len() > 15 || name.starts_with('-') || !name.bytes().all(word) {
+        return Err("not the name of an interface".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn mark(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    number.filter(|mark| *mark > 0).ok_or_else(|| "not a mark, like 0x65".to_owned())
+}

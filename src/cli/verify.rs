@@ -1,0 +1,141 @@
+//! `exeat verify`: proof that nothing else gets out.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::{FAILED, Format, print};
+use crate::host::Name;
+use crate::verify::{Asked, Finding, Outcome, run as probe};
+
+/// Well-known servers that answer: resolvers with DNS, DNS over TLS and HTTPS.
+const PROBES: [&str; 7] = [
+    "1.1.1.1:443",
+    "1.1.1.1:80",
+    "1.1.1.1:853",
+    "8.8.8.8:443",
+    "[2606:4700:4700::1111]:443",
+    "[2606:4700:4700::1111]:853",
+    "[2001:4860:4860::8888]:443",
+];
+
+/// Prove, from where it stands, that nothing gets out but what exeat lets out
+///
+/// Tries TCP, UDP, QUIC, DNS and pings over IPv4 and IPv6, and the metadata address. A connection that is redirected
+/// to exeat always succeeds, so it looks at what comes back; and each probe has a control that has to succeed.
+/// Exits with 0 only if nothing got out and the allowed name works.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  exeat verify --allowed static.crates.io:443")]
+pub(super) struct VerifyArgs {
+    /// A name that the policy allows: it has to work. Without it nothing is proven
+    #[arg(long, value_name = "NAME:PORT", value_parser = name_and_port)]
+    allowed: Option<(Name, u16)>,
+    /// A server that must not be reached, instead of well-known ones; may be repeated
+    #[arg(long, value_name = "ADDR:PORT")]
+    probe: Vec<SocketAddr>,
+    /// A name that exists and that the policy does not allow
+    #[arg(long, value_name = "NAME", default_value = "example.com", value_parser = name)]
+    unlisted: Name,
+    /// How long each step may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    patience: u64,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs the command.
+pub(super) fn run(args: VerifyArgs) -> ExitCode {
+    let probes = match args.probe.is_empty() {
+        // Each is an address and a port.
+        true => PROBES.iter().filter_map(|probe| probe.parse().ok()).collect(),
+        false => args.probe,
+    };
+    let patience = Duration::from_secs(args.patience);
+    let report =
+        Report::new(probe(&Asked { allowed: args.allowed, unlisted: args.unlisted, probes, patience }));
+    print(&match args.format {
+        Format::Text => report.text(),
+        // Texts alone can't fail to serialise.
+        Format::Json => serde_json::to_string(&report).unwrap_or_default() + "\n",
+    });
+    ExitCode::from(if report.proven { 0 } else { FAILED })
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    proven: bool,
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    fn new(findings: Vec<Finding>) -> Self {
+        let works = findings.iter().any(|finding| finding.outcome == Outcome::Works);
+        let proven = works && findings.iter().all(|finding| finding.outcome.is_good());
+        Self { proven, findings }
+    }
+
+    fn text(&self) -> String {
+        let width = |text: fn(&Finding) -> &str| {
+            self.findings.iter().map(|finding| text(finding).chars().count()).max().unwrap_or_default()
+        };
+        let (probes, details) = (width(|finding| &finding.probe), width(|finding| &finding.detail));
+        let mut text = String::new();
+        for Finding { probe, outcome, detail, control } in &self.findings {
+            let line = format!("{:<8}  {probe:<probes$}  {detail:<details$}  {control}", outcome.word());
+            text += &format!("{}\n", line.trim_end());
+        }
+        text + self.summary()
+    }
+
+    fn summary(&self) -> &'static str {
+        let any = |outcome| self.findings.iter().any(|finding| finding.outcome == outcome);
+        match () {
+            () if any(Outcome::GotOut) => "NOT ENFORCED: something got out\n",
+            () if any(Outcome::Broken) => "not proven: the allowed name does not work\n",
+            () if !self.proven => "not proven: a control is missing; give an allowed name with --allowed\n",
+            () => "enforced: nothing got out, and the allowed name works\n",
+        }
+    }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::parse(text).map_err(|error| error.to_string())
+}
+
+fn name_and_port(text: &str) -> Result<(Name, u16), String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "443"));
+    match port.parse() {
+        Ok(port) if port > 0 => Ok((name(host)?, port)),
+        _ => Err("not a name and a port, like static.crates.io:443".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(outcome: Outcome) -> Finding {
+        Finding { probe: "p".to_owned(), outcome, detail: "d".to_owned(), control: "c".to_owned() }
+    }
+
+    #[test]
+    fn only_a_working_name_and_silence_with_controls_prove_it() {
+        use Outcome::{Blocked, Broken, GotOut, Unproven, Works};
+        for (outcomes, proven) in [
+            (&[Works, Blocked][..], true),
+            (&[Blocked], false),
+            (&[Works, Unproven], false),
+            (&[Works, Blocked, GotOut], false),
+            (&[Broken, Blocked], false),
+            (&[], false),
+        ] {
+            let report = Report::new(outcomes.iter().copied().map(finding).collect());
+            assert_eq!(report.proven, proven, "{outcomes:?}");
+            assert_eq!(report.text().contains("enforced: nothing got out"), proven, "{outcomes:?}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What is asked for, and the chains it comes to.
+
+use ipnet::IpNet;
+
+use super::chains;
+use super::rule::{Chain, Family};
+
+/// A lockdown as a person asks for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub shape: Shape,
+    /// IPv6 stays as it is.
+    pub ipv4_only: bool,
+    pub exit: Exit,
+    /// The port of exeat's transparent door.
+    pub transparent_port: u16,
+    /// The port of exeat's DNS door.
+    pub dns_port: u16,
+    pub allowances: Vec<Allowance>,
+    /// UDP ports that this place serves: what came in there is answered.
+    pub served_udp: Vec<u16>,
+    /// TCP ports whose connections live on though they are older than connection tracking.
+    pub kept_tcp: Vec<u16>,
+    /// What `nf_conntrack_tcp_loose` was before the lockdown set it to 0; noted in the rules themselves, so
+    /// that their removal can put it back.
+    pub loose_before: Option<bool>,
+}
+
+/// Whose traffic is locked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// The programs of this host; the containers behind these interfaces reach exeat, others nothing.
+    Instance { containers: Vec<String> },
+    /// What arrives by these interfaces. With subnets, only their addresses are let to exeat.
+    Gateway { interfaces: Vec<String>, subnets: Vec<IpNet> },
+}
+
+const INSTANCE: &str = "instance";
+const GATEWAY: &str = "gateway";
+
+impl Shape {
+    /// The shape that the first rule of a chain tells of; what else it had does not matter.
+    pub(super) fn of_summary(summary: &str) -> Option<Self> {
+        match summary.split(';').next()? {
+            INSTANCE => Some(Self::Instance { containers: Vec::new() }),
+            GATEWAY => Some(Self::Gateway { interfaces: Vec::new(), subnets: Vec::new() }),
+            _ => None,
+        }
+    }
+}
+
+/// By what exeat's own packets are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The user it runs as.
+    User(String),
+    /// The mark its sockets set.
+    Mark(u32),
+}
+
+/// What passes without exeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// Everything to these addresses, but not DNS.
+    Network(IpNet),
+    /// One UDP port of these addresses.
+    Udp(u16, IpNet),
+}
+
+impl Plan {
+    /// The plan with nothing special in it.
+    pub fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            ipv4_only: false,
+            exit: Exit::User("exeat".to_owned()),
+            transparent_port: 3129,
+            dns_port: 3153,
+            allowances: Vec::new(),
+            served_udp: Vec::new(),
+            kept_tcp: vec![22],
+            loose_before: None,
+        }
+    }
+
+    /// The families it locks.
+    pub fn families(&self) -> &'static [Family] {
+        if self.ipv4_only { &[Family::V4] } else { &Family::BOTH }
+    }
+
+    /// Its rules, for both families.
+    pub fn chains(&self) -> Vec<Chain> {
+        chains::of(self)
+    }
+
+    /// What the first rule says of the whole.
+    pub(super) fn summary(&self) -> String {
+        let shape = match &self.shape {
+            Shape::Instance { .. } => INSTANCE,
+            Shape::Gateway { .. } => GATEWAY,
+        };
+        match self.loose_before {
+            Some(loose) => format!("{shape}; {}{}", super::tracking::NOTE, u8::from(loose)),
+            None => shape.to_owned(),
+        }
+    }
+}

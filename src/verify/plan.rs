@@ -1,0 +1,128 @@
+//! Which probes are made, and with which control each.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::thread;
+
+use hickory_proto::rr::RecordType;
+
+use super::{Asked, Finding, Outcome, Seen, dns, icmp, tcp, udp};
+
+/// Where clouds tell an instance about itself, its credentials among it.
+const METADATA: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80),
+];
+
+/// A control that held, or what went wrong with it.
+type Control = Result<String, String>;
+
+/// Makes every probe, all at once; the allowed name comes first.
+pub fn run(asked: &Asked) -> Vec<Finding> {
+    let addresses: BTreeSet<IpAddr> = asked.probes.iter().map(SocketAddr::ip).collect();
+    thread::scope(|scope| {
+        let allowed = scope.spawn(|| allowed(asked));
+        let mut pending = Vec::new();
+        for at in asked.probes.iter().chain(&METADATA).copied() {
+            pending
+                .push(scope.spawn(move || (format!("TCP {at}"), tcp::by_address(asked, at), Needs::Allowed)));
+        }
+        pending.push(scope.spawn(|| {
+            let probe = format!("TCP {}:443, by name", asked.unlisted.as_str());
+            (probe, tcp::by_name(asked, &asked.unlisted, 443), Needs::Allowed)
+        }));
+        for ip in addresses {
+            pending.push(scope.spawn(move || {
+                (format!("UDP 443 (QUIC) {ip}"), udp::quic(asked, ip), Needs::Itself(udp::itself(asked, ip)))
+            }));
+            pending.push(scope.spawn(move || {
+                (format!("ping {ip}"), icmp::ping(asked, ip), Needs::Itself(icmp::itself(asked, ip)))
+            }));
+            for (what, kind, over_tcp) in [
+                ("DNS", RecordType::A, false),
+                ("DNS TXT", RecordType::TXT, false),
+                ("DNS over TCP", RecordType::A, true),
+            ] {
+                pending.push(scope.spawn(move || {
+                    let seen = dns::ask(asked, ip, &asked.unlisted, kind, over_tcp);
+                    (format!("{what} {ip}"), seen, Needs::Itself(dns_control(asked, ip, over_tcp)))
+                }));
+            }
+        }
+        let allowed = joined(allowed);
+        let tried: Vec<_> = pending.into_iter().map(joined).collect();
+        judge(asked, allowed, tried)
+    })
+}
+
+/// By what a probe would have succeeded.
+enum Needs {
+    /// The allowed name, by the same kind of connection.
+    Allowed,
+    /// A control of its own.
+    Itself(Control),
+}
+
+fn judge(asked: &Asked, allowed: Option<Seen>, tried: Vec<(String, Seen, Needs)>) -> Vec<Finding> {
+    let control = match (&asked.allowed, &allowed) {
+        (Some((name, port)), Some(Seen::Answer(_))) => Ok(format!("{}:{port} answers", name.as_str())),
+        (Some((name, port)), _) => Err(format!("{}:{port} does not answer", name.as_str())),
+        (None, _) => Err("no allowed name was given".to_owned()),
+    };
+    let first = asked.allowed.as_ref().zip(allowed).map(|((name, port), seen)| {
+        let (outcome, detail) = match seen {
+            Seen::Answer(detail) => (Outcome::Works, detail),
+            Seen::Nothing(detail) | Seen::NoWay(detail) => (Outcome::Broken, detail),
+        };
+        Finding {
+            probe: format!("allowed: {}:{port}", name.as_str()),
+            outcome,
+            detail,
+            control: String::new(),
+        }
+    });
+    let probes = tried.into_iter().map(|(probe, seen, needs)| {
+        let control = match needs {
+            Needs::Allowed => control.clone(),
+            Needs::Itself(control) => control,
+        };
+        finding(probe, seen, control)
+    });
+    first.into_iter().chain(probes).collect()
+}
+
+fn finding(probe: String, seen: Seen, control: Control) -> Finding {
+    let (outcome, detail) = match (seen, &control) {
+        (Seen::Answer(detail), _) => (Outcome::GotOut, detail),
+        (Seen::NoWay(detail), _) => {
+            return Finding { probe, outcome: Outcome::Blocked, detail, control: "none needed".to_owned() };
+        }
+        (Seen::Nothing(detail), Ok(_)) => (Outcome::Blocked, detail),
+        (Seen::Nothing(detail), Err(_)) => (Outcome::Unproven, detail),
+    };
+    let control = control.unwrap_or_else(|failure| failure);
+    Finding { probe, outcome, detail, control }
+}
+
+fn allowed(asked: &Asked) -> Option<Seen> {
+    let (name, port) = asked.allowed.as_ref()?;
+    Some(tcp::by_name(asked, name, *port))
+}
+
+/// The same server has to answer, through exeat, what may be asked.
+fn dns_control(asked: &Asked, server: IpAddr, over_tcp: bool) -> Control {
+    let Some((name, _)) = &asked.allowed else { return Err("no allowed name was given".to_owned()) };
+    let kind = if server.is_ipv6() { RecordType::AAAA } else { RecordType::A };
+    // A name may have addresses of one family only.
+    for kind in [kind, RecordType::A, RecordType::AAAA] {
+        if let Seen::Answer(_) = dns::ask(asked, server, name, kind, over_tcp) {
+            return Ok(format!("{} is answered", name.as_str()));
+        }
+    }
+    Err(format!("{} is not answered either", name.as_str()))
+}
+
+/// A probe that panicked is a mistake of exeat's own, and no proof.
+fn joined<T>(probe: thread::ScopedJoinHandle<'_, T>) -> T {
+    probe.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

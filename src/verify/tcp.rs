@@ -1,0 +1,120 @@
+//! Connections, judged by what comes back by them.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc;
+use std::thread;
+
+use super::{Asked, Seen, hello};
+use crate::host::Name;
+
+/// What exeat writes into the head of each answer of its own (see `reply`).
+const OWN_HEAD: &str = "x-proxy-error: blocked-by-allowlist";
+const OWN_STATUS: &str = "proxy-status: exeat";
+/// Types of TLS records (RFC 8446 §5.1), and the alert of exeat's refusals (§6.2).
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const ACCESS_DENIED: u8 = 49;
+/// Enough of an answer to know whose it is.
+const ENOUGH: usize = 1024;
+
+/// Tries an address, and says the unlisted name there.
+pub(super) fn by_address(asked: &Asked, at: SocketAddr) -> Seen {
+    exchange(asked, at, &asked.unlisted).unwrap_or_else(|error| Seen::of(&error))
+}
+
+/// Tries the addresses that the system has for a name, one after the other, until one answers.
+pub(super) fn by_name(asked: &Asked, name: &Name, port: u16) -> Seen {
+    let addresses = match resolve(asked, name, port) {
+        Ok(addresses) => addresses,
+        Err(error) => return Seen::Nothing(format!("no address for it: {error}")),
+    };
+    let mut last = Seen::Nothing("no address for it".to_owned());
+    for at in addresses {
+        match exchange(asked, at, name).unwrap_or_else(|error| Seen::of(&error)) {
+            answer @ Seen::Answer(_) => return answer,
+            other => last = other,
+        }
+    }
+    // A name without a way to it is still a name with an address: somebody answered for it.
+    match last {
+        Seen::NoWay(detail) => Seen::Nothing(detail),
+        last => last,
+    }
+}
+
+/// getaddrinfo has no time-out of its own; a thread that it keeps waiting ends with the program.
+fn resolve(asked: &Asked, name: &Name, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let (sender, receiver) = mpsc::channel();
+    let name = name.as_str().to_owned();
+    thread::spawn(move || {
+        let addresses = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        // Whoever asked may have given up.
+        let sent = sender.send(addresses);
+        drop(sent);
+    });
+    receiver.recv_timeout(asked.patience * 2).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Says what the port's protocol says first, and reads.
+fn exchange(asked: &Asked, at: SocketAddr, name: &Name) -> io::Result<Seen> {
+    let mut stream = TcpStream::connect_timeout(&at, asked.patience)?;
+    stream.set_read_timeout(Some(asked.patience))?;
+    stream.set_write_timeout(Some(asked.patience))?;
+    match at.port() {
+        80 | 8080 => {
+            let head = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", name.as_str());
+            stream.write_all(head.as_bytes())?;
+        }
+        443 | 465 | 853 | 993 | 8443 => stream.write_all(&hello::client_hello(name.as_str()))?,
+        // Elsewhere the server may be the one who speaks first; a blank line asks the others.
+        _ => stream.write_all(b"\r\n")?,
+    }
+    let mut answer = vec![0; ENOUGH];
+    let length = stream.read(&mut answer)?;
+    Ok(judge(&answer[..length]))
+}
+
+/// Whose bytes they are.
+fn judge(answer: &[u8]) -> Seen {
+    match answer {
+        [] => Seen::Nothing("closed without a byte".to_owned()),
+        [ALERT, _, _, _, _, _, ACCESS_DENIED, ..] => Seen::Nothing("exeat refuses: TLS alert".to_owned()),
+        [ALERT, ..] => Seen::Answer("a TLS server answered with an alert".to_owned()),
+        [HANDSHAKE, ..] => Seen::Answer("a TLS server answered".to_owned()),
+        bytes => {
+            let text = String::from_utf8_lossy(bytes);
+            let lower = text.to_ascii_lowercase();
+            match lower.contains(OWN_HEAD) || lower.contains(OWN_STATUS) {
+                true => Seen::Nothing(format!("exeat refuses: {}", first_line(&text))),
+                false => Seen::Answer(format!("it said {:?}", first_line(&text))),
+            }
+        }
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_judged_by_whose_they_are() {
+        let refusal = b"HTTP/1.1 403 Forbidden\r\nproxy-status: exeat; error=http_request_denied\r\n\r\n";
+        for (bytes, got_out) in [
+            (&b""[..], false),
+            (&[21, 3, 3, 0, 2, 2, 49], false),
+            (&[21, 3, 3, 0, 2, 2, 40], true),
+            (&[22, 3, 3, 0, 90, 2], true),
+            (refusal, false),
+            (b"HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n", true),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", true),
+            (&[21], true),
+        ] {
+            assert_eq!(matches!(judge(bytes), Seen::Answer(_)), got_out, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A running exeat with both doors open.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+
+use crate::internet::{ALLOWED, DNS_V4, GIT};
+use crate::place::{As, read_until};
+use crate::world::World;
+
+/// exeat, as the user of its own.
+pub struct Exeat {
+    child: Child,
+    records: String,
+}
+
+impl Exeat {
+    pub fn start(world: &World) -> Self {
+        let (records, policy) = (world.path("records.jsonl"), world.path("policy.yaml"));
+        // A gateway is reached at whatever address its interface has; `[::]` takes IPv4 too.
+        let doors = |port| match world.gateway {
+            Some(_) => format!("[\"[::]:{port}\"]"),
+            None => format!("[\"127.0.0.1:{port}\", \"[::1]:{port}\"]"),
+        };
+        let settings = format!(
+            "listen: {{ explicit: [\"127.0.0.1:3128\"], transparent: {}, dns: {}, admin: \"127.0.0.1:3130\" }}\n\
+             policy: [{policy}]\naudit: {{ path: {records} }}\ndns: {{ servers: [{DNS_V4}] }}\n",
+            doors(3129),
+            doors(3153)
+        );
+        fs::write(world.path("exeat.yaml"), settings).unwrap();
+        let rules = format!(
+            "version: 1\nprofiles:\n  - name: everyone\n    allow:\n      - {ALLOWED}\n      \
+             - {{ host: {GIT}, ports: [22], protocol: tcp }}\n"
+        );
+        fs::write(&policy, rules).unwrap();
+        let binary = world.binary.to_str().unwrap();
+        let words = [binary, "serve", "--config", &world.path("exeat.yaml")];
+        let mut command = world.locked().command(As::Exeat, &words);
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        read_until(&mut stderr, "metrics and health are at");
+        // Nobody reads on, but it must not stop at a full pipe.
+        std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        Self { child, records }
+    }
+
+    /// Kills it without a word.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    /// The records written so far.
+    pub fn records(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.records).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}

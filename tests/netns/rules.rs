@@ -1,0 +1,138 @@
+//! What is looked at before anything is applied, and what is said afterwards.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::exeat::Exeat;
+use crate::place::{As, Ran};
+use crate::world::World;
+
+fn saved(world: &World) -> String {
+    let all = ["iptables-save", "ip6tables-save", "nft list ruleset"].map(|line| world.locked().must(line));
+    all.concat()
+}
+
+/// Runs apply with programs of ours before those of the system.
+fn apply_with(world: &World, name: &str, script: &str) -> Ran {
+    let directory = world.path("tools");
+    fs::create_dir_all(&directory).unwrap();
+    let file = format!("{directory}/{name}");
+    fs::write(&file, script).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("PATH={directory}:{}", std::env::var("PATH").unwrap());
+    let (binary, settings) = (world.binary.to_str().unwrap(), world.path("exeat.yaml"));
+    let words = ["env", &path, binary, "lockdown", "apply", "--uid", "61002", "--config", &settings];
+    let ran = world.locked().run(As::Root, &words, "");
+    fs::remove_file(&file).unwrap();
+    ran
+}
+
+#[test]
+fn printing_needs_neither_privileges_nor_exeat_and_prints_what_apply_applies() {
+    let Some(world) = World::instance() else { return };
+    let binary = world.binary.to_str().unwrap();
+    let print = |format: &str| {
+        let words = [binary, "lockdown", "print", "--uid", "61002", "--format", format];
+        world.instance.run(As::Program, &words, "").good()
+    };
+    let (v4, v6) = {
+        let text = print("iptables");
+        let (v4, v6) = text.split_once("# IPv6").unwrap();
+        (v4.to_owned(), format!("# IPv6{v6}"))
+    };
+    world.instance.feed(&["iptables-restore", "--noflush"], &v4);
+    world.instance.feed(&["ip6tables-restore", "--noflush"], &v6);
+    let status = world.exeat(&["lockdown", "status", "--rules", "iptables"]);
+    assert!(
+        status.out.contains("IPv6: NOT WHOLLY LOCKED\n  fault: nf_conntrack_tcp_loose is not 0"),
+        "{status:?}"
+    );
+    world.exeat(&["lockdown", "remove"]).good();
+    for _ in 0..2 {
+        world.instance.feed(&["nft", "-f", "-"], &print("nft"));
+    }
+    world.instance.must("sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0");
+    world.exeat(&["lockdown", "status"]).good();
+}
+
+#[test]
+fn nothing_is_applied_while_nobody_listens_for_one_of_the_families() {
+    let Some(world) = World::instance() else { return };
+    let exeat = Exeat::start(&world);
+    let settings = fs::read_to_string(world.path("exeat.yaml")).unwrap();
+    drop(exeat);
+    let before = saved(&world);
+    let refused = world.apply(&["--transparent-port", "3999"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("nobody listens on TCP 127.0.0.1:3999, TCP [::1]:3999"), "{refused:?}");
+    assert_eq!(saved(&world), before);
+    fs::write(world.path("exeat.yaml"), settings.replace("servers: [11.0.0.53]", "servers: [127.0.0.53]"))
+        .unwrap();
+    let refused = world.apply(&[]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("the stub resolver 127.0.0.53"), "{refused:?}");
+    assert_eq!(saved(&world), before);
+    world.apply(&["--ahead"]).good();
+}
+
+#[test]
+fn nothing_is_applied_where_one_family_can_not_be_locked() {
+    let Some(world) = World::instance() else { return };
+    let _exeat = Exeat::start(&world);
+    let before = saved(&world);
+    let refused = apply_with(&world, "ip6tables-save", "#!/bin/sh\necho no IPv6 here >&2\nexit 3\n");
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.err.contains("IPv6 can't be locked") && refused.err.contains("--ipv4-only"),
+        "{refused:?}"
+    );
+    assert_eq!(saved(&world), before);
+    assert_eq!(world.exeat(&["lockdown", "status"]).code, Some(1));
+    // It passes the test and fails in earnest.
+    let script = "#!/bin/sh\ncase \"$*\" in *--test*) exit 0;; esac\necho broken >&2\nexit 4\n";
+    let undone = apply_with(&world, "ip6tables-restore", script);
+    assert_eq!(undone.code, Some(1));
+    assert!(undone.err.contains("IPv6 could not be locked"), "{undone:?}");
+    assert!(!saved(&world).contains("EXEAT"));
+    assert_eq!(world.instance.must("sysctl -n net.netfilter.nf_conntrack_tcp_loose"), "1\n");
+
+    world.apply(&["--ipv4-only"]).good();
+    let status = world.exeat(&["lockdown", "status"]);
+    assert_eq!(status.code, Some(1));
+    assert!(
+        status.out.starts_with("IPv4: locked\n") && status.out.ends_with("IPv6: not locked\n"),
+        "{status:?}"
+    );
+    assert_eq!(world.exeat(&["lockdown", "status", "--ipv4-only"]).code, Some(0));
+}
+
+#[test]
+fn status_tells_what_is_missing_and_what_was_counted() {
+    let Some(world) = World::instance() else { return };
+    let _exeat = Exeat::start(&world);
+    assert_eq!(world.exeat(&["lockdown", "status"]).out, "IPv4: not locked\nIPv6: not locked\n");
+    for format in ["iptables", "nft"] {
+        world.apply(&["--format", format]).good();
+        world.instance.run(As::Program, &["socat", "-t0", "-T0.1", "-", "UDP4:11.0.0.66:443"], "x");
+        let status = world.exeat(&["lockdown", "status", "--format", "json"]).good();
+        let families: serde_json::Value = serde_json::from_str(&status).unwrap();
+        assert_eq!(families[1]["extent"], "full");
+        let rules = families[0]["chains"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|chain| chain["rules"].as_array().unwrap());
+        let quic: Vec<u64> = rules
+            .filter(|rule| rule["comment"].as_str().unwrap().starts_with("QUIC"))
+            .map(|rule| rule["packets"].as_u64().unwrap())
+            .collect();
+        assert_eq!(quic.iter().sum::<u64>(), 1, "{format}: {families:#}");
+    }
+    world.instance.must("nft flush chain inet exeat filter_output");
+    let status = world.exeat(&["lockdown", "status"]);
+    assert_eq!(
+        (status.code, status.out.contains("filter_output is not there")),
+        (Some(1), true),
+        "{status:?}"
+    );
+}

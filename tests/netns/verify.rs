@@ -1,0 +1,65 @@
+//! `exeat verify` sees an open instance as open and a locked one as locked.
+
+use serde_json::Value;
+
+use crate::exeat::Exeat;
+use crate::internet::{ALLOWED, EVIL};
+use crate::place::As;
+use crate::world::World;
+
+fn verify(world: &World, allowed: &str) -> (Option<i32>, Vec<Value>) {
+    let binary = world.binary.to_str().unwrap();
+    let mut words = vec![
+        binary,
+        "verify",
+        "--allowed",
+        allowed,
+        "--unlisted",
+        EVIL,
+        "--format",
+        "json",
+        "--patience",
+        "2",
+    ];
+    for probe in ["11.0.0.66:443", "11.0.0.66:80", "11.0.0.66:22", "[2a00:77::66]:443", "[2a00:77::66]:5432"]
+    {
+        words.extend(["--probe", probe]);
+    }
+    let ran = world.instance.run(As::Root, &words, "");
+    let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:#?}"));
+    (ran.code, report["findings"].as_array().unwrap().clone())
+}
+
+fn with(findings: &[Value], outcome: &str) -> Vec<String> {
+    let found = findings.iter().filter(|finding| finding["outcome"] == outcome);
+    found.map(|finding| finding["probe"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn verify_tells_an_open_instance_from_a_locked_one() {
+    let Some(world) = World::instance() else { return };
+    let mut exeat = Exeat::start(&world);
+    let allowed = format!("{ALLOWED}:443");
+    let (code, open) = verify(&world, &allowed);
+    assert_eq!(code, Some(1));
+    // The metadata service of IPv6 is nowhere in the tests.
+    assert_eq!(with(&open, "blocked"), ["TCP [fd00:ec2::254]:80"], "{open:#?}");
+    assert_eq!(with(&open, "got_out").len(), open.len() - 2);
+
+    for format in ["iptables", "nft"] {
+        world.apply(&["--format", format]).good();
+        world.settle();
+        world.tap.clear();
+        let (code, locked) = verify(&world, &allowed);
+        assert_eq!((code, with(&locked, "blocked").len()), (Some(0), locked.len() - 1), "{locked:#?}");
+        assert_eq!(with(&locked, "works"), [format!("allowed: {ALLOWED}:443")]);
+        assert_eq!(world.leaks(), []);
+        // Nothing gets out, but nothing is proven by a name that would not work anyway.
+        let (code, unproven) = verify(&world, &format!("{EVIL}:443"));
+        assert_eq!((code, with(&unproven, "got_out")), (Some(1), vec![]), "{unproven:#?}");
+        assert!(!with(&unproven, "unproven").is_empty());
+    }
+    exeat.kill();
+    let (code, dead) = verify(&world, &allowed);
+    assert_eq!((code, with(&dead, "got_out")), (Some(1), vec![]), "{dead:#?}");
+}
