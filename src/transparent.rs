@@ -199,3 +199,17 @@ impl Arrival {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_future_of_a_connection_that_has_said_nothing_is_small() {
+        fn size<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(Door::enter);
+        assert!(bytes <= 2560, "{bytes}");
+    }
+}
