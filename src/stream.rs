@@ -45,7 +45,10 @@ impl Stream {
 
     /// Takes the first bytes out of the head, at most as many as it has.
     pub fn take_head(&mut self, count: usize) -> Bytes {
-        let count = count.min(self.head.len());
+        if count >= self.head.len() {
+            // Whole, so that no part of its memory is kept for the life of the connection.
+            return std::mem::take(&mut self.head).freeze();
+        }
         self.head.split_to(count).freeze()
     }
 

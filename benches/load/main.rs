@@ -3,6 +3,8 @@
 //! `cargo bench --bench load -- help` prints the commands. Everything runs on loopback and is bounded in
 //! count or time. `scripts/measure.sh` puts the proxy, and this, on cores of their own.
 
+#![allow(clippy::print_stdout, reason = "what it measures is printed")]
+
 mod client;
 mod origin;
 mod wire;

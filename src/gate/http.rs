@@ -1,6 +1,5 @@
 //! The gate for HTTP: each request is judged, whether it came to the proxy itself or inside a tunnel.
 
-mod body;
 mod clock;
 mod clocked;
 mod exchange;
@@ -9,9 +8,11 @@ mod headers;
 mod home;
 mod listened;
 mod pool;
+mod received;
 pub mod request;
 mod response;
 mod send;
+mod sent;
 mod serve;
 
 use std::net::SocketAddr;
@@ -27,11 +28,11 @@ use crate::ingress::Ingress;
 use crate::proxy::{Proxy, Standing};
 use crate::stream::Stream;
 
-pub use body::ReplyBody;
 pub use clock::Clock;
 pub use exchange::{Exchanges, Manner};
 pub use home::Home;
 pub use pool::Pool;
+pub use received::ReplyBody;
 pub use serve::{Ended, Served, serve};
 
 /// Said to a client whose head does not arrive; hyper itself says what it finds wrong in one.

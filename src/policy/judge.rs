@@ -138,7 +138,10 @@ fn conclude<'r>(
             Finding { reason: Reason::AddressProhibited, row, special: Some(special) }
         }
         // Nothing read is nothing to report: the caller is to look inside first.
-        Refusal::Inside(_) if subject.reports && seen != Seen::Unread => {
+        // Nor is what can be read in two ways: nobody can say what would pass.
+        Refusal::Inside(reason)
+            if subject.reports && seen != Seen::Unread && reason != Reason::BadRequest =>
+        {
             Finding { reason: Reason::ReportOnly, row, special: None }
         }
         Refusal::Inside(reason) => Finding { reason, row, special: None },

@@ -150,3 +150,56 @@ fn is_change(kind: EventKind) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_directory_in_the_place_of_another_is_watched_anew() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("policies");
+        let mut watch = Watch::new();
+        for round in 0..2 {
+            fs::create_dir(&directory).unwrap();
+            watch.set([directory.as_path()].into_iter());
+            fs::write(directory.join("policy.yaml"), "version: 1\n").unwrap();
+            watch.changed().await;
+            let changed = watch.settled().await;
+            assert!(changed.is_in(&directory) && !changed.is_in(parent.path()), "{round}");
+            fs::rename(&directory, parent.path().join(format!("old{round}"))).unwrap();
+            watch.changed().await;
+            assert!(watch.settled().await.is_in(&directory), "{round}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_being_written_says_nothing_until_it_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = fs::File::create(directory.path().join("log")).unwrap();
+        let mut watch = Watch::new();
+        watch.set([directory.path()].into_iter());
+        std::io::Write::write_all(&mut file, b"line\n").unwrap();
+        fs::create_dir(directory.path().join("later")).unwrap();
+        watch.changed().await;
+        watch.settled().await;
+        std::io::Write::write_all(&mut file, b"line\n").unwrap();
+        let silence = tokio::time::timeout(QUIET, watch.changed()).await;
+        assert!(silence.is_err());
+        drop(file);
+        watch.changed().await;
+    }
+
+    #[test]
+    fn what_was_changed_since_is_newer_and_what_is_missing_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, missing) = (directory.path().join("a"), directory.path().join("b"));
+        let before = SystemTime::now();
+        fs::write(&file, "").unwrap();
+        let paths = || [missing.as_path(), file.as_path()].into_iter();
+        assert!(is_newer(paths(), SystemTime::now() - Duration::from_secs(60)));
+        assert!(is_newer(paths(), before), "the clock of files lags");
+        assert!(!is_newer(paths(), SystemTime::now() + Duration::from_secs(60)));
+        assert!(!is_newer([missing.as_path()].into_iter(), UNIX_EPOCH));
+    }
+}

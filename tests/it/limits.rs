@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::binary::{Binary, Files};
-use crate::support::tls::hello;
+use crate::support::tls::{hello, server_hello};
 use crate::support::upstream::Upstream;
 use crate::support::{PATIENCE, Reach, Setup, end, read_head, until};
 
@@ -205,27 +205,45 @@ async fn no_file_descriptor_stays_open_behind_a_flow() {
     until("file descriptors stay open", async || exeat.open_files() <= before).await;
 }
 
+/// A tunnel through which both sides have said something, in TLS or in what nobody looks into.
+async fn idle_tunnel(exeat: &Binary, to: &str, tls: bool) -> TcpStream {
+    if !tls {
+        return round_trip(exeat, to).await;
+    }
+    let mut tunnel = exeat.tunnel(to).await;
+    tunnel.write_all(&hello(&["a.example"])).await.unwrap();
+    tunnel.read_exact(&mut vec![0; server_hello(false).len()]).await.unwrap();
+    tunnel
+}
+
 #[tokio::test]
 async fn an_idle_tunnel_takes_little_memory() {
     const TUNNELS: usize = 2000;
-    let upstream = Upstream::echo().await;
-    let mut exeat =
-        Binary::start(Files::new("timeouts: { drain: 1s }\n", &policy(&[&tcp(upstream.port())])), None).await;
-    let to = format!("a.example:{}", upstream.port());
-    let mut tunnels = Vec::new();
-    // What the first ones take is for all that follow.
-    for _ in 0..50 {
-        tunnels.push(round_trip(&exeat, &to).await);
+    for tls in [false, true] {
+        let upstream = match tls {
+            true => Upstream::saying(|_| server_hello(false)).await,
+            false => Upstream::echo().await,
+        };
+        let protocol = if tls { "tls" } else { "tcp" };
+        let rule = tcp(upstream.port()).replace("tcp", protocol);
+        let files = Files::new("timeouts: { drain: 1s }\n", &policy(&[&rule]));
+        let mut exeat = Binary::start(files, None).await;
+        let to = format!("a.example:{}", upstream.port());
+        let mut tunnels = Vec::new();
+        // What the first ones take is for all that follow.
+        for _ in 0..50 {
+            tunnels.push(idle_tunnel(&exeat, &to, tls).await);
+        }
+        let before = exeat.memory();
+        for _ in 0..TUNNELS {
+            tunnels.push(idle_tunnel(&exeat, &to, tls).await);
+        }
+        let each = exeat.memory().saturating_sub(before) / TUNNELS;
+        eprintln!("{each} bytes an idle tunnel, {protocol}");
+        assert!(each < 16 * 1024, "{each} bytes");
+        exeat.signal(Unix::TERM);
+        exeat.signal(Unix::TERM);
+        assert_eq!(exeat.exit_code().await, Some(0));
+        assert_eq!(exeat.records_so_far().len(), TUNNELS + 50);
     }
-    let before = exeat.memory();
-    for _ in 0..TUNNELS {
-        tunnels.push(round_trip(&exeat, &to).await);
-    }
-    let each = exeat.memory().saturating_sub(before) / TUNNELS;
-    eprintln!("{each} bytes an idle tunnel");
-    assert!(each < 16 * 1024, "{each} bytes");
-    exeat.signal(Unix::TERM);
-    exeat.signal(Unix::TERM);
-    assert_eq!(exeat.exit_code().await, Some(0));
-    assert_eq!(exeat.records_so_far().len(), TUNNELS + 50);
 }

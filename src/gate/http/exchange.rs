@@ -11,12 +11,12 @@ use hyper_util::rt::TokioIo;
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::Flow;
-use crate::gate::http::body::{Open, Received, ReplyBody};
 use crate::gate::http::clock::Clock;
 use crate::gate::http::home::Home;
 use crate::gate::http::listened::Listened;
+use crate::gate::http::received::{Open, Received, ReplyBody};
 use crate::gate::http::response::bad;
-use crate::gate::http::send::Answer;
+use crate::gate::http::send::{Answer, Route};
 use crate::gate::http::{headers, request, response};
 use crate::gate::redirected;
 use crate::ingress::Ingress;
@@ -27,8 +27,7 @@ use crate::stream::Stream;
 /// The requests of one connection, wherever their upstreams come from.
 #[derive(Debug)]
 pub struct Exchanges {
-    pub(super) proxy: Arc<Proxy>,
-    pub(super) home: Home,
+    route: Route,
     standing: Mutex<Arc<Standing>>,
     switched: Mutex<Option<Switched>>,
 }
@@ -43,22 +42,22 @@ pub(super) struct Switched {
 impl Exchanges {
     /// Requests of a client, whose connections to upstreams wait at `home` between them.
     pub fn new(proxy: Arc<Proxy>, standing: Arc<Standing>, home: Home) -> Self {
-        Self { proxy, home, standing: Mutex::new(standing), switched: Mutex::new(None) }
+        Self { route: Route { proxy, home }, standing: Mutex::new(standing), switched: Mutex::new(None) }
     }
 
     pub fn proxy(&self) -> &Proxy {
-        &self.proxy
+        &self.route.proxy
     }
 
     /// A flow of this connection's client.
     pub fn begin(&self, ingress: Ingress) -> Flow {
-        self.proxy.ledger.begin(ingress, lock(&self.standing).client)
+        self.route.proxy.ledger.begin(ingress, lock(&self.standing).client)
     }
 
     /// The client's standing before the policy of this moment.
     pub fn standing(&self) -> Arc<Standing> {
         let mut standing = lock(&self.standing);
-        *standing = self.proxy.refreshed(&standing);
+        *standing = self.route.proxy.refreshed(&standing);
         Arc::clone(&standing)
     }
 
@@ -89,7 +88,7 @@ impl Exchanges {
         if offered.is_none() {
             request.headers_mut().remove(header::UPGRADE);
         }
-        let answer = match self.send(&flow, &standing, &to, &authority, request).await {
+        let answer = match self.route.send(&flow, &standing, &to, &authority, request).await {
             Ok(answer) => answer,
             Err(error) => return self.refuse(flow, error, Some(&to), &standing, &manner),
         };
@@ -115,10 +114,10 @@ impl Exchanges {
         standing: &Standing,
         manner: &Manner,
     ) -> Response<ReplyBody> {
-        let mut response = self.proxy.refusal(&flow, &error, to, standing).response(&manner.accept);
+        let mut response = self.route.proxy.refusal(&flow, &error, to, standing).response(&manner.accept);
         // What was read in one way may have been meant in another, and so may what follows it.
         let is_doubtful = matches!(error, Error::BadRequest(_) | Error::HostMismatch(_));
-        if manner.last || is_doubtful || self.home.is_spent() {
+        if manner.last || is_doubtful || self.route.home.is_spent() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         flow.status(response.status().as_u16());
@@ -128,7 +127,7 @@ impl Exchanges {
 
     /// Where a request wants to go, in its own words.
     fn target(&self, request: &Request<Incoming>) -> Result<Destination, Error> {
-        match &self.home {
+        match &self.route.home {
             Home::Pool(_) => request::forward_target(request),
             Home::Redirected { original, .. } => request::redirected_target(request, *original),
             Home::Tunnel(tunnel) => {
@@ -145,7 +144,7 @@ impl Exchanges {
         authority: &Destination,
         request: &Request<Incoming>,
     ) -> Destination {
-        let Home::Redirected { original, .. } = self.home else { return authority.clone() };
+        let Home::Redirected { original, .. } = self.route.home else { return authority.clone() };
         let seen = Seen::Http { method: request.method().as_str(), path: request.uri().path() };
         redirected::destination(standing, authority.clone(), original, seen)
     }
@@ -154,9 +153,9 @@ impl Exchanges {
     fn pass_on(&self, flow: Flow, answer: Answer, clock: Clock) -> Response<ReplyBody> {
         let Answer { mut response, lease, request_complete } = answer;
         flow.status(response.status().as_u16());
-        self.proxy.via.stamp(response.version(), response.headers_mut());
-        response::readdress(&mut response, matches!(self.home, Home::Tunnel(_)));
-        let open = Open { flow, lease, home: self.home.clone(), request_complete, clock };
+        self.route.proxy.via.stamp(response.version(), response.headers_mut());
+        response::readdress(&mut response, matches!(self.route.home, Home::Tunnel(_)));
+        let open = Open { flow, lease, home: self.route.home.clone(), request_complete, clock };
         response.map(|body| Either::Right(Received::new(body, open)))
     }
 }

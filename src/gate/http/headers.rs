@@ -1,6 +1,8 @@
 //! The headers that belong to one connection and not to the message (RFC 9110 §7.6.1).
 
+use bytes::Bytes;
 use hyper::Method;
+use hyper::body::Frame;
 use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::Error;
@@ -43,7 +45,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Removes from trailers what would mean something on the next hop, beside what hyper itself leaves out
 /// (Host, framing, Authorization and more).
-pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+fn strip_trailers(trailers: &mut HeaderMap) {
     strip_hop_by_hop(trailers);
     for name in [header::VIA, header::EXPECT, header::COOKIE, header::FORWARDED] {
         trailers.remove(name);
@@ -139,6 +141,17 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|token| token.trim().to_ascii_lowercase())
+}
+
+/// A frame without the trailers that would mean something on the next hop.
+pub(super) fn passable(frame: Frame<Bytes>) -> Frame<Bytes> {
+    frame.into_trailers().map_or_else(
+        |frame| frame,
+        |mut trailers| {
+            strip_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        },
+    )
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use tokio::task::AbortHandle;
 
 use crate::destination::Destination;
 use crate::dial::Upstream;
-use crate::gate::http::body::Sent;
 use crate::gate::http::listened::{Heard, Listened};
+use crate::gate::http::sent::Sent;
 use crate::policy::Passage;
 
 /// Idle connections kept for one key: no client has all of the room.

@@ -17,15 +17,14 @@ use crate::destination::Destination;
 use crate::dial::Upstream;
 use crate::error::Error;
 use crate::flow::Flow;
-use crate::gate::http::body::Sent;
-use crate::gate::http::exchange::Exchanges;
 use crate::gate::http::expect::{self, Hold};
 use crate::gate::http::home::{Home, Waiting};
 use crate::gate::http::pool::{Key, Lease};
 use crate::gate::http::request::HTTP_PORT;
+use crate::gate::http::sent::Sent;
 use crate::gate::http::{headers, response};
 use crate::policy::{Passage, Question, Seen};
-use crate::proxy::Standing;
+use crate::proxy::{Proxy, Standing};
 
 /// What an upstream answered, and the connection it did so on.
 #[derive(Debug)]
@@ -44,8 +43,16 @@ impl Answer {
     }
 }
 
-impl Exchanges {
-    /// Judges a request to `to` and sends it, its Host being `authority`; once more on a new connection if a kept one turns out to be dead.
+/// The way to upstreams for the requests of one connection.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub proxy: Arc<Proxy>,
+    pub home: Home,
+}
+
+impl Route {
+    /// Judges a request to `to` and sends it, its Host being `authority`; once more on a new connection if
+    /// a kept one turns out to be dead.
     pub(super) async fn send(
         &self,
         flow: &Flow,
@@ -142,7 +149,7 @@ impl Exchanges {
         if let Home::Tunnel(_) = self.home {
             return Err(Error::UpstreamReset);
         }
-        let upstream = self.proxy.open_by(flow, standing, question, self.home.route()).await?;
+        let upstream = self.proxy.open_by(flow, standing, question, self.home.source()).await?;
         let leave = self.pass(flow, standing, question, upstream.address())?;
         self.open(key(standing, question), upstream, leave).await
     }

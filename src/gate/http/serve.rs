@@ -15,9 +15,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use crate::drain;
 use crate::error::Error;
-use crate::gate::http::body::ReplyBody;
 use crate::gate::http::clock::{Clock, Stillness};
 use crate::gate::http::clocked::Clocked;
+use crate::gate::http::received::ReplyBody;
 use crate::proxy::Bounds;
 use crate::stream::Stream;
 
