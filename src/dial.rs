@@ -28,12 +28,12 @@ pub struct Dialer {
     timeout: Duration,
 }
 
-/// How the addresses of a name are found.
+/// Where the addresses of a name come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// By a look-up.
-    Resolve,
-    /// By a look-up, and of what it finds this address first: a redirected client chose it.
+pub enum Source {
+    /// From a look-up.
+    LookUp,
+    /// From a look-up, and of what it finds this address first: a redirected client chose it.
     Prefer(IpAddr),
     /// It is this one, which the name was remembered to have.
     Known(IpAddr),
@@ -70,20 +70,24 @@ impl Dialer {
     /// Connects to the destination. An address that may not be dialled is passed over and never
     /// spoils another. Dropping the future ends every attempt.
     pub async fn dial<'a>(&self, admission: &Admission<'a>) -> Result<Upstream, Failed<'a>> {
-        self.dial_by(admission, Route::Resolve).await
+        self.dial_by(admission, Source::LookUp).await
     }
 
-    /// Connects to the destination as [`Dialer::dial`] does, by one of the ways to its addresses.
-    pub async fn dial_by<'a>(&self, admission: &Admission<'a>, route: Route) -> Result<Upstream, Failed<'a>> {
+    /// Connects to the destination as [`Dialer::dial`] does, with its addresses from elsewhere.
+    pub async fn dial_by<'a>(
+        &self,
+        admission: &Admission<'a>,
+        source: Source,
+    ) -> Result<Upstream, Failed<'a>> {
         let start = Instant::now();
         let to = admission.to();
-        let answers = match (&to.host, route) {
+        let answers = match (&to.host, source) {
             (Host::Ip(address), _) => Answers::known(vec![*address]),
-            (Host::Name(_), Route::Known(address)) => Answers::known(vec![address]),
+            (Host::Name(_), Source::Known(address)) => Answers::known(vec![address]),
             (Host::Name(name), _) => self.resolver.resolve(name),
         };
         let mut race = Race::new(answers, to.port, |address| self.screen(admission, address));
-        if let Route::Prefer(address) = route {
+        if let Source::Prefer(address) = source {
             race.prefer(address);
         }
         let result = match timeout_at(start + self.timeout, race.run()).await {

@@ -20,3 +20,6 @@ pub mod stub;
 pub mod tracking;
 
 pub use plan::Plan;
+
+#[cfg(test)]
+mod tests;

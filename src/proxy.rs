@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use crate::client::Client;
 use crate::clock::today;
 use crate::destination::Destination;
-use crate::dial::{Dialer, Route, Upstream};
+use crate::dial::{Dialer, Source, Upstream};
 use crate::error::Error;
 use crate::flow::{Flow, Ledger};
 use crate::guard;
@@ -99,22 +99,22 @@ impl Proxy {
         standing: &Standing,
         question: &Question<'_>,
     ) -> Result<Upstream, Error> {
-        self.open_by(flow, standing, question, Route::Resolve).await
+        self.open_by(flow, standing, question, Source::LookUp).await
     }
 
-    /// The same, by one of the ways to the destination's addresses.
+    /// The same, with the addresses from elsewhere.
     pub async fn open_by(
         &self,
         flow: &Flow,
         standing: &Standing,
         question: &Question<'_>,
-        route: Route,
+        source: Source,
     ) -> Result<Upstream, Error> {
         let admission = self.judge(flow, standing, question).admit()?;
         let dialled = tokio::select! {
             biased;
             stop = flow.stopped() => return Err(stop.into()),
-            dialled = self.dialer.dial_by(&admission, route) => dialled,
+            dialled = self.dialer.dial_by(&admission, source) => dialled,
         };
         let upstream = dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {

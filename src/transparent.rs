@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::client::Client;
 use crate::clock::today;
 use crate::destination::Destination;
-use crate::dial::{Route, Upstream};
+use crate::dial::{Source, Upstream};
 use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
@@ -124,7 +124,7 @@ impl Arrival {
 
     /// Relays to the original address without a look inside.
     async fn enter_unread(self, to: Destination, drain: drain::Watch, permit: OwnedSemaphorePermit) {
-        match self.open(&to, Seen::Unread, Route::Known(self.original.ip())).await {
+        match self.open(&to, Seen::Unread, Source::Known(self.original.ip())).await {
             Ok(upstream) => self.spawn(to, upstream, Some(First::Unread), drain, permit),
             Err(error) => reset(self.flow, self.client, error),
         }
@@ -147,7 +147,7 @@ impl Arrival {
             None => redirected::original(self.original),
         };
         let to = redirected::destination(&self.standing, named, self.original, seen);
-        match self.open(&to, seen, Route::Prefer(self.original.ip())).await {
+        match self.open(&to, seen, Source::Prefer(self.original.ip())).await {
             Ok(upstream) => self.spawn(to, upstream, Some(First::Hello(hello)), drain, permit),
             Err(error) => tls::refuse(self.flow, self.client, error).await,
         }
@@ -158,7 +158,7 @@ impl Arrival {
     async fn enter_nameless(self, first: Option<First>, drain: drain::Watch, permit: OwnedSemaphorePermit) {
         let to = self.unsaid();
         let seen = if first.is_some() { Seen::Other } else { Seen::Unknown };
-        match self.open(&to, seen, Route::Known(self.original.ip())).await {
+        match self.open(&to, seen, Source::Known(self.original.ip())).await {
             Ok(upstream) => self.spawn(to, upstream, first, drain, permit),
             Err(error) => reset(self.flow, self.client, error),
         }
@@ -174,12 +174,12 @@ impl Arrival {
     }
 
     /// Judges, and connects.
-    async fn open(&self, to: &Destination, seen: Seen<'_>, route: Route) -> Result<Upstream, Error> {
+    async fn open(&self, to: &Destination, seen: Seen<'_>, source: Source) -> Result<Upstream, Error> {
         self.flow.to(to);
         self.flow.seen(seen);
         self.flow.take_permit()?;
         let question = Question { to, seen, address: None };
-        self.proxy.open_by(&self.flow, &self.standing, &question, route).await
+        self.proxy.open_by(&self.flow, &self.standing, &question, source).await
     }
 
     /// Lets a tunnel go its way, in a task of its own so that the memory of what led here does not live as long.
@@ -197,5 +197,19 @@ impl Arrival {
             entered.await;
             drop(permit);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_future_of_a_connection_that_has_said_nothing_is_small() {
+        fn size<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(Door::enter);
+        assert!(bytes <= 2560, "{bytes}");
     }
 }

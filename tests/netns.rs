@@ -4,6 +4,8 @@
 //! Needs root, or a kernel that gives user namespaces network namespaces of their own; says so loudly when it can't
 //! run, and fails then where `CI` is set. Every address is inside namespaces that the tests made themselves.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 #[path = "netns/docker.rs"]
 mod docker;
 #[path = "netns/exeat.rs"]

@@ -136,6 +136,12 @@ fn deciding_allocates_nothing() {
                     assert_eq!(calls, 0, "{to} {seen:?} {address:?}: {}", verdict.reason);
                 }
             }
+            let before = Counting::count().calls;
+            policy.listed(&subject, to.port);
+            if let Some(name) = to.host.name() {
+                policy.inquire(&subject, name, "10.20.0.1".parse().ok(), date(2026, 11, 22));
+            }
+            assert_eq!(Counting::count().calls, before, "{to}");
         }
     }
 }

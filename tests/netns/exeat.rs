@@ -11,13 +11,13 @@ use crate::place::{As, read_until};
 use crate::world::World;
 
 /// exeat, as the user of its own.
-pub struct Exeat {
+pub(crate) struct Exeat {
     child: Child,
     records: String,
 }
 
 impl Exeat {
-    pub fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let (records, policy) = (world.path("records.jsonl"), world.path("policy.yaml"));
         // A gateway is reached at whatever address its interface has; `[::]` takes IPv4 too.
         let doors = |port| match world.gateway {
@@ -48,20 +48,20 @@ impl Exeat {
     }
 
     /// Kills it without a word.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Tells it to stop, and waits until it has.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert!(self.child.wait().unwrap().success());
     }
 
     /// The records written so far.
-    pub fn records(&self) -> Vec<Value> {
+    pub(crate) fn records(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.records).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -2,23 +2,24 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::exeat::Exeat;
 use crate::internet::{ALLOWED_V4, EVIL_V4, EVIL_V6};
-use crate::place::{As, Place};
+use crate::place::{As, Place, read_until};
 use crate::world::{INSTANCE_V4, INSTANCE_V6, VISITOR_V4, VISITOR_V6, World};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Two ends of a connection that one place opened to the other.
-pub struct Pair {
-    pub opener: TcpStream,
+pub(crate) struct Pair {
+    pub(crate) opener: TcpStream,
     server: TcpStream,
 }
 
 impl Pair {
-    pub fn open(from: (&Place, &str), to: (&Place, &str), port: u16) -> Self {
+    pub(crate) fn open(from: (&Place, &str), to: (&Place, &str), port: u16) -> Self {
         let parse = |address: &str, port| SocketAddr::new(address.parse().unwrap(), port);
         let (source, target) = (parse(from.1, 0), parse(to.1, port));
         let listener = to.0.inside(move || TcpListener::bind(target).unwrap());
@@ -38,7 +39,7 @@ impl Pair {
         Self { opener, server }
     }
 
-    pub fn lives(&mut self) -> bool {
+    pub(crate) fn lives(&mut self) -> bool {
         carries(&mut self.opener, &mut self.server) && carries(&mut self.server, &mut self.opener)
     }
 }
@@ -49,7 +50,7 @@ fn carries(from: &mut TcpStream, to: &mut TcpStream) -> bool {
 }
 
 /// Whether a program that writes on and on is told that its connection is gone.
-pub fn is_ended(stream: &mut TcpStream) -> bool {
+pub(crate) fn is_ended(stream: &mut TcpStream) -> bool {
     let mut buffer = [0; 64];
     loop {
         match stream.write_all(b"secret").and_then(|()| stream.read(&mut buffer)) {
@@ -177,5 +178,46 @@ fn what_exeat_sent_before_it_closed_arrives_whole() {
         let mut read = Vec::new();
         stream.read_to_end(&mut read).unwrap();
         assert_eq!(read.len(), LENGTH);
+    }
+}
+
+#[test]
+fn an_ssh_session_into_the_instance_lives_through_it_all() {
+    let Some(world) = World::instance() else { return };
+    let _exeat = Exeat::start(&world);
+    let (instance, key, host) = (&world.instance, world.path("key"), world.path("host"));
+    for file in [&key, &host] {
+        let words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file];
+        instance.run(As::Root, &words, "").good();
+    }
+    let keys = format!("AuthorizedKeysFile={key}.pub");
+    let sshd = instance.must("which sshd");
+    // sshd wants to be called by its full name, and a directory that its unit would have made.
+    let script = "mkdir -p /run/sshd && exec \"$@\"";
+    let options = ["StrictModes=no", "UsePAM=no", "PidFile=none", "PermitRootLogin=yes", &keys];
+    let mut words = vec!["sh", "-c", script, "sh", sshd.trim(), "-D", "-e", "-f", "/dev/null", "-h", &host];
+    words.extend(options.iter().flat_map(|option| ["-o", option]));
+    let mut daemon = instance.command(As::Root, &words).stderr(Stdio::piped()).spawn().unwrap();
+    read_until(daemon.stderr.as_mut().unwrap(), "Server listening on 0.0.0.0");
+
+    let to = format!("root@{INSTANCE_V4}");
+    let mut words = vec!["ssh", "-T", "-b", VISITOR_V4, "-i", &key, "-o", "BatchMode=yes"];
+    words.extend(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", &to, "cat"]);
+    let mut session = world.internet.start(As::Root, &words);
+    let (mut typed, mut shown) = (session.stdin.take().unwrap(), session.stdout.take().unwrap());
+    let mut echoes = |text: &str| {
+        typed.write_all(text.as_bytes()).unwrap();
+        read_until(&mut shown, text);
+    };
+    echoes("before\n");
+    for format in ["iptables", "nft"] {
+        world.apply(&["--format", format]).good();
+        echoes(&format!("under {format}\n"));
+    }
+    world.exeat(&["lockdown", "remove"]).good();
+    echoes("after\n");
+    for mut child in [session, daemon] {
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -12,30 +12,31 @@ use hickory_proto::rr::{RData, Record, RecordType};
 use crate::place::Place;
 
 /// A name that the policies of the tests allow, and its server.
-pub const ALLOWED: &str = "allowed.example";
-pub const ALLOWED_V4: &str = "11.0.0.10";
-pub const ALLOWED_V6: &str = "2a00:77::10";
+pub(crate) const ALLOWED: &str = "allowed.example";
+pub(crate) const ALLOWED_V4: &str = "11.0.0.10";
+pub(crate) const ALLOWED_V6: &str = "2a00:77::10";
 /// A name whose server exeat may reach by SSH alone.
-pub const GIT: &str = "git.example";
-pub const GIT_V4: &str = "11.0.0.22";
-pub const GIT_V6: &str = "2a00:77::22";
+pub(crate) const GIT: &str = "git.example";
+pub(crate) const GIT_V4: &str = "11.0.0.22";
+pub(crate) const GIT_V6: &str = "2a00:77::22";
 /// Nobody may go there.
-pub const EVIL: &str = "evil.example";
-pub const EVIL_V4: &str = "11.0.0.66";
-pub const EVIL_V6: &str = "2a00:77::66";
+pub(crate) const EVIL: &str = "evil.example";
+pub(crate) const EVIL_V4: &str = "11.0.0.66";
+pub(crate) const EVIL_V6: &str = "2a00:77::66";
 /// The DNS server that exeat asks.
-pub const DNS_V4: &str = "11.0.0.53";
+pub(crate) const DNS_V4: &str = "11.0.0.53";
 /// The metadata service of clouds.
-pub const METADATA: &str = "169.254.169.254";
+pub(crate) const METADATA: &str = "169.254.169.254";
 
 /// Every address that servers have.
-pub const ADDRESSES: [&str; 8] = [ALLOWED_V4, ALLOWED_V6, GIT_V4, GIT_V6, EVIL_V4, EVIL_V6, DNS_V4, METADATA];
+pub(crate) const ADDRESSES: [&str; 8] =
+    [ALLOWED_V4, ALLOWED_V6, GIT_V4, GIT_V6, EVIL_V4, EVIL_V6, DNS_V4, METADATA];
 /// Ports whose servers speak first, and then echo.
 const SPEAKING: [u16; 5] = [22, 25, 853, 5432, 8443];
 const UDP: [u16; 4] = [123, 443, 4500, 5000];
 
 /// Starts them all.
-pub fn serve(place: &Place) {
+pub(crate) fn serve(place: &Place) {
     let tls = Arc::new(certificate());
     for address in ADDRESSES {
         let ip: IpAddr = address.parse().unwrap();

@@ -10,15 +10,15 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// A network namespace, by its name.
 #[derive(Clone, Debug)]
-pub struct Place {
-    pub name: String,
+pub(crate) struct Place {
+    pub(crate) name: String,
     /// What its programs find as `/etc/resolv.conf`.
-    pub resolv_conf: PathBuf,
+    pub(crate) resolv_conf: PathBuf,
 }
 
 /// Who runs a command there.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum As {
+pub(crate) enum As {
     Root,
     /// A program of the instance.
     Program,
@@ -27,7 +27,7 @@ pub enum As {
 }
 
 impl As {
-    pub fn id(self) -> u32 {
+    pub(crate) fn id(self) -> u32 {
         match self {
             Self::Root => 0,
             Self::Program => 61_001,
@@ -37,7 +37,7 @@ impl As {
 }
 
 impl Place {
-    pub fn command(&self, who: As, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, who: As, words: &[&str]) -> Command {
         let id = who.id().to_string();
         let mut command = Command::new("ip");
         // `ip netns exec` gives the command mounts of its own.
@@ -50,7 +50,7 @@ impl Place {
     }
 
     /// Runs a command to its end, with a text on its standard input; never for longer than ten seconds.
-    pub fn run(&self, who: As, words: &[&str], input: &str) -> Ran {
+    pub(crate) fn run(&self, who: As, words: &[&str], input: &str) -> Ran {
         let mut command = self.command(who, &[&["timeout", "10"], words].concat());
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -60,28 +60,28 @@ impl Place {
     }
 
     /// The same as root, for what has to succeed.
-    pub fn must(&self, line: &str) -> String {
+    pub(crate) fn must(&self, line: &str) -> String {
         let words: Vec<&str> = line.split_whitespace().collect();
         self.run(As::Root, &words, "").good()
     }
 
     /// Feeds a text to a command as root; it has to succeed.
-    pub fn feed(&self, words: &[&str], input: &str) -> String {
+    pub(crate) fn feed(&self, words: &[&str], input: &str) -> String {
         self.run(As::Root, words, input).good()
     }
 
     /// Starts a command that runs on.
-    pub fn start(&self, who: As, words: &[&str]) -> Child {
+    pub(crate) fn start(&self, who: As, words: &[&str]) -> Child {
         let mut command = self.command(who, words);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// Runs a function on a thread that is in the namespace: its sockets are there, for ever.
-    pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.thread(work).join().unwrap()
     }
 
-    pub fn thread<T: Send + 'static>(
+    pub(crate) fn thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> thread::JoinHandle<T> {
@@ -96,11 +96,11 @@ impl Place {
 
 /// A command that has ended.
 #[derive(Debug)]
-pub struct Ran {
-    pub command: String,
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) command: String,
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
@@ -114,14 +114,14 @@ impl Ran {
         }
     }
 
-    pub fn good(self) -> String {
-        assert_eq!(self.code, Some(0), "{self:#?}");
+    pub(crate) fn good(self) -> String {
+        assert_eq!(self.code, Some(0), "{}: {}{}", self.command, self.out, self.err);
         self.out
     }
 }
 
 /// Reads until the text has come; panics at the end of the stream.
-pub fn read_until(stream: &mut impl Read, text: &str) -> String {
+pub(crate) fn read_until(stream: &mut impl Read, text: &str) -> String {
     let (mut read, mut byte) = (Vec::new(), [0]);
     loop {
         let count = stream.read(&mut byte).unwrap();

@@ -15,23 +15,23 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One packet that came by the wire.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Packet {
-    pub from: IpAddr,
-    pub to: IpAddr,
-    pub protocol: u8,
+pub(crate) struct Packet {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) protocol: u8,
     /// Of TCP and UDP; the type of ICMP.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The beginning of what the IP header was followed by.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// A tap that hears on.
 #[derive(Clone, Debug, Default)]
-pub struct Tap(Arc<(Mutex<Vec<Packet>>, Condvar)>);
+pub(crate) struct Tap(Arc<(Mutex<Vec<Packet>>, Condvar)>);
 
 impl Tap {
     /// Hears what comes to the addresses of others too; what the place itself sends is left out.
-    pub fn at(place: &Place, own: fn(&IpAddr) -> bool) -> Self {
+    pub(crate) fn at(place: &Place, own: fn(&IpAddr) -> bool) -> Self {
         let tap = Self::default();
         let heard = tap.clone();
         let mut socket = place.inside(|| {
@@ -51,17 +51,17 @@ impl Tap {
         tap
     }
 
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.0.0.lock().unwrap().clear();
     }
 
     /// All packets so far.
-    pub fn heard(&self) -> Vec<Packet> {
+    pub(crate) fn heard(&self) -> Vec<Packet> {
         self.0.0.lock().unwrap().clone()
     }
 
     /// Waits for a packet.
-    pub fn wait(&self, wanted: impl Fn(&Packet) -> bool) {
+    pub(crate) fn wait(&self, wanted: impl Fn(&Packet) -> bool) {
         let heard = self.0.0.lock().unwrap();
         let absent = |heard: &mut Vec<Packet>| !heard.iter().any(&wanted);
         let (_heard, waited) = self.0.1.wait_timeout_while(heard, PATIENCE, absent).unwrap();

@@ -8,12 +8,12 @@ use crate::world::FORBIDDEN;
 
 /// A way out.
 #[derive(Clone, Debug)]
-pub struct Way {
-    pub words: Vec<String>,
-    pub who: As,
-    pub input: &'static str,
+pub(crate) struct Way {
+    pub(crate) words: Vec<String>,
+    pub(crate) who: As,
+    pub(crate) input: &'static str,
     /// What comes back if it is open.
-    pub sign: String,
+    pub(crate) sign: String,
 }
 
 impl Way {
@@ -30,7 +30,7 @@ impl Way {
 }
 
 /// Every way to an address that nobody may reach.
-pub fn all() -> Vec<Way> {
+pub(crate) fn all() -> Vec<Way> {
     let mut ways: Vec<Way> = FORBIDDEN.into_iter().flat_map(to).collect();
     ways.push(Way::new(
         As::Program,
@@ -99,12 +99,12 @@ fn to(address: &str) -> Vec<Way> {
 }
 
 /// Tries them all at once, and returns those that lead out.
-pub fn open(place: &Place, ways: &[Way]) -> Vec<String> {
+pub(crate) fn open(place: &Place, ways: &[Way]) -> Vec<String> {
     tried(place, ways, true)
 }
 
 /// Tries them all at once, and returns those that don't lead out.
-pub fn shut(place: &Place, ways: &[Way]) -> Vec<String> {
+pub(crate) fn shut(place: &Place, ways: &[Way]) -> Vec<String> {
     tried(place, ways, false)
 }
 
@@ -121,7 +121,7 @@ fn tried(place: &Place, ways: &[Way], wanted: bool) -> Vec<String> {
 }
 
 /// Protocols that answer nothing: sent, and looked for at the other end.
-pub fn send_silent(place: &Place) {
+pub(crate) fn send_silent(place: &Place) {
     for address in FORBIDDEN {
         let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
         for protocol in [4, 41, 47, 50, 132, 253] {

@@ -13,16 +13,19 @@ use crate::place::{As, Place, Ran};
 use crate::tap::{Packet, Tap};
 
 /// The addresses of the instance.
-pub const INSTANCE_V4: &str = "10.77.0.2";
-pub const INSTANCE_V6: &str = "2a00:99::2";
+pub(crate) const INSTANCE_V4: &str = "10.77.0.2";
+pub(crate) const INSTANCE_V6: &str = "2a00:99::2";
 /// Someone out there who connects to the instance.
-pub const VISITOR_V4: &str = "11.0.0.99";
-pub const VISITOR_V6: &str = "2a00:77::99";
+pub(crate) const VISITOR_V4: &str = "11.0.0.99";
+pub(crate) const VISITOR_V6: &str = "2a00:77::99";
 /// Where a packet is sent whose arrival shows that those before it have arrived.
 const MARKER: u16 = 9;
 
-const TOOLS: [&str; 12] = [
+const TOOLS: [&str; 15] = [
     "ip",
+    "ssh",
+    "sshd",
+    "ssh-keygen",
     "iptables",
     "ip6tables",
     "nft",
@@ -37,18 +40,18 @@ const TOOLS: [&str; 12] = [
 ];
 
 /// An instance, an internet, and perhaps a gateway between them.
-pub struct World {
-    pub instance: Place,
-    pub gateway: Option<Place>,
-    pub internet: Place,
-    pub tap: Tap,
-    pub directory: TempDir,
-    pub binary: PathBuf,
+pub(crate) struct World {
+    pub(crate) instance: Place,
+    pub(crate) gateway: Option<Place>,
+    pub(crate) internet: Place,
+    pub(crate) tap: Tap,
+    pub(crate) directory: TempDir,
+    pub(crate) binary: PathBuf,
 }
 
 impl World {
     /// The instance with a wire to the internet; `None` where the kernel or the tools don't allow it.
-    pub fn instance() -> Option<Self> {
+    pub(crate) fn instance() -> Option<Self> {
         let world = Self::empty(false)?;
         let (instance, internet) = (&world.instance, &world.internet);
         wire(instance, "up0", internet, "down0");
@@ -59,7 +62,7 @@ impl World {
     }
 
     /// The instance behind a gateway.
-    pub fn gateway() -> Option<Self> {
+    pub(crate) fn gateway() -> Option<Self> {
         let world = Self::empty(true)?;
         let (instance, internet) = (&world.instance, &world.internet);
         let gateway = world.gateway.as_ref().unwrap();
@@ -128,28 +131,28 @@ impl World {
     }
 
     /// Where exeat and the rules are: the gateway if there is one.
-    pub fn locked(&self) -> &Place {
+    pub(crate) fn locked(&self) -> &Place {
         self.gateway.as_ref().unwrap_or(&self.instance)
     }
 
     /// Runs `exeat` as root.
-    pub fn exeat(&self, words: &[&str]) -> Ran {
+    pub(crate) fn exeat(&self, words: &[&str]) -> Ran {
         let binary = self.binary.to_str().unwrap();
         self.locked().run(As::Root, &[&[binary], words].concat(), "")
     }
 
     /// `exeat lockdown apply`, with the user and the settings of the tests.
-    pub fn apply(&self, words: &[&str]) -> Ran {
+    pub(crate) fn apply(&self, words: &[&str]) -> Ran {
         let settings = self.path("exeat.yaml");
         self.exeat(&[&["lockdown", "apply", "--uid", "61002", "--config", &settings], words].concat())
     }
 
-    pub fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// Waits until whatever was sent has arrived.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let text = format!("marker {}", COUNT.fetch_add(1, Ordering::Relaxed));
         let to = format!("UDP:{ALLOWED_V4}:{MARKER}");
@@ -158,7 +161,7 @@ impl World {
     }
 
     /// What arrived at the internet that should not have.
-    pub fn leaks(&self) -> Vec<Packet> {
+    pub(crate) fn leaks(&self) -> Vec<Packet> {
         self.settle();
         self.tap.heard().into_iter().filter(|packet| !is_meant(packet)).collect()
     }
@@ -297,4 +300,4 @@ fn sweep() {
 }
 
 /// The addresses that nobody may reach.
-pub const FORBIDDEN: [&str; 2] = [EVIL_V4, EVIL_V6];
+pub(crate) const FORBIDDEN: [&str; 2] = [EVIL_V4, EVIL_V6];

@@ -138,7 +138,7 @@ fn end(connections: &[sockets::Connection]) {
     }
     match sockets::end(connections) {
         Ok(left) if left.is_empty() => {
-            tracing::info!("ended {} connections opened before", connections.len())
+            tracing::info!("ended {} connections opened before", connections.len());
         }
         Ok(left) => tracing::warn!(
             "{} connections opened before could not be closed; they end when they next send",

@@ -185,3 +185,67 @@ fn mark(text: &str) -> Result<u32, String> {
     };
     number.filter(|mark| *mark > 0).ok_or_else(|| "not a mark, like 0x65".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        rules: RuleArgs,
+    }
+
+    fn plan(line: &str) -> Result<Plan, String> {
+        let words = ["exeat"].into_iter().chain(line.split_ascii_whitespace());
+        Typed::try_parse_from(words).map_err(|error| error.to_string())?.rules.plan()
+    }
+
+    #[test]
+    fn what_is_typed_becomes_a_plan() {
+        let ours = plan("").unwrap();
+        assert_eq!(ours, Plan::new(Shape::Instance { containers: Vec::new() }));
+        let typed = plan(
+            "--gateway --interface eth1 --subnet 10.0.1.7 --mark 0x65 --dns-port 53 --allow-udp 123 --to 10.0.0.2 \
+             --allow-udp 4789 --to 10.0.0.0/8 --allow-cidr fd00::/8",
+        )
+        .unwrap();
+        let subnets = vec!["10.0.1.7/32".parse().unwrap()];
+        assert_eq!(typed.shape, Shape::Gateway { interfaces: vec!["eth1".to_owned()], subnets });
+        assert_eq!((typed.exit, typed.dns_port), (Exit::Mark(0x65), 53));
+        assert_eq!(
+            typed.allowances,
+            [
+                Allowance::Network("fd00::/8".parse().unwrap()),
+                Allowance::Udp(123, "10.0.0.2/32".parse().unwrap()),
+                Allowance::Udp(4789, "10.0.0.0/8".parse().unwrap()),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_can_not_be_meant_is_refused() {
+        for line in [
+            "--gateway",
+            "--subnet 10.0.0.0/8",
+            "--uid root",
+            "--uid 0",
+            "--uid x;y",
+            "--uid exeat --mark 1",
+            "--mark 0",
+            "--interface eth0!",
+            "--interface an-interface-too-long",
+            "--allow-udp 123",
+            "--to 10.0.0.2",
+            "--allow-udp 123 --allow-udp 124 --to 10.0.0.2",
+            "--allow-cidr 10.0.0.0/33",
+            "--dns-port 0",
+            "--keep-port 8080",
+            "--config /nowhere/exeat.yaml",
+        ] {
+            assert!(plan(line).is_err(), "{line}");
+        }
+    }
+}

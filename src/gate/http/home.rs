@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::destination::Destination;
-use crate::dial::{Route, Upstream};
+use crate::dial::{Source, Upstream};
 use crate::gate::http::pool::{Lease, Pool};
 
 /// The home of the upstream connections of one client connection.
@@ -51,11 +51,11 @@ impl Home {
         }
     }
 
-    /// How a new connection is found.
-    pub(super) fn route(&self) -> Route {
+    /// Where the addresses for a new connection come from.
+    pub(super) fn source(&self) -> Source {
         match self {
-            Self::Redirected { original, .. } => Route::Prefer(original.ip()),
-            _ => Route::Resolve,
+            Self::Redirected { original, .. } => Source::Prefer(original.ip()),
+            _ => Source::LookUp,
         }
     }
 

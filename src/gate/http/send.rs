@@ -51,7 +51,8 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Judges a request to `to` and sends it, its Host being `authority`; once more on a new connection if a kept one turns out to be dead.
+    /// Judges a request to `to` and sends it, its Host being `authority`; once more on a new connection if
+    /// a kept one turns out to be dead.
     pub(super) async fn send(
         &self,
         flow: &Flow,
@@ -148,7 +149,7 @@ impl Route {
         if let Home::Tunnel(_) = self.home {
             return Err(Error::UpstreamReset);
         }
-        let upstream = self.proxy.open_by(flow, standing, question, self.home.route()).await?;
+        let upstream = self.proxy.open_by(flow, standing, question, self.home.source()).await?;
         let leave = self.pass(flow, standing, question, upstream.address())?;
         self.open(key(standing, question), upstream, leave).await
     }
