@@ -5,7 +5,7 @@
 //! in one piece, reads what is in force and takes it away again.
 
 mod allow;
-mod chains;
+pub mod chains;
 pub mod commands;
 pub mod firewall;
 pub mod found;

@@ -20,8 +20,8 @@ const UNNUMBERED_V4: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::UNSPECIFI
 const UNNUMBERED_V6: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 128);
 const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
 
-/// The chains of a plan; those that close come first.
-pub(super) fn of(plan: &Plan) -> Vec<Chain> {
+/// The chains of a plan, for both families; those that close come first.
+pub fn of(plan: &Plan) -> Vec<Chain> {
     match &plan.shape {
         Shape::Instance { containers } => instance(plan, containers),
         Shape::Gateway { interfaces, subnets } => gateway(plan, interfaces, subnets),

@@ -5,7 +5,7 @@ use super::found::State;
 use super::plan::Plan;
 use super::rule::{Family, Table};
 use super::status::Status;
-use super::{iptables, nft};
+use super::{chains, iptables, nft};
 
 /// How long another program may hold the lock of iptables, in seconds.
 const WAIT: &str = "10";
@@ -51,7 +51,7 @@ impl FirewallError {
 /// The text that makes a plan's rules where none are yet: one for each family, or one for both.
 pub fn text(plan: &Plan, format: Format) -> String {
     let Format::Iptables(variant) = format else { return nft::text(plan) };
-    let chains = plan.chains();
+    let chains = chains::of(plan);
     let one = |family: &Family| {
         let program = program(*family, variant, "restore");
         let text = State::default().change(&iptables::state(&chains, *family, &[]));
@@ -135,7 +135,7 @@ struct Change {
 }
 
 fn apply_iptables(plan: &Plan, variant: Variant) -> Result<(), FirewallError> {
-    let chains = plan.chains();
+    let chains = chains::of(plan);
     let mut changes = Vec::new();
     for family in plan.families().iter().copied() {
         let refused = |error| FirewallError::Refused { family, error };

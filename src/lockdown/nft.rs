@@ -3,6 +3,7 @@
 //! It has base chains of its own, so no rule of another table can accept what it refuses. It never says
 //! `flags owner`: such a table vanishes with the program that made it, and everything is open again.
 
+use super::chains;
 use super::plan::Plan;
 use super::rule::{COMMENT, Chain, Family, Hook, Match, OWN_FLOW, Rule, Table, Verdict};
 
@@ -14,7 +15,7 @@ pub const TABLE: &str = "exeat";
 pub fn text(plan: &Plan) -> String {
     let mut text = removal();
     text += &format!("table {} {TABLE} {{\n", table_family(plan));
-    for chain in plan.chains() {
+    for chain in chains::of(plan) {
         text += &chain_text(&chain, plan);
     }
     text + "}\n"

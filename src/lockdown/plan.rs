@@ -2,8 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::chains;
-use super::rule::{Chain, Family};
+use super::rule::Family;
 
 /// A lockdown as a person asks for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,11 +85,6 @@ impl Plan {
     /// The families it locks.
     pub fn families(&self) -> &'static [Family] {
         if self.ipv4_only { &[Family::V4] } else { &Family::BOTH }
-    }
-
-    /// Its rules, for both families.
-    pub fn chains(&self) -> Vec<Chain> {
-        chains::of(self)
     }
 
     /// What the first rule says of the whole.

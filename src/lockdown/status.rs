@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::chains;
 use super::found::{leads_into_own, rule_of};
 use super::nft;
 use super::plan::{Plan, Shape};
@@ -105,7 +106,7 @@ impl Status {
     fn miss(&mut self, name: impl Fn(&Chain) -> String) {
         let heads = self.chains.iter().filter_map(|chain| chain.rules.first());
         let Some(shape) = heads.filter_map(|head| Shape::of_summary(&head.comment)).next() else { return };
-        for wanted in Plan::new(shape).chains().iter().map(name) {
+        for wanted in chains::of(&Plan::new(shape)).iter().map(name) {
             if !self.chains.iter().any(|chain| chain.name == wanted) {
                 self.faults.push(format!("{wanted} is not there"));
             }

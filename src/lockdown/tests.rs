@@ -5,7 +5,7 @@ use super::iptables;
 use super::plan::{Allowance, Exit, Plan, Shape};
 use super::rule::{Family, Match, Table, Verdict};
 use super::status::{Extent, Status};
-use super::{nft, tracking};
+use super::{chains, nft, tracking};
 
 fn instance() -> Plan {
     Plan::new(Shape::Instance { containers: Vec::new() })
@@ -39,13 +39,13 @@ fn saved(text: &str) -> String {
 }
 
 fn text(plan: &Plan, family: Family) -> String {
-    State::default().change(&iptables::state(&plan.chains(), family, &[]))
+    State::default().change(&iptables::state(&chains::of(plan), family, &[]))
 }
 
 #[test]
 fn every_chain_that_closes_ends_by_refusing_everything() {
     for plan in plans() {
-        for chain in plan.chains().iter().filter(|chain| chain.table == Table::Filter) {
+        for chain in chains::of(&plan).iter().filter(|chain| chain.table == Table::Filter) {
             let last = chain.rules.last().unwrap();
             assert_eq!((&last.matches, &last.verdict), (&Vec::new(), &Verdict::Prohibit), "{}", chain.name);
         }
@@ -54,7 +54,7 @@ fn every_chain_that_closes_ends_by_refusing_everything() {
 
 #[test]
 fn nothing_passes_without_a_match_and_a_word_why() {
-    for rule in plans().iter().flat_map(Plan::chains).flat_map(|chain| chain.rules) {
+    for rule in plans().iter().flat_map(chains::of).flat_map(|chain| chain.rules) {
         let passes = matches!(rule.verdict, Verdict::Return);
         assert!(!passes || !rule.matches.is_empty(), "{rule:?}");
         // Words that neither writer has to escape, and no more than nft takes (128 bytes).
@@ -66,7 +66,7 @@ fn nothing_passes_without_a_match_and_a_word_why() {
 
 #[test]
 fn udp_answers_need_a_port_that_is_served() {
-    for rule in plans().iter().flat_map(Plan::chains).flat_map(|chain| chain.rules) {
+    for rule in plans().iter().flat_map(chains::of).flat_map(|chain| chain.rules) {
         if rule.matches.contains(&Match::Reply) && rule.matches.contains(&Match::Udp) {
             assert!(rule.matches.contains(&Match::SourcePort(51820)), "{rule:?}");
         }
@@ -106,8 +106,8 @@ fn what_is_applied_can_be_found_changed_and_removed() {
         let first = text(&plan, Family::V4);
         let found = State::parse(&saved(&first));
         let rules = |state: &State| state.0.values().map(|held| held.chains.clone()).collect::<Vec<_>>();
-        assert_eq!(rules(&found), rules(&iptables::state(&plan.chains(), Family::V4, &[])));
-        let again = found.change(&iptables::state(&gateway().chains(), Family::V4, &[]));
+        assert_eq!(rules(&found), rules(&iptables::state(&chains::of(&plan), Family::V4, &[])));
+        let again = found.change(&iptables::state(&chains::of(&gateway()), Family::V4, &[]));
         // Whatever stood there before is taken out within the same text.
         for entry in first.lines().filter_map(|line| line.strip_prefix("-I ")) {
             assert!(again.contains(&format!("-D {}\n", entry.replacen(" 1 ", " ", 1))), "{again}");
@@ -115,7 +115,10 @@ fn what_is_applied_can_be_found_changed_and_removed() {
         let removal = found.change(&State::default());
         assert!(!removal.contains("-A ") && !removal.contains("-I "), "{removal}");
         let named = |start: &str| removal.lines().filter(|line| line.starts_with(start)).count();
-        assert_eq!((named(":EXEAT-"), named("-X EXEAT-")), (plan.chains().len(), plan.chains().len()));
+        assert_eq!(
+            (named(":EXEAT-"), named("-X EXEAT-")),
+            (chains::of(&plan).len(), chains::of(&plan).len())
+        );
     }
 }
 
@@ -159,6 +162,6 @@ fn the_earlier_setting_is_noted_in_the_rules() {
 fn tables_that_were_made_for_the_lockdown_are_known_again() {
     let found = "*filter\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n*nat\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
     assert_eq!(iptables::made(found), [Table::Mangle]);
-    let state = iptables::state(&instance().chains(), Family::V4, &[Table::Mangle]);
+    let state = iptables::state(&chains::of(&instance()), Family::V4, &[Table::Mangle]);
     assert_eq!(iptables::made(&saved(&State::default().change(&state))), [Table::Mangle]);
 }
