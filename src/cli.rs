@@ -54,6 +54,8 @@ pub fn run() -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // When nobody reads stderr any more, to say so there would be a panic.
+        .log_internal_errors(false)
         .init();
     match cli.command {
         Command::Serve(args) => serve::run(args),
