@@ -5,6 +5,7 @@ pub mod tls;
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::today;
@@ -14,7 +15,7 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::policy::{Passage, Question, Seen};
-use crate::proxy::{Proxy, Standing};
+use crate::proxy::{Ends, Proxy, Standing};
 use crate::sniff::{ClientHello, First, Sniff, first_bytes};
 use crate::stream::Stream;
 
@@ -35,8 +36,7 @@ pub struct Tunnel {
 /// A tunnel whose inside was judged: the rest is left to the relay.
 struct Passed {
     flow: Flow,
-    client: Stream,
-    upstream: Stream,
+    ends: Box<Ends>,
 }
 
 /// What a client's first bytes are.
@@ -48,17 +48,18 @@ enum Bytes {
 }
 
 impl Tunnel {
-    /// Judges what is inside, and relays it to its end.
-    pub fn enter(self, drain: drain::Watch) -> impl Future<Output = ()> {
+    /// Judges what is inside, and relays it to its end. Until then a drain waits, and the permit to have the
+    /// connection is not given back. One future without another around it: each would keep a copy of what it
+    /// awaits.
+    pub fn enter(self, drain: drain::Watch, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> {
         let proxy = Arc::clone(&self.proxy);
         // Boxed, so that the memory it takes to judge does not live as long as the tunnel.
         let judged = Box::pin(self.judge(drain.clone()));
         async move {
-            if let Some(Passed { flow, client, upstream }) = judged.await {
-                proxy.tunnel(flow, client, upstream).await;
+            if let Some(passed) = judged.await {
+                proxy.tunnel(passed.flow, passed.ends).await;
             }
-            // A drain waits for it until here.
-            drop(drain);
+            drop((drain, permit));
         }
     }
 
@@ -104,7 +105,7 @@ impl Tunnel {
         match self.pass(seen) {
             Ok(leave) => {
                 let upstream = Stream::new(self.upstream.open(&leave));
-                Some(Passed { flow: self.flow, client: self.client, upstream })
+                Some(Passed { flow: self.flow, ends: Box::new(Ends { client: self.client, upstream }) })
             }
             Err(error) => self.refuse(error),
         }
@@ -186,10 +187,10 @@ mod tests {
 
     #[test]
     fn the_future_of_a_tunnel_is_small() {
-        fn size<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+        fn size<F>(_: impl FnOnce(Tunnel, drain::Watch, OwnedSemaphorePermit) -> F) -> usize {
             size_of::<F>()
         }
-        let (tunnel, judging) = (size(Tunnel::enter), size(Tunnel::judge));
-        assert!(tunnel <= 1280 && judging <= 2560, "{tunnel} and, until it is judged, {judging}");
+        let (tunnel, judging) = (size(Tunnel::enter), size(|tunnel, drain, _| tunnel.judge(drain)));
+        assert!(tunnel <= 800 && judging <= 2560, "{tunnel} and, until it is judged, {judging}");
     }
 }

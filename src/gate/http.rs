@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::Tunnel;
 use crate::ingress::Ingress;
+use crate::proxy::Ends;
 
 pub use clock::Clock;
 pub use exchange::{Exchanges, Manner};
@@ -58,7 +59,8 @@ pub(super) async fn enter(tunnel: Tunnel, drain: drain::Watch) {
 pub async fn finish(exchanges: &Exchanges, served: Served, waiting: Option<Flow>, ingress: Ingress) {
     let Served { stream, ended } = served;
     if let Some(switched) = exchanges.take_switched() {
-        return exchanges.proxy().tunnel(switched.flow, stream, switched.upstream).await;
+        let ends = Box::new(Ends { client: stream, upstream: switched.upstream });
+        return exchanges.proxy().tunnel(switched.flow, ends).await;
     }
     let (error, told) = match ended {
         Ended::Head { error, told } => (error, told),
