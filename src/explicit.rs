@@ -57,11 +57,7 @@ pub async fn enter(
     let Opened { standing, flow, to, upstream } = opened;
     let tunnel = Tunnel { proxy, standing, flow, to, client: served.stream, upstream };
     // A task of its own, so that the memory of HTTP's does not live as long as the tunnel.
-    let entered = tunnel.enter(drain);
-    tokio::spawn(async move {
-        entered.await;
-        drop(permit);
-    });
+    tokio::spawn(tunnel.enter(drain, permit));
 }
 
 impl Door {

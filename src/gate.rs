@@ -7,6 +7,7 @@ pub mod tls;
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::today;
@@ -16,7 +17,7 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::policy::{Passage, Question, Seen};
-use crate::proxy::{Proxy, Standing};
+use crate::proxy::{Ends, Proxy, Standing};
 use crate::stream::Stream;
 
 pub use first::{First, first_bytes, is_silent};
@@ -38,27 +39,32 @@ pub struct Tunnel {
 /// A tunnel whose inside was judged: the rest is left to the relay.
 struct Passed {
     flow: Flow,
-    client: Stream,
-    upstream: Stream,
+    ends: Box<Ends>,
 }
 
 impl Tunnel {
-    /// Finds out what is inside, judges it, and relays it to its end.
-    pub fn enter(self, drain: drain::Watch) -> impl Future<Output = ()> {
-        self.enter_as(None, drain)
+    /// Finds out what is inside, judges it, and relays it to its end. Until then a drain waits, and the permit to
+    /// have the connection is not given back.
+    pub fn enter(self, drain: drain::Watch, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> {
+        self.enter_as(None, drain, permit)
     }
 
-    /// The same, perhaps with what is inside known already.
-    pub fn enter_as(self, first: Option<First>, drain: drain::Watch) -> impl Future<Output = ()> {
+    /// The same, perhaps with what is inside known already. One future without another around it: each would
+    /// keep a copy of what it awaits.
+    pub fn enter_as(
+        self,
+        first: Option<First>,
+        drain: drain::Watch,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> {
         let proxy = Arc::clone(&self.proxy);
         // Boxed, so that the memory it takes to judge does not live as long as the tunnel.
         let judged = Box::pin(self.judge(first, drain.clone()));
         async move {
-            if let Some(Passed { flow, client, upstream }) = judged.await {
-                proxy.tunnel(flow, client, upstream).await;
+            if let Some(passed) = judged.await {
+                proxy.tunnel(passed.flow, passed.ends).await;
             }
-            // A drain waits for it until here.
-            drop(drain);
+            drop((drain, permit));
         }
     }
 
@@ -106,7 +112,7 @@ impl Tunnel {
         match self.pass(seen) {
             Ok(leave) => {
                 let upstream = Stream::new(self.upstream.open(&leave));
-                Some(Passed { flow: self.flow, client: self.client, upstream })
+                Some(Passed { flow: self.flow, ends: Box::new(Ends { client: self.client, upstream }) })
             }
             Err(error) => {
                 reset(self.flow, self.client, error);
@@ -184,10 +190,11 @@ mod tests {
 
     #[test]
     fn the_future_of_a_tunnel_is_small() {
-        fn size<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        fn size<F>(_: impl FnOnce(Tunnel, Option<First>, drain::Watch, OwnedSemaphorePermit) -> F) -> usize {
             size_of::<F>()
         }
-        let (tunnel, judging) = (size(Tunnel::enter_as), size(Tunnel::judge));
-        assert!(tunnel <= 1280 && judging <= 2688, "{tunnel} and, until it is judged, {judging}");
+        let tunnel = size(Tunnel::enter_as);
+        let judging = size(|tunnel, first, drain, _| tunnel.judge(first, drain));
+        assert!(tunnel <= 800 && judging <= 2688, "{tunnel} and, until it is judged, {judging}");
     }
 }

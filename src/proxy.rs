@@ -32,6 +32,13 @@ pub struct Proxy {
     pub via: Via,
 }
 
+/// The two connections of a tunnel.
+#[derive(Debug)]
+pub struct Ends {
+    pub client: Stream,
+    pub upstream: Stream,
+}
+
 /// Bounds on what a client may send, and how long it may take, before it is judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -126,11 +133,16 @@ impl Proxy {
         Ok(upstream)
     }
 
-    /// Relays to the end, and ends the flow.
-    pub async fn tunnel(&self, flow: Flow, client: Stream, upstream: Stream) {
+    /// Relays to the end, and ends the flow. The ends come in a box, since a future keeps its arguments beside
+    /// what it makes of them.
+    pub async fn tunnel(&self, flow: Flow, ends: Box<Ends>) {
         flow.opened();
-        let stop = async { flow.stopped().await.into() };
-        let end = self.relay.carry(client, upstream, flow.counters(), stop).await;
+        let carried = {
+            let ends = ends;
+            let stop = async { flow.stopped().await.into() };
+            self.relay.carry(ends.client, ends.upstream, flow.counters(), stop)
+        };
+        let end = carried.await;
         flow.end(end);
     }
 

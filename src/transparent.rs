@@ -192,11 +192,8 @@ impl Arrival {
         permit: OwnedSemaphorePermit,
     ) {
         let Self { proxy, standing, flow, client, .. } = self;
-        let entered = Tunnel { proxy, standing, flow, to, client, upstream }.enter_as(first, drain);
-        tokio::spawn(async move {
-            entered.await;
-            drop(permit);
-        });
+        let tunnel = Tunnel { proxy, standing, flow, to, client, upstream };
+        tokio::spawn(tunnel.enter_as(first, drain, permit));
     }
 }
 

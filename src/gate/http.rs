@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::Tunnel;
 use crate::ingress::Ingress;
-use crate::proxy::{Proxy, Standing};
+use crate::proxy::{Ends, Proxy, Standing};
 use crate::stream::Stream;
 
 pub use clock::Clock;
@@ -80,7 +80,8 @@ async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, drain: d
 pub async fn finish(exchanges: &Exchanges, served: Served, waiting: Option<Flow>, ingress: Ingress) {
     let Served { stream, ended } = served;
     if let Some(switched) = exchanges.take_switched() {
-        return exchanges.proxy().tunnel(switched.flow, stream, switched.upstream).await;
+        let ends = Box::new(Ends { client: stream, upstream: switched.upstream });
+        return exchanges.proxy().tunnel(switched.flow, ends).await;
     }
     let (error, told) = match ended {
         Ended::Head { error, told } => (error, told),

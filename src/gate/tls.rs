@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::{HELLO_MAX, Passed, Tunnel, arrived, within};
 use crate::policy::{Passage, Question, Seen};
-use crate::proxy::{Proxy, Standing};
+use crate::proxy::{Ends, Proxy, Standing};
 use crate::reply::TLS_ACCESS_DENIED;
 use crate::sniff::{ClientHello, ServerHello, Sniff, second_hello, server_hello};
 use crate::stream::Stream;
@@ -51,7 +51,7 @@ pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello) -> Option<Passed> 
     let result = handshake.run(hello.length).await;
     let Handshake { flow, client, upstream, .. } = handshake;
     match result {
-        Ok(()) => Some(Passed { flow, client, upstream }),
+        Ok(()) => Some(Passed { flow, ends: Box::new(Ends { client, upstream }) }),
         Err(error) => {
             upstream.reset();
             refuse(flow, client, error).await;

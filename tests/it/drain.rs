@@ -186,6 +186,19 @@ async fn the_program_follows_files_and_sighup() {
 }
 
 #[tokio::test]
+async fn the_program_outlives_the_reader_of_its_diagnostics() {
+    let mut exeat = Binary::start(Files::new("", &policy("a.example")), None).await;
+    exeat.stop_listening();
+    for revision in 2..5 {
+        exeat.signal(Unix::HUP);
+        exeat.until_revision(revision).await;
+    }
+    assert!(exeat.say("CONNECT x.example:1 HTTP/1.1\r\nHost: x.example:1\r\n\r\n").await.contains("no_rule"));
+    exeat.signal(Unix::TERM);
+    assert_eq!(exeat.exit_code().await, Some(0));
+}
+
+#[tokio::test]
 async fn the_program_says_why_it_does_not_start() {
     let taken = StdListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

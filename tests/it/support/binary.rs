@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -18,8 +19,16 @@ use super::{PATIENCE, Reach};
 /// `exeat serve` in a process of its own, in a directory of its own.
 pub struct Binary {
     child: Child,
-    log: Arc<Mutex<String>>,
+    log: Arc<Log>,
     reach: Reach,
+}
+
+/// What it says on stderr.
+#[derive(Default)]
+struct Log {
+    text: Mutex<String>,
+    /// Nobody listens any more: stderr is closed at the next line.
+    deaf: AtomicBool,
 }
 
 /// A directory with settings, a policy and a hosts file.
@@ -63,11 +72,14 @@ impl Binary {
     /// Starts it and waits until it listens.
     pub async fn start(files: Files, limit: Option<u64>) -> Self {
         let mut child = files.command(limit).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = Arc::new(Log::default());
         let (stderr, theirs) = (child.stderr.take().unwrap(), Arc::clone(&log));
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                theirs.lock().unwrap().push_str(&(line + "\n"));
+                if theirs.deaf.load(Ordering::Relaxed) {
+                    return;
+                }
+                theirs.text.lock().unwrap().push_str(&(line + "\n"));
             }
         });
         let address = said(&log, "clients connect to http://").await;
@@ -93,7 +105,12 @@ impl Binary {
 
     /// What it has said on stderr.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.text.lock().unwrap().clone()
+    }
+
+    /// Closes the other end of its stderr when it says the next thing.
+    pub fn stop_listening(&self) {
+        self.log.deaf.store(true, Ordering::Relaxed);
     }
 
     /// How many file descriptors it has open.
@@ -125,10 +142,10 @@ impl Drop for Binary {
 }
 
 /// The address that stands in the log behind these words.
-async fn said(log: &Mutex<String>, words: &str) -> SocketAddr {
+async fn said(log: &Log, words: &str) -> SocketAddr {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let text = log.lock().unwrap().clone();
+        let text = log.text.lock().unwrap().clone();
         if let Some((_, rest)) = text.split_once(words)
             && let Some(address) = rest.lines().next()
         {
