@@ -8,5 +8,9 @@ if ! cargo deny --version >/dev/null 2>&1; then
     exit 0
 fi
 cargo deny --locked check bans licenses sources
-# The advisories come from the network; a build without it is no worse a build.
-cargo deny --locked check advisories || echo "NOT PASSED: advisories, see above" >&2
+# The advisories come from the network: where it can't be reached nothing is known, which is no finding.
+if cargo deny --locked fetch db; then
+    cargo deny --locked check advisories
+else
+    echo "NOT CHECKED: advisories, since their list can't be fetched" >&2
+fi

@@ -72,7 +72,7 @@ fn one(words: &[&str], at: &mut usize, allowed: &BTreeSet<&str>) -> bool {
 /// Everything that is built for Linux, tests and benches included.
 fn packages() -> Vec<Value> {
     let mut command = Command::new(env::var_os("CARGO").expect("cargo test says where cargo is"));
-    command.current_dir(root()).args(["metadata", "--format-version=1", "--locked", "--offline"]);
+    command.current_dir(root()).args(["metadata", "--format-version=1", "--locked"]);
     let output = command.args(["--filter-platform", "x86_64-unknown-linux-gnu"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
