@@ -11,15 +11,23 @@ need() {
 }
 
 need build-essential cc --version
+need bind9-dnsutils dig -v
 need curl curl --version
 # shellcheck disable=SC2016 # the inner shell expands it
 need git sh -c 'test -x "$(git --exec-path)/git-http-backend"'
+need iproute2 ip -V
+need iptables iptables --version
+need iputils-ping ping -V
+need nftables nft --version
+need openssh-client ssh -V
+need openssh-server command -v sshd
 need openssl openssl version
 need prometheus promtool --version
 need python3 /usr/bin/python3 --version
 need python3-pip /usr/bin/python3 -m pip --version
 need python3-websocket /usr/bin/python3 -c 'import websocket'
 need python3-websockets /usr/bin/python3 -c 'import websockets'
+need socat socat -V
 need systemd systemd-analyze --version
 need util-linux setpriv --version
 need wget wget --version

@@ -31,6 +31,16 @@ fn the_unit_is_one_that_systemd_takes() {
 }
 
 #[test]
+fn the_unit_of_the_lockdown_is_one_that_systemd_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let unit = directory.path().join("exeat-lockdown.service");
+    fs::write(&unit, read("deploy/exeat-lockdown.service").replace("/usr/bin/exeat", EXEAT)).unwrap();
+    let Output { stderr, .. } = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
+    let complaint = String::from_utf8(stderr).unwrap();
+    assert!(!complaint.contains("exeat-lockdown.service"), "{complaint}");
+}
+
+#[test]
 fn the_settings_of_the_unit_are_good() {
     let path = Path::new("/etc/exeat/exeat.yaml");
     let settings = Settings::parse(path, &read("deploy/exeat.yaml")).unwrap();
