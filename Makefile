@@ -15,12 +15,13 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	tests/deny.sh
 
+# The parts; docs/performance.md measures the whole.
 bench:
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench decide --bench record --bench relay --bench sniff
 
 # Needs cargo-fuzz and a nightly toolchain; see fuzz/README.md.
 fuzz:
-	for target in client_hello second_hello server_hello host; do \
+	for target in $$($(CARGO) +nightly fuzz list); do \
 		mkdir -p fuzz/corpus/$$target && \
 		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fixtures/hello -- \
 			-max_total_time=$(SECONDS_OF_FUZZING) -max_len=4096 || exit 1; \

@@ -4,9 +4,10 @@ mod check;
 mod explain;
 mod serve;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -52,9 +53,9 @@ pub fn run() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never)
         .with_target(false)
-        // When nobody reads stderr any more, to say so there would be a panic.
+        // Nobody may be left to read them; to complain of it on the same stderr would panic.
         .log_internal_errors(false)
         .init();
     match cli.command {

@@ -33,6 +33,7 @@ chmod -R a-w,a+rX "$root"
 chmod 755 "$work"
 
 # In a mount namespace the root is read-only for everyone; where none may be made, it is so by its owner and modes.
+# shellcheck disable=SC2016 # the inner shell expands it
 enter='mount --bind "$0" "$0" && mount -o remount,bind,ro,nosuid,nodev "$0" && exec chroot "$@"'
 if [ "$(id -u)" != 0 ]; then
     start=(unshare --user --map-root-user --mount sh -c "$enter" "$root" "$root")
@@ -55,7 +56,7 @@ for _ in $(seq 200); do
     sleep 0.05
 done
 proxy=$(address "clients connect to")
-[ -n "$proxy" ] && [ -n "$admin" ] || fail "it does not say where it listens"
+[ -n "$admin" ] || fail "it does not say where it listens"
 
 for page in healthz readyz metrics; do
     curl -sSf --noproxy '*' --max-time 10 "http://$admin/$page" >/dev/null || fail "/$page"

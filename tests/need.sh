@@ -12,7 +12,8 @@ need() {
 
 need build-essential cc --version
 need curl curl --version
-need git git http-backend --help
+# shellcheck disable=SC2016 # the inner shell expands it
+need git sh -c 'test -x "$(git --exec-path)/git-http-backend"'
 need openssl openssl version
 need prometheus promtool --version
 need python3 /usr/bin/python3 --version
