@@ -21,7 +21,7 @@ use crate::gate::http::Pool;
 use crate::mistake::Mistake;
 use crate::policy::document::{Loaded, Sources};
 use crate::policy::{Policy, document};
-use crate::reload::watch::{Changed, Watch, is_newer};
+use crate::reload::watch::{Changed, Watch, is_newer, is_quiet};
 use crate::resolve::Resolver;
 
 /// How often the date is looked at: a wait until midnight would miss that the clock is set. The files are
@@ -139,12 +139,12 @@ impl Reload {
     /// Reads again what has changed without the watch seeing it. What is missing in a broken policy may have
     /// come to a place where nobody looks, so that one is read in any case.
     async fn glance(&mut self) {
-        if is_newer(self.resolver.files().into_iter(), self.names_read) {
+        let names = || self.resolver.files().into_iter();
+        if is_newer(names(), self.names_read) && is_quiet(names()) {
             self.reload_names();
         }
-        if !self.broken.is_empty()
-            || is_newer(self.files.files().chain(self.files.directories()), self.policy_read)
-        {
+        let policy = || self.files.files().chain(self.files.directories());
+        if (!self.broken.is_empty() || is_newer(policy(), self.policy_read)) && is_quiet(policy()) {
             self.reload_policy(Cause::Glance).await;
         }
     }

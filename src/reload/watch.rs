@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -117,16 +118,25 @@ impl News {
 }
 
 /// Whether one of the files or directories has changed since then. A file that is gone shows in its directory.
-pub(super) fn is_newer<'a>(mut paths: impl Iterator<Item = &'a Path>, since: SystemTime) -> bool {
-    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(CLOCK_LAG);
-    paths.any(|path| {
-        // The time of change and not that of writing, which copies and archives set back.
-        let changed = fs::metadata(path).map(|found| (found.ctime(), found.ctime_nsec()));
-        changed.is_ok_and(|(seconds, nanos)| {
-            let (seconds, nanos) = (u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
-            Duration::new(seconds, nanos) >= since
-        })
-    })
+pub(super) fn is_newer<'a>(paths: impl Iterator<Item = &'a Path>, since: SystemTime) -> bool {
+    newest(paths).is_some_and(|changed| changed + CLOCK_LAG >= since)
+}
+
+/// Whether none of them has just changed: what is being written is half a policy.
+pub(super) fn is_quiet<'a>(paths: impl Iterator<Item = &'a Path>) -> bool {
+    newest(paths).is_none_or(|changed| changed + QUIET <= SystemTime::now())
+}
+
+fn newest<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<SystemTime> {
+    paths.filter_map(|path| changed_at(path).ok()).max()
+}
+
+/// The time of change and not that of writing, which copies and archives set back.
+fn changed_at(path: &Path) -> io::Result<SystemTime> {
+    let found = fs::metadata(path)?;
+    let seconds = u64::try_from(found.ctime()).unwrap_or(0);
+    let nanos = u32::try_from(found.ctime_nsec()).unwrap_or(0);
+    Ok(UNIX_EPOCH + Duration::new(seconds, nanos))
 }
 
 fn identity(path: &Path) -> Identity {
@@ -197,9 +207,21 @@ mod tests {
         let before = SystemTime::now();
         fs::write(&file, "").unwrap();
         let paths = || [missing.as_path(), file.as_path()].into_iter();
-        assert!(is_newer(paths(), SystemTime::now() - Duration::from_secs(60)));
         assert!(is_newer(paths(), before), "the clock of files lags");
+        assert!(is_newer(paths(), before - Duration::from_secs(60)));
         assert!(!is_newer(paths(), SystemTime::now() + Duration::from_secs(60)));
         assert!(!is_newer([missing.as_path()].into_iter(), UNIX_EPOCH));
+    }
+
+    #[test]
+    fn what_has_just_changed_is_not_quiet() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = SystemTime::now();
+        while !is_quiet([directory.path()].into_iter()) {
+            assert!(before.elapsed().unwrap() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(before.elapsed().unwrap() >= QUIET - CLOCK_LAG);
+        assert!(is_quiet([Path::new("/missing")].into_iter()));
     }
 }
