@@ -21,7 +21,7 @@ use crate::gate::http::Pool;
 use crate::mistake::Mistake;
 use crate::policy::document::{Loaded, Sources};
 use crate::policy::{Policy, document};
-use crate::reload::watch::{Changed, Watch, is_newer, is_quiet};
+use crate::reload::watch::{Changed, QUIET, Watch, is_newer, is_quiet};
 use crate::resolve::Resolver;
 
 /// How often the date is looked at: a wait until midnight would miss that the clock is set. The files are
@@ -115,7 +115,9 @@ impl Reload {
                     self.reload_policy(Cause::HangUp).await;
                 }
                 _ = glances.tick() => {
-                    self.glance().await;
+                    if !self.glance().await {
+                        glances.reset_after(QUIET);
+                    }
                     let (before, now) = (judged_on, today());
                     judged_on = now;
                     if self.in_force.policy.load().next_expiry(before).is_some_and(|last| last < now) {
@@ -136,17 +138,23 @@ impl Reload {
         }
     }
 
-    /// Reads again what has changed without the watch seeing it. What is missing in a broken policy may have
-    /// come to a place where nobody looks, so that one is read in any case.
-    async fn glance(&mut self) {
+    /// Reads again what has changed without the watch seeing it; false if it is too early for that. What is
+    /// missing in a broken policy may have come to a place where nobody looks, so that one is read in any case.
+    async fn glance(&mut self) -> bool {
         let names = || self.resolver.files().into_iter();
-        if is_newer(names(), self.names_read) && is_quiet(names()) {
+        let policy = || self.files.files().chain(self.files.directories());
+        let new_names = is_newer(names(), self.names_read);
+        let new_policy = !self.broken.is_empty() || is_newer(policy(), self.policy_read);
+        if (new_names && !is_quiet(names())) || (new_policy && !is_quiet(policy())) {
+            return false;
+        }
+        if new_names {
             self.reload_names();
         }
-        let policy = || self.files.files().chain(self.files.directories());
-        if (!self.broken.is_empty() || is_newer(policy(), self.policy_read)) && is_quiet(policy()) {
+        if new_policy {
             self.reload_policy(Cause::Glance).await;
         }
+        true
     }
 
     fn reload_names(&mut self) {

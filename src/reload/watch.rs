@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 /// Editors and mounts touch files several times; reading begins when they have been quiet for this long,
-const QUIET: Duration = Duration::from_millis(200);
+pub(super) const QUIET: Duration = Duration::from_millis(200);
 /// and where they never are, after this long.
 const RESTLESS: Duration = Duration::from_secs(2);
 /// The clock that files are stamped by runs up to 10 ms behind.
