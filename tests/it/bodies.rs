@@ -81,7 +81,7 @@ async fn an_upload_that_breaks_off_is_no_whole_one() {
         assert_eq!((&record["reason"], &record["sent"]), (&"client_reset".into(), &5.into()));
         page.ended(index + 1).await;
     }
-    assert!(!page.heard_text().contains("0\r\n\r\n"), "{}", page.heard_text());
+    assert!(!page.heard_text().contains("\r\n0\r\n\r\n"), "{}", page.heard_text());
     gate.stop().await;
 }
 
