@@ -10,7 +10,7 @@ use crate::reason::Reason;
 /// How a flow ended. The text goes into the record's `error` and never holds what a client may steer at length.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("denied by policy: {0}")]
+    #[error("{}", denial(*.0))]
     Denied(Reason),
     #[error("{0}")]
     BadRequest(Cow<'static, str>),
@@ -89,5 +89,22 @@ impl Error {
 impl From<HostError> for Error {
     fn from(error: HostError) -> Self {
         Self::BadRequest(error.to_string().into())
+    }
+}
+
+/// A denial by the policy in words.
+fn denial(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NoRule => "no rule of the policy allows it",
+        Reason::DeniedByRule => "a deny rule of the policy covers it",
+        Reason::NoProfile => "no profile of the policy is for this client",
+        Reason::AddressProhibited => "it leads to no address that may be dialled",
+        Reason::ServerNameMissing => "the ClientHello names no server",
+        Reason::ServerNameMismatch => "the ClientHello names another server",
+        Reason::EchDenied => "the ClientHello is encrypted, and no rule lets that pass",
+        Reason::NotTls => "it is not TLS, and the rule is for TLS",
+        Reason::NotHttp => "it is not HTTP, and the rule is for HTTP",
+        Reason::BadRequest => "its path can be read in two ways",
+        _ => "the policy denies it",
     }
 }
