@@ -296,7 +296,7 @@ fn a_port_that_no_rule_lists_is_reset_before_a_byte_is_sent() {
         let server = Server::echo("93.184.216.34:8443").await;
         assert_eq!(listen("93.184.216.34:8443").await, RESET);
         assert_eq!(listen("[2606:2800::34]:25").await, RESET);
-        let records = gate.records(2).await;
+        let records = in_order(&gate, 2).await;
         assert_eq!(facts(&records[0]), ("transparent", "no_rule", "93.184.216.34", 8443));
         assert_eq!(facts(&records[1]), ("transparent", "no_rule", "2606:2800::34", 25));
         assert_eq!(server.connections(), 0);
@@ -343,7 +343,7 @@ fn a_socket_that_keeps_the_original_address_says_where_it_was_to_go() {
         assert_eq!(tls.speak(connect("[2606:2800::34]:443").await, Some("a.example")).await.unwrap(), "six");
         let port = gate.transparent[0].port();
         assert_eq!(listen(&format!("93.184.216.66:{port}")).await, RESET);
-        let records = gate.records(3).await;
+        let records = in_order(&gate, 3).await;
         assert_eq!(facts(&records[0]), ("transparent", "allowed", "a.example", 443));
         assert_eq!(facts(&records[1]), ("transparent", "allowed", "a.example", 443));
         assert_eq!(records[2]["reason"], "self_connect");
