@@ -12,6 +12,8 @@ mod docker;
 mod exeat;
 #[path = "netns/flows.rs"]
 mod flows;
+#[path = "netns/footing.rs"]
+mod footing;
 #[path = "netns/gateway.rs"]
 mod gateway;
 #[path = "netns/instance.rs"]

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use crate::exeat::Exeat;
+use crate::footing;
 use crate::internet::{ALLOWED_V4, EVIL_V4, EVIL_V6};
 use crate::place::{As, Place, read_until};
 use crate::world::{INSTANCE_V4, INSTANCE_V6, VISITOR_V4, VISITOR_V6, World};
@@ -184,6 +185,10 @@ fn what_exeat_sent_before_it_closed_arrives_whole() {
 #[test]
 fn an_ssh_session_into_the_instance_lives_through_it_all() {
     let Some(world) = World::instance() else { return };
+    if footing::is_in_a_user_namespace() {
+        eprintln!("*** sshd can't read who may log in here: not tested ***");
+        return;
+    }
     let _exeat = Exeat::start(&world);
     let (instance, key, host) = (&world.instance, world.path("key"), world.path("host"));
     for file in [&key, &host] {

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use crate::footing;
 use crate::internet::{self, ADDRESSES, ALLOWED_V4, DNS_V4, EVIL_V4, EVIL_V6, METADATA};
 use crate::place::{As, Place, Ran};
 use crate::tap::{Packet, Tap};
@@ -20,24 +20,6 @@ pub(crate) const VISITOR_V4: &str = "11.0.0.99";
 pub(crate) const VISITOR_V6: &str = "2a00:77::99";
 /// Where a packet is sent whose arrival shows that those before it have arrived.
 const MARKER: u16 = 9;
-
-const TOOLS: [&str; 15] = [
-    "ip",
-    "ssh",
-    "sshd",
-    "ssh-keygen",
-    "iptables",
-    "ip6tables",
-    "nft",
-    "setpriv",
-    "timeout",
-    "curl",
-    "dig",
-    "socat",
-    "ping",
-    "openssl",
-    "ss",
-];
 
 /// An instance, an internet, and perhaps a gateway between them.
 pub(crate) struct World {
@@ -81,7 +63,7 @@ impl World {
     }
 
     fn empty(with_gateway: bool) -> Option<Self> {
-        if !can_run() || !rustix::process::geteuid().is_root() {
+        if !footing::is_firm() {
             return None;
         }
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -117,7 +99,7 @@ impl World {
         internet::serve(&self.internet);
         // Neighbours have to be found first; IPv6 takes up to a second.
         for address in [ALLOWED_V4, internet::ALLOWED_V6] {
-            self.instance.must(&format!("ping -q -i 0.2 -c 10 -w 5 {address}"));
+            self.instance.must(&format!("ping -q -i 0.2 -c 5 -w 10 {address}"));
         }
         self.tap = Tap::at(&self.internet, |from| {
             let from = from.to_string();
@@ -226,79 +208,6 @@ fn open(path: &Path) {
 fn good(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Whether the tests can run here, or have run in a user namespace; what a killed run left behind is taken away first.
-fn can_run() -> bool {
-    static CAN: OnceLock<bool> = OnceLock::new();
-    *CAN.get_or_init(|| {
-        let why = missing();
-        if let Some(why) = &why {
-            eprintln!("\n*** THE LOCKDOWN IS NOT TESTED HERE: {why} ***\n");
-            assert!(std::env::var_os("CI").is_none(), "CI has to test the lockdown: {why}");
-        } else {
-            sweep();
-            // The servers of each world stay until the end.
-            exeat::sys::raise_file_limit();
-        }
-        why.is_none()
-    })
-}
-
-fn missing() -> Option<String> {
-    let there =
-        |tool: &&str| Command::new("which").arg(tool).output().is_ok_and(|found| found.status.success());
-    let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !there(tool)).collect();
-    if !missing.is_empty() {
-        return Some(format!("{} missing", missing.join(", ")));
-    }
-    if !rustix::process::geteuid().is_root() {
-        return as_root_of_a_user_namespace();
-    }
-    let name = format!("exeat-{}-probe", std::process::id());
-    let made = Command::new("ip").args(["netns", "add", &name]).output().unwrap();
-    let _ = Command::new("ip").args(["netns", "del", &name]).output();
-    (!made.status.success()).then(|| String::from_utf8_lossy(&made.stderr).trim().to_owned())
-}
-
-/// Runs all the tests again where this user is root; they have run then. It needs a range of subordinate users
-/// (subuid(5)), as the programs of the instance and exeat have users of their own.
-fn as_root_of_a_user_namespace() -> Option<String> {
-    let own = std::env::current_exe().unwrap();
-    let unshare = [
-        "--user",
-        "--map-root-user",
-        "--map-auto",
-        "--net",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--mount-proc",
-        "--kill-child",
-    ];
-    let script = "mount -t tmpfs tmpfs /run && exec \"$0\" --test-threads 2";
-    let mut command = Command::new("unshare");
-    command.args(unshare).args(["sh", "-c", script]).arg(own);
-    let can = Command::new("unshare").args(unshare).args(["sh", "-c", "mount -t tmpfs tmpfs /run"]).output();
-    match can {
-        Ok(output) if output.status.success() => {
-            assert!(command.status().unwrap().success(), "the tests failed in a user namespace");
-            None
-        }
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(error.to_string()),
-    }
-}
-
-fn sweep() {
-    let listed = Command::new("ip").args(["netns", "list"]).output().unwrap();
-    for line in String::from_utf8_lossy(&listed.stdout).lines() {
-        let name = line.split(' ').next().unwrap_or_default();
-        let pid = name.strip_prefix("exeat-").and_then(|rest| rest.split('-').next());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            let _ = Command::new("ip").args(["netns", "del", name]).status();
-        }
-    }
 }
 
 /// The addresses that nobody may reach.
