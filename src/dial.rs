@@ -67,18 +67,9 @@ impl Dialer {
         Self { resolver, own_ports, timeout }
     }
 
-    /// Connects to the destination. An address that may not be dialled is passed over and never
-    /// spoils another. Dropping the future ends every attempt.
-    pub async fn dial<'a>(&self, admission: &Admission<'a>) -> Result<Upstream, Failed<'a>> {
-        self.dial_by(admission, Source::LookUp).await
-    }
-
-    /// Connects to the destination as [`Dialer::dial`] does, with its addresses from elsewhere.
-    pub async fn dial_by<'a>(
-        &self,
-        admission: &Admission<'a>,
-        source: Source,
-    ) -> Result<Upstream, Failed<'a>> {
+    /// Connects to the destination, whose addresses come from `source`. An address that may not be dialled
+    /// is passed over and never spoils another. Dropping the future ends every attempt.
+    pub async fn dial<'a>(&self, admission: &Admission<'a>, source: Source) -> Result<Upstream, Failed<'a>> {
         let start = Instant::now();
         let to = admission.to();
         let answers = match (&to.host, source) {

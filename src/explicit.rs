@@ -1,6 +1,6 @@
 //! The explicit door: clients that know of the proxy send it CONNECT, or whole `http://` requests.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -9,13 +9,14 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::Client;
 use crate::destination::Destination;
-use crate::dial::Upstream;
+use crate::dial::{Source, Upstream};
 use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::Tunnel;
 use crate::gate::http::{Clock, Exchanges, Home, Manner, Pool, ReplyBody, finish, request, serve};
 use crate::ingress::Ingress;
+use crate::lock::lock;
 use crate::policy::{Question, Seen};
 use crate::proxy::{Proxy, Standing};
 use crate::stream::Stream;
@@ -57,7 +58,7 @@ pub async fn enter(
     let Opened { standing, flow, to, upstream } = opened;
     let tunnel = Tunnel { proxy, standing, flow, to, client: served.stream, upstream };
     // A task of its own, so that the memory of HTTP's does not live as long as the tunnel.
-    tokio::spawn(tunnel.enter(drain, permit));
+    tokio::spawn(tunnel.enter(None, drain, permit));
 }
 
 impl Door {
@@ -93,10 +94,10 @@ impl Door {
     async fn open(&self, flow: &Flow, standing: &Standing, to: &Destination) -> Result<Upstream, Error> {
         flow.take_permit()?;
         let question = Question { to, seen: Seen::Unknown, address: None };
-        self.exchanges.proxy().open(flow, standing, &question).await
+        self.exchanges.proxy().open(flow, standing, &question, Source::LookUp).await
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.opened)
     }
 }

@@ -43,15 +43,10 @@ struct Passed {
 }
 
 impl Tunnel {
-    /// Finds out what is inside, judges it, and relays it to its end. Until then a drain waits, and the permit to
-    /// have the connection is not given back.
-    pub fn enter(self, drain: drain::Watch, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> {
-        self.enter_as(None, drain, permit)
-    }
-
-    /// The same, perhaps with what is inside known already. One future without another around it: each would
-    /// keep a copy of what it awaits.
-    pub fn enter_as(
+    /// Finds out what is inside unless it is known already, judges it, and relays it to its end. Until then a
+    /// drain waits, and the permit to have the connection is not given back. One future without another around
+    /// it: each would keep a copy of what it awaits.
+    pub fn enter(
         self,
         first: Option<First>,
         drain: drain::Watch,
@@ -193,7 +188,7 @@ mod tests {
         fn size<F>(_: impl FnOnce(Tunnel, Option<First>, drain::Watch, OwnedSemaphorePermit) -> F) -> usize {
             size_of::<F>()
         }
-        let tunnel = size(Tunnel::enter_as);
+        let tunnel = size(Tunnel::enter);
         let judging = size(|tunnel, first, drain, _| tunnel.judge(first, drain));
         assert!(tunnel <= 800 && judging <= 2688, "{tunnel} and, until it is judged, {judging}");
     }

@@ -50,6 +50,7 @@ pub mod error;
 pub mod file;
 pub mod host;
 pub mod ingress;
+pub mod lock;
 pub mod mistake;
 pub mod reason;
 pub mod sys;

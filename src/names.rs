@@ -7,10 +7,11 @@ mod keep;
 mod memory;
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::host::Name;
+use crate::lock::lock;
 use crate::names::memory::Memory;
 
 pub use keep::keep_listed;
@@ -68,10 +69,6 @@ fn remember(memory: &Mutex<Memory>, name: &Name, addresses: &[IpAddr], ttl: Dura
     for address in addresses {
         memory.remember(name, address.to_canonical(), now, now + ttl.max(KEPT_FOR));
     }
-}
-
-fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

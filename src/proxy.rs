@@ -105,23 +105,13 @@ impl Proxy {
         flow: &Flow,
         standing: &Standing,
         question: &Question<'_>,
-    ) -> Result<Upstream, Error> {
-        self.open_by(flow, standing, question, Source::LookUp).await
-    }
-
-    /// The same, with the addresses from elsewhere.
-    pub async fn open_by(
-        &self,
-        flow: &Flow,
-        standing: &Standing,
-        question: &Question<'_>,
         source: Source,
     ) -> Result<Upstream, Error> {
         let admission = self.judge(flow, standing, question).admit()?;
         let dialled = tokio::select! {
             biased;
             stop = flow.stopped() => return Err(stop.into()),
-            dialled = self.dialer.dial_by(&admission, source) => dialled,
+            dialled = self.dialer.dial(&admission, source) => dialled,
         };
         let upstream = dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {

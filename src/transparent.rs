@@ -141,7 +141,7 @@ impl Arrival {
     }
 
     async fn enter_tls(self, hello: ClientHello, drain: drain::Watch, permit: OwnedSemaphorePermit) {
-        let seen = Seen::Tls { server_name: hello.server_name.as_ref(), ech: hello.ech };
+        let seen = tls::seen(&hello);
         let named = match &hello.server_name {
             Some(name) => self.named(name),
             None => redirected::original(self.original),
@@ -179,7 +179,7 @@ impl Arrival {
         self.flow.seen(seen);
         self.flow.take_permit()?;
         let question = Question { to, seen, address: None };
-        self.proxy.open_by(&self.flow, &self.standing, &question, source).await
+        self.proxy.open(&self.flow, &self.standing, &question, source).await
     }
 
     /// Lets a tunnel go its way, in a task of its own so that the memory of what led here does not live as long.
@@ -193,7 +193,7 @@ impl Arrival {
     ) {
         let Self { proxy, standing, flow, client, .. } = self;
         let tunnel = Tunnel { proxy, standing, flow, to, client, upstream };
-        tokio::spawn(tunnel.enter_as(first, drain, permit));
+        tokio::spawn(tunnel.enter(first, drain, permit));
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::lock::lock;
 
 /// Questions of one client under way. A host whose stub asks for everyone on it has a few dozen.
 const AT_ONCE: u32 = 512;
@@ -65,7 +66,7 @@ impl Pace {
     }
 
     fn clients(&self) -> MutexGuard<'_, HashMap<IpAddr, Share>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.clients)
     }
 }
 

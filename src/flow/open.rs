@@ -1,7 +1,7 @@
 //! What the ledger keeps of an open flow, shared by the flow and by those who look on.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use prometheus::IntCounter;
@@ -9,6 +9,7 @@ use prometheus::IntCounter;
 use crate::counters::Counters;
 use crate::flow::stop::Switch;
 use crate::ingress::Ingress;
+use crate::lock::lock;
 use crate::record::{FlowId, Record};
 
 /// An open flow. One allocation, 376 bytes beside names and texts.
@@ -71,7 +72,7 @@ impl Open {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Facts>> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.facts)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The open flows: found, added and removed at the same cost whatever their number.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::flow::open::Open;
+use crate::lock::lock;
 
 /// Locks among which the flows are spread.
 const SHARDS: usize = 32;
@@ -108,7 +109,7 @@ impl Registry {
 
 impl Shard {
     fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -16,7 +16,7 @@ mod sent;
 mod serve;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use hyper::StatusCode;
 
@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::Tunnel;
 use crate::ingress::Ingress;
+use crate::lock::lock;
 use crate::proxy::{Ends, Proxy, Standing};
 use crate::stream::Stream;
 
@@ -66,7 +67,7 @@ pub async fn enter_redirected(
 async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, drain: drain::Watch) {
     let (bounds, ingress) = (exchanges.proxy().bounds, flow.ingress());
     let opening = Mutex::new(Some(flow));
-    let take = || opening.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let take = || lock(&opening).take();
     let served = serve(client, bounds, drain, |request, clock| {
         let flow = take().unwrap_or_else(|| exchanges.begin(ingress));
         exchanges.answer(flow, request, clock)

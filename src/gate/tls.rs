@@ -165,6 +165,7 @@ impl Handshake {
     }
 }
 
-fn seen(hello: &ClientHello) -> Seen<'_> {
+/// What a hello shows the policy.
+pub fn seen(hello: &ClientHello) -> Seen<'_> {
     Seen::Tls { server_name: hello.server_name.as_ref(), ech: hello.ech }
 }

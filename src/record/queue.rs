@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
+use crate::lock::lock;
 use crate::reason::Reason;
 use crate::record::Record;
 
@@ -160,7 +161,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

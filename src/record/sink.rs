@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
+use crate::lock::lock;
 use crate::record::Record;
 use crate::record::queue::Queue;
 use crate::record::writer::Writer;
@@ -84,7 +85,7 @@ impl Sink {
     /// Blocks: call it when the flows are done.
     pub fn close(&self, patience: Duration) {
         let Some(queue) = &self.queue else { return };
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = lock(&self.thread).take();
         if queue.close(Instant::now() + patience)
             && let Some(thread) = thread
         {

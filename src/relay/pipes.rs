@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
+
+use crate::lock::lock;
 
 /// What a pipe should hold: four times the default, a quarter of what `pipe-max-size` allows.
 const SIZE: usize = 256 * 1024;
@@ -64,7 +66,7 @@ impl Pipes {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Pipe>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.idle)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::record::{Audit, Sink};
 use crate::relay::{self, Relay};
 use crate::reload::{InForce, Reload};
 use crate::resolve::{self, Resolver};
-use crate::server::{Listeners, Server};
+use crate::server::{Listeners, Server, addresses};
 use crate::sys;
 use crate::via::Via;
 
@@ -141,8 +141,7 @@ impl Listeners {
     /// Where exeat itself is to be found.
     fn addresses(&self) -> Vec<SocketAddr> {
         let dns = self.dns.iter().map(|(_, listener)| listener);
-        let listeners = self.explicit.iter().chain(&self.transparent).chain(dns).chain(&self.admin);
-        listeners.filter_map(|listener| listener.local_addr().ok()).collect()
+        addresses(self.explicit.iter().chain(&self.transparent).chain(dns).chain(&self.admin))
     }
 }
 
@@ -170,17 +169,18 @@ impl Room {
 }
 
 fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
-    let bind = |address: &SocketAddr| {
-        let listener = sys::listen(*address).and_then(TcpListener::from_std);
-        listener.map_err(|error| StartError::Listen(*address, error))
-    };
-    addresses.iter().map(bind).collect()
+    addresses.iter().map(bind_one).collect()
+}
+
+fn bind_one(address: &SocketAddr) -> Result<TcpListener, StartError> {
+    let listener = sys::listen(*address).and_then(TcpListener::from_std);
+    listener.map_err(|error| StartError::Listen(*address, error))
 }
 
 /// Binds an address for both transports; a port that is left to choose is the same for both.
 fn bind_both(wanted: &SocketAddr) -> Result<(UdpSocket, TcpListener), StartError> {
     let failed = |error| StartError::Listen(*wanted, error);
-    let listener = sys::listen(*wanted).and_then(TcpListener::from_std).map_err(failed)?;
+    let listener = bind_one(wanted)?;
     let chosen = listener.local_addr().map_err(failed)?;
     let socket = sys::listen_udp(chosen).and_then(UdpSocket::from_std).map_err(failed)?;
     Ok((socket, listener))

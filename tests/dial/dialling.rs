@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use exeat::client::Client;
 use exeat::destination::Destination;
-use exeat::dial::{Dialer, Failed, Upstream};
+use exeat::dial::{Dialer, Failed, Source, Upstream};
 use exeat::error::Error;
 use exeat::mistake::Place;
 use exeat::policy::pattern::Pattern;
@@ -60,7 +60,7 @@ impl Scene {
         let question = Question { to: &to, seen: Seen::Unknown, address: None };
         let admission =
             self.policy.decide(&subject, &question, TODAY).admit().map_err(|error| (error, None))?;
-        let result = self.dialer.dial(&admission).await;
+        let result = self.dialer.dial(&admission, Source::LookUp).await;
         result.map_err(|Failed { error, rule }| (error, rule.map(|rule| rule.to_string())))
     }
 
@@ -456,5 +456,5 @@ async fn a_dial_may_move_between_threads() {
     let subject = scene.policy.subject(&client());
     let question = Question { to: &to, seen: Seen::Unknown, address: None };
     let admission = scene.policy.decide(&subject, &question, TODAY).admit().unwrap();
-    assert!(is_send(scene.dialer.dial(&admission)).await.is_ok());
+    assert!(is_send(scene.dialer.dial(&admission, Source::LookUp)).await.is_ok());
 }

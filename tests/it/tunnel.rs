@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::tls::{ACCESS_DENIED, Tls, X25519, hello};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Upstream, send_back};
 use crate::support::{End, Gate, Setup, end, read_head};
 
 const BANNER: &[u8] = b"220 mail.example ESMTP\r\n";
@@ -15,13 +15,7 @@ const BANNER: &[u8] = b"220 mail.example ESMTP\r\n";
 async fn greeter() -> Upstream {
     Upstream::start(|mut stream, heard| async move {
         stream.write_all(BANNER).await.unwrap();
-        let mut buffer = [0; 1024];
-        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-            heard.add(&buffer[..count]);
-            if stream.write_all(&buffer[..count]).await.is_err() {
-                return;
-            }
-        }
+        send_back(stream, heard).await;
     })
     .await
 }

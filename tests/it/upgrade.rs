@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::upstream::{Upstream, read_request};
+use crate::support::upstream::{Upstream, read_request, send_back};
 use crate::support::{Gate, ask, read_exactly, read_head, read_to_end};
 
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
@@ -11,18 +11,11 @@ const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\
 /// An upstream that says this to a request, and sends back whatever follows it.
 async fn switching(said: &'static str) -> Upstream {
     Upstream::start(move |mut stream, heard| async move {
-        use tokio::io::AsyncReadExt;
         if read_request(&mut stream, &heard).await.is_none() {
             return;
         }
         stream.write_all(said.as_bytes()).await.unwrap();
-        let mut buffer = [0; 1024];
-        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-            heard.add(&buffer[..count]);
-            if stream.write_all(&buffer[..count]).await.is_err() {
-                return;
-            }
-        }
+        send_back(stream, heard).await;
     })
     .await
 }

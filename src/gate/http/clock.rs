@@ -3,13 +3,14 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
 use crate::flow::Meter;
+use crate::lock::lock;
 
 /// The state of one connection.
 #[derive(Clone, Debug, Default)]
@@ -170,6 +171,6 @@ impl Clock {
     }
 
     fn exchange(&self) -> MutexGuard<'_, Exchange> {
-        self.0.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.exchange)
     }
 }

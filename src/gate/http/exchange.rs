@@ -1,6 +1,6 @@
 //! One exchange: a request is judged, sent to its upstream, and the answer passed on.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use http_body_util::Either;
 use hyper::body::{Body, Incoming};
@@ -20,6 +20,7 @@ use crate::gate::http::send::{Answer, Route};
 use crate::gate::http::{headers, request, response};
 use crate::gate::redirected;
 use crate::ingress::Ingress;
+use crate::lock::lock;
 use crate::policy::Seen;
 use crate::proxy::{Proxy, Standing};
 use crate::stream::Stream;
@@ -195,8 +196,4 @@ async fn switch(
     headers::strip_hop_by_hop(response.headers_mut());
     headers::set_upgrade(response.headers_mut(), protocol);
     Ok((response.map(|_| Either::Left(Default::default())), upstream))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

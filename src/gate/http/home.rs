@@ -1,11 +1,12 @@
 //! Where a connection to an upstream comes from, and where it waits between two requests.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::destination::Destination;
 use crate::dial::{Source, Upstream};
 use crate::gate::http::pool::{Lease, Pool};
+use crate::lock::lock;
 
 /// The home of the upstream connections of one client connection.
 #[derive(Clone, Debug)]
@@ -92,6 +93,6 @@ impl Tunnel {
     }
 
     fn upstream(&self) -> MutexGuard<'_, Option<Waiting>> {
-        self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.upstream)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -16,6 +16,7 @@ use crate::destination::Destination;
 use crate::dial::Upstream;
 use crate::gate::http::listened::{Heard, Listened};
 use crate::gate::http::sent::Sent;
+use crate::lock::lock;
 use crate::policy::Passage;
 
 /// Idle connections kept for one key: no client has all of the room.
@@ -89,7 +90,7 @@ impl Pool {
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shelf)
     }
 }
 

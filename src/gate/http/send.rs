@@ -149,7 +149,7 @@ impl Route {
         if let Home::Tunnel(_) = self.home {
             return Err(Error::UpstreamReset);
         }
-        let upstream = self.proxy.open_by(flow, standing, question, self.home.source()).await?;
+        let upstream = self.proxy.open(flow, standing, question, self.home.source()).await?;
         let leave = self.pass(flow, standing, question, upstream.address())?;
         self.open(key(standing, question), upstream, leave).await
     }

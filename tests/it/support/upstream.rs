@@ -48,16 +48,7 @@ impl Upstream {
 
     /// Sends everything back.
     pub async fn echo() -> Self {
-        Self::start(|mut stream, heard| async move {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-                heard.add(&buffer[..count]);
-                if stream.write_all(&buffer[..count]).await.is_err() {
-                    return;
-                }
-            }
-        })
-        .await
+        Self::start(send_back).await
     }
 
     /// Says nothing, and hears what it is sent until the client ends.
@@ -173,6 +164,17 @@ pub struct Heard {
 impl Heard {
     pub fn add(&self, bytes: &[u8]) {
         self.all.lock().unwrap()[self.index].extend_from_slice(bytes);
+    }
+}
+
+/// Sends everything back until the client ends.
+pub async fn send_back(mut stream: TcpStream, heard: Heard) {
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        heard.add(&buffer[..count]);
+        if stream.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
     }
 }
 
