@@ -1,6 +1,8 @@
 //! Who connects to exeat.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::sys;
 
 /// A client, by the address its connection came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +11,32 @@ pub struct Client {
     pub address: SocketAddr,
     /// Whether it runs on this very host: only such a client may be given the host's own metadata service.
     pub on_this_host: bool,
+}
+
+/// Where connections come from, and with it what the address at their other end is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Programs and hosts, known by their addresses.
+    Network,
+    /// A jail. In there every address is the jail's own, so a program may take any: they all are one client.
+    Jail,
+}
+
+impl Origin {
+    /// The client of a connection or question: `peer` is its end, `local` ours.
+    pub fn client(self, peer: SocketAddr, local: IpAddr) -> Client {
+        match self {
+            Self::Network => {
+                let client = Client::new(peer, local);
+                let on_this_host = client.on_this_host || sys::is_redirected_from_here(client.ip(), local);
+                Client { on_this_host, ..client }
+            }
+            // Whoever is jailed gets nothing of what the host alone may have: its metadata service.
+            Self::Jail => {
+                Client { address: SocketAddr::from((Ipv4Addr::LOCALHOST, peer.port())), on_this_host: false }
+            }
+        }
+    }
 }
 
 impl Client {
@@ -37,6 +65,15 @@ mod tests {
             Client::new("[::ffff:10.0.1.9]:5000".parse().unwrap(), "::ffff:10.0.1.1".parse().unwrap());
         assert_eq!(client.ip(), "10.0.1.9".parse::<IpAddr>().unwrap());
         assert!(!client.on_this_host);
+    }
+
+    #[test]
+    fn a_jail_is_one_client_whatever_address_it_takes_and_never_this_host() {
+        for peer in ["127.0.0.1:5000", "10.0.1.9:5000", "[2001:db8::7]:5000"] {
+            let client = Origin::Jail.client(peer.parse().unwrap(), "127.0.0.1".parse().unwrap());
+            assert_eq!(client.address, "127.0.0.1:5000".parse().unwrap());
+            assert!(!client.on_this_host);
+        }
     }
 
     #[test]

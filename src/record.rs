@@ -20,7 +20,7 @@ use crate::reason::Reason;
 
 pub use self::id::{FlowId, Ids};
 pub use self::inside::Inside;
-pub use self::sink::{Audit, Sink};
+pub use self::sink::{Audit, Sink, Watch};
 
 /// The names of the profiles that took part in a verdict; shared by the flows of one connection.
 pub type Profiles = Arc<[Box<str>]>;

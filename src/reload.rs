@@ -19,7 +19,7 @@ use crate::clock::today;
 use crate::flow::Ledger;
 use crate::gate::http::Pool;
 use crate::mistake::Mistake;
-use crate::policy::document::{Loaded, Sources};
+use crate::policy::document::{Audience, Loaded, Sources};
 use crate::policy::{Policy, document};
 use crate::reload::watch::{Changed, QUIET, Watch, is_newer, is_quiet};
 use crate::resolve::Resolver;
@@ -41,6 +41,7 @@ pub struct InForce {
 #[derive(Debug)]
 pub struct Reload {
     sources: Sources,
+    audience: Audience,
     in_force: InForce,
     resolver: Arc<Resolver>,
     files: document::Watch,
@@ -63,7 +64,7 @@ enum Cause {
 impl Reload {
     /// Puts a first policy in force, which was read not before `read`.
     pub fn start(
-        sources: Sources,
+        (sources, audience): (Sources, Audience),
         loaded: Loaded,
         read: SystemTime,
         resolver: Arc<Resolver>,
@@ -77,6 +78,7 @@ impl Reload {
         metrics.policy_in_force(in_force.policy.load().len(), Timestamp::now());
         Self {
             sources,
+            audience,
             in_force,
             resolver,
             files: watched,
@@ -167,9 +169,9 @@ impl Reload {
     /// Loads the policy; without a change nothing comes of it, unless someone asked for it.
     async fn reload_policy(&mut self, cause: Cause) {
         self.policy_read = SystemTime::now();
-        let sources = self.sources.clone();
+        let (sources, audience) = (self.sources.clone(), self.audience.clone());
         let metrics = Arc::clone(self.in_force.ledger.metrics());
-        let loaded = match spawn_blocking(move || sources.load()).await {
+        let loaded = match spawn_blocking(move || audience.load(&sources)).await {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(mistakes)) => return self.refuse(mistakes, cause),
             Err(error) => {

@@ -1,18 +1,19 @@
 //! Binds every listener, then serves until told to stop.
 
+mod listeners;
 mod start;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Readiness};
-use crate::client::Client;
+use crate::client::{Client, Origin};
 use crate::dns;
 use crate::drain;
 use crate::explicit;
@@ -20,11 +21,12 @@ use crate::gate::http::Pool;
 use crate::names::{Names, keep_listed};
 use crate::proxy::Proxy;
 use crate::reload::{InForce, Reload};
+use crate::server::listeners::{Listeners, addresses};
 use crate::stream::Stream;
-use crate::sys;
 use crate::transparent;
 
-pub use start::StartError;
+pub use listeners::Doors;
+pub use start::{Jailed, StartError};
 
 /// After a failed accept: file descriptors don't come back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -55,16 +57,6 @@ pub struct Server {
     /// As many connections as there are file descriptors for.
     connections: Arc<Semaphore>,
     drain: Duration,
-}
-
-/// The sockets of each door.
-#[derive(Debug)]
-struct Listeners {
-    explicit: Vec<TcpListener>,
-    transparent: Vec<TcpListener>,
-    /// For both transports.
-    dns: Vec<(UdpSocket, TcpListener)>,
-    admin: Option<TcpListener>,
 }
 
 impl Server {
@@ -106,8 +98,10 @@ impl Server {
             background.spawn(keep_listed(Arc::clone(&names), resolver, policy));
         }
         let pool = in_force.pool;
+        let origin = listeners.origin;
         let accept = |door: &Door, listener| {
-            tokio::spawn(door.clone().accept(listener, Arc::clone(&connections), watch.clone()));
+            let connections = Arc::clone(&connections);
+            tokio::spawn(door.clone().accept(listener, origin, connections, watch.clone()));
         };
         let door = Door::Explicit(Arc::clone(&proxy), Arc::clone(&pool));
         listeners.explicit.into_iter().for_each(|listener| accept(&door, listener));
@@ -115,7 +109,7 @@ impl Server {
         listeners.transparent.into_iter().for_each(|listener| accept(&door, listener));
         let door = Door::Dns(Arc::clone(&answers));
         for (socket, listener) in listeners.dns {
-            tokio::spawn(dns::serve_udp(Arc::clone(&answers), socket, watch.clone()));
+            tokio::spawn(dns::serve_udp(Arc::clone(&answers), socket, origin, watch.clone()));
             accept(&door, listener);
         }
         drop(watch);
@@ -153,7 +147,13 @@ enum Door {
 }
 
 impl Door {
-    async fn accept(self, listener: TcpListener, connections: Arc<Semaphore>, mut drain: drain::Watch) {
+    async fn accept(
+        self,
+        listener: TcpListener,
+        origin: Origin,
+        connections: Arc<Semaphore>,
+        mut drain: drain::Watch,
+    ) {
         loop {
             // Beyond the limit clients wait in the kernel's queue, where they cost nothing.
             let accepted = async {
@@ -167,7 +167,7 @@ impl Door {
                 accepted = accepted => accepted,
             };
             let Some((permit, accepted)) = accepted else { return };
-            let Some((socket, client)) = accept(accepted).await else { continue };
+            let Some((socket, client)) = accept(accepted, origin).await else { continue };
             self.clone().enter(client, Stream::new(socket), drain.clone(), permit);
         }
     }
@@ -185,13 +185,14 @@ impl Door {
 }
 
 /// The socket and its client, unless accepting failed.
-async fn accept(accepted: std::io::Result<(TcpStream, SocketAddr)>) -> Option<(TcpStream, Client)> {
+async fn accept(
+    accepted: std::io::Result<(TcpStream, SocketAddr)>,
+    origin: Origin,
+) -> Option<(TcpStream, Client)> {
     match accepted {
         Ok((socket, peer)) => {
             let local = socket.local_addr().ok()?.ip();
-            let client = Client::new(peer, local);
-            let on_this_host = client.on_this_host || sys::is_redirected_from_here(client.ip(), local);
-            Some((socket, Client { on_this_host, ..client }))
+            Some((socket, origin.client(peer, local)))
         }
         Err(error) => {
             tracing::warn!(%error, "accepting a connection failed");
@@ -201,13 +202,9 @@ async fn accept(accepted: std::io::Result<(TcpStream, SocketAddr)>) -> Option<(T
     }
 }
 
-fn addresses<'a>(listeners: impl IntoIterator<Item = &'a TcpListener>) -> Vec<SocketAddr> {
-    listeners.into_iter().filter_map(|listener| listener.local_addr().ok()).collect()
-}
-
 async fn serve_admin(listener: TcpListener, state: Arc<admin::State>) {
     loop {
-        if let Some((socket, _)) = accept(listener.accept().await).await {
+        if let Some((socket, _)) = accept(listener.accept().await, Origin::Network).await {
             tokio::spawn(admin::serve_connection(socket, Arc::clone(&state)));
         }
     }

@@ -10,11 +10,10 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::sleep;
 
-use crate::client::Client;
+use crate::client::{Client, Origin};
 use crate::dns::Door;
 use crate::dns::message::Transport;
 use crate::drain;
-use crate::sys;
 
 /// The longest datagram: the kernel may join several of one client, and says where each begins.
 const DATAGRAM: usize = u16::MAX as usize;
@@ -26,15 +25,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
+    origin: Origin,
 }
 
 /// Answers the questions that come to a socket until the drain starts.
-pub async fn serve_udp(door: Arc<Door>, socket: UdpSocket, mut drain: drain::Watch) {
+pub async fn serve_udp(door: Arc<Door>, socket: UdpSocket, origin: Origin, mut drain: drain::Watch) {
     let state = match UdpSocketState::new((&socket).into()) {
         Ok(state) => state,
         Err(error) => return tracing::error!(%error, "the DNS socket can't be set up"),
     };
-    let socket = Arc::new(Socket { io: socket, state });
+    let socket = Arc::new(Socket { io: socket, state, origin });
     let mut buffer = vec![0; DATAGRAM];
     loop {
         let received = tokio::select! {
@@ -70,7 +70,7 @@ impl Socket {
     }
 
     async fn answer(&self, door: &Door, message: &[u8], meta: &RecvMeta) {
-        let client = client(meta);
+        let client = self.client(meta);
         let Some(reply) = door.answer(client, message, Transport::Udp).await else { return };
         let transmit = Transmit {
             destination: meta.addr,
@@ -84,11 +84,9 @@ impl Socket {
             tracing::debug!(%error, "sending a DNS answer failed");
         }
     }
-}
 
-fn client(meta: &RecvMeta) -> Client {
-    let local = meta.dst_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let client = Client::new(meta.addr, local);
-    let on_this_host = client.on_this_host || sys::is_redirected_from_here(client.ip(), local);
-    Client { on_this_host, ..client }
+    fn client(&self, meta: &RecvMeta) -> Client {
+        let local = meta.dst_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        self.origin.client(meta.addr, local)
+    }
 }

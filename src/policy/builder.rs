@@ -1,5 +1,6 @@
 //! Collects what the policy files say into the shape that is looked up.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -8,7 +9,7 @@ use crate::policy::clients::Clients;
 use crate::policy::index::{Span, number};
 use crate::policy::pattern::{Lead, Pattern};
 use crate::policy::rules::{Kind, Row, Rules};
-use crate::policy::terms::{Profile, Terms};
+use crate::policy::terms::{Action, Ports, Profile, Terms};
 
 /// What a rule is about.
 #[derive(Clone, Debug)]
@@ -80,6 +81,33 @@ impl Builder {
             kind,
             depth,
         });
+    }
+
+    /// The profiles so far, in file order.
+    pub fn profiles(&self) -> &[Profile] {
+        &self.rules.profiles
+    }
+
+    /// The ports that the allow rules of every client list.
+    pub fn ports(&self) -> Ports {
+        let rules = &self.rules;
+        let terms: HashSet<u32> = self
+            .rows
+            .iter()
+            .filter(|row| rules.profiles[row.profile as usize].clients.is_none())
+            .map(|row| row.terms)
+            .collect();
+        let allowing = terms.iter().map(|&index| &rules.terms[index as usize]);
+        let allowing = allowing.filter(|terms| terms.action == Action::Allow);
+        Ports::new(allowing.flat_map(|terms| terms.ports.ranges()).copied().collect())
+    }
+
+    /// Leaves to every client what is for a jail, and nothing else: the profiles that are for every client already,
+    /// and the one of that name.
+    pub fn jail(&mut self, profile: Option<&str>) {
+        for known in self.rules.profiles.iter_mut().filter(|known| known.clients.is_some()) {
+            known.clients = if Some(known.name.as_str()) == profile { None } else { Some(Vec::new()) };
+        }
     }
 
     pub(super) fn into_parts(self) -> (Rules, Clients) {

@@ -1,5 +1,6 @@
 //! Policy files: from what people wrote to rules, with every mistake of every file at once.
 
+mod audience;
 mod conditions;
 mod files;
 mod keys;
@@ -25,6 +26,7 @@ use crate::yaml::{At, Field, Node, Reader, SIZE_MAX, Value};
 use self::spec::Spec;
 use self::written::Slip;
 
+pub use self::audience::Audience;
 pub use self::files::Watch;
 
 /// The policy of a program that is given none: package registries and source forges.

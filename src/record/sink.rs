@@ -1,5 +1,6 @@
 //! Where records go: to a thread of its own, so that no flow ever waits for a disk.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,9 @@ pub struct Audit {
     pub reserve: usize,
 }
 
+/// Sees each record as its flow ends. It must not block.
+pub struct Watch(Box<dyn Fn(&Record) + Send + Sync>);
+
 /// Takes records; the cost to the flow is a move into memory.
 #[derive(Debug)]
 pub struct Sink {
@@ -33,6 +37,19 @@ pub struct Sink {
     thread: Mutex<Option<JoinHandle<()>>>,
     opened: bool,
     required: bool,
+    watch: Option<Watch>,
+}
+
+impl Watch {
+    pub fn new(see: impl Fn(&Record) + Send + Sync + 'static) -> Self {
+        Self(Box::new(see))
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 impl Sink {
@@ -49,12 +66,20 @@ impl Sink {
             thread: Mutex::new(Some(thread)),
             opened: audit.opened,
             required: audit.required,
+            watch: None,
         })
     }
 
     /// A sink that keeps nothing: for one who wants no records.
     pub fn none() -> Self {
-        Self { queue: None, thread: Mutex::new(None), opened: false, required: false }
+        Self { queue: None, thread: Mutex::new(None), opened: false, required: false, watch: None }
+    }
+
+    /// The same sink, with someone who sees every record of a flow that ended.
+    #[must_use]
+    pub fn watched_by(mut self, watch: Option<Watch>) -> Self {
+        self.watch = watch;
+        self
     }
 
     /// Whether a record is also wanted when a flow starts.
@@ -69,6 +94,9 @@ impl Sink {
 
     /// Takes a record; if there is no room it is lost, and counted.
     pub fn write(&self, record: Record) {
+        if let Some(Watch(see)) = self.watch.as_ref().filter(|_| record.duration.is_some()) {
+            see(&record);
+        }
         if let Some(queue) = &self.queue {
             queue.push(record);
         }

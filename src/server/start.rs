@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
 
 use crate::admin::{self, Access, Readiness};
-use crate::config::{Expose, Listen, Settings};
+use crate::client::Origin;
+use crate::config::{Expose, Settings};
 use crate::dial::Dialer;
 use crate::dns;
 use crate::flow::{self, Ledger};
@@ -18,13 +18,14 @@ use crate::gate::http::Pool;
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::names::Names;
-use crate::policy::document::Sources;
+use crate::policy::document::{Audience, Loaded, Sources};
 use crate::proxy::{Bounds, Proxy};
-use crate::record::{Audit, Sink};
+use crate::record::{Audit, Sink, Watch};
 use crate::relay::{self, Relay};
 use crate::reload::{InForce, Reload};
 use crate::resolve::{self, Resolver};
-use crate::server::{Listeners, Server, addresses};
+use crate::server::Server;
+use crate::server::listeners::{Doors, Listeners};
 use crate::sys;
 use crate::via::Via;
 
@@ -46,6 +47,8 @@ pub enum StartError {
     Policy(Vec<Mistake>),
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
+    #[error("can't use the sockets of the jail: {0}")]
+    Doors(#[from] io::Error),
     #[error("can't open the audit file {}: {}", .0.display(), .1)]
     Audit(PathBuf, io::Error),
     #[error("names can't be resolved: {0}")]
@@ -56,6 +59,28 @@ pub enum StartError {
     Circle(SocketAddr),
     #[error("the metrics can't be set up: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+/// What a server is given whose clients are in a jail.
+#[derive(Debug)]
+pub struct Jailed {
+    pub doors: Doors,
+    /// Which part of the policy is for the jail.
+    pub audience: Audience,
+    /// The policy as it was loaded for that, and when.
+    pub loaded: (SystemTime, Loaded),
+    /// Sees every record.
+    pub watch: Watch,
+}
+
+/// What there is before the settings are looked at.
+struct Given {
+    audience: Audience,
+    loaded: Option<Loaded>,
+    /// The policy is not older than this.
+    read: SystemTime,
+    doors: Option<Doors>,
+    watch: Option<Watch>,
 }
 
 /// What the limit on open files leaves room for.
@@ -69,23 +94,31 @@ struct Room {
 impl Server {
     /// Loads the policy and binds every listener. Must be called on a tokio runtime.
     pub fn new(settings: &Settings, sources: Sources) -> Result<Self, StartError> {
+        Self::start(settings, sources, None)
+    }
+
+    /// The same for a jail: its doors are bound already, and `settings.listen` says nothing.
+    pub fn jailed(settings: &Settings, sources: Sources, jailed: Jailed) -> Result<Self, StartError> {
+        Self::start(settings, sources, Some(jailed))
+    }
+
+    fn start(settings: &Settings, sources: Sources, jailed: Option<Jailed>) -> Result<Self, StartError> {
         let room = Room::of(sys::raise_file_limit());
-        let read = SystemTime::now();
-        let loaded = sources.load().map_err(StartError::Policy)?;
+        let Given { audience, loaded, read, doors, watch } = Given::new(jailed);
+        let loaded = loaded.map_or_else(|| audience.load(&sources), Ok).map_err(StartError::Policy)?;
         let metrics = Arc::new(Metrics::new()?);
-        let listeners = Listeners::bind(&settings.listen)?;
+        let listeners = doors.map_or_else(|| Listeners::bind(&settings.listen), Listeners::take)?;
         let resolver = Arc::new(Resolver::new(resolver_settings(settings))?);
-        refuse_circle(&resolver, &listeners.dns)?;
+        refuse_circle(&resolver, &listeners)?;
         let limits = room.limits(settings);
         let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
-            .map_err(|error| StartError::Audit(settings.audit.path.clone(), error))?;
+            .map_err(|error| StartError::Audit(settings.audit.path.clone(), error))?
+            .watched_by(watch);
         let ledger = Arc::new(Ledger::new(metrics, sink, limits));
         let pool = Arc::new(Pool::new(settings.timeouts.keepalive, room.kept));
 
-        let reload = Reload::start(sources, loaded, read, Arc::clone(&resolver), |policy| InForce {
-            policy,
-            ledger: Arc::clone(&ledger),
-            pool,
+        let reload = Reload::start((sources, audience), loaded, read, Arc::clone(&resolver), |policy| {
+            InForce { policy, ledger: Arc::clone(&ledger), pool }
         });
         let proxy = Arc::new(Proxy {
             ledger: Arc::clone(&ledger),
@@ -121,27 +154,20 @@ impl Server {
     }
 }
 
-impl Listeners {
-    fn bind(listen: &Listen) -> Result<Self, StartError> {
-        let transparent = bind(&listen.transparent)?;
-        for listener in &transparent {
-            // Only TPROXY needs this; REDIRECT and DNAT ask for nothing.
-            if let Err(error) = sys::take_any_address(listener) {
-                tracing::debug!(%error, "TPROXY needs CAP_NET_ADMIN");
+impl Given {
+    fn new(jailed: Option<Jailed>) -> Self {
+        match jailed {
+            Some(Jailed { doors, audience, loaded: (read, loaded), watch }) => {
+                Self { audience, loaded: Some(loaded), read, doors: Some(doors), watch: Some(watch) }
             }
+            None => Self {
+                audience: Audience::Clients,
+                loaded: None,
+                read: SystemTime::now(),
+                doors: None,
+                watch: None,
+            },
         }
-        Ok(Self {
-            explicit: bind(&listen.explicit)?,
-            transparent,
-            dns: listen.dns.iter().map(bind_both).collect::<Result<_, _>>()?,
-            admin: bind(listen.admin.as_slice())?.pop(),
-        })
-    }
-
-    /// Where exeat itself is to be found.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        let dns = self.dns.iter().map(|(_, listener)| listener);
-        addresses(self.explicit.iter().chain(&self.transparent).chain(dns).chain(&self.admin))
     }
 }
 
@@ -168,28 +194,13 @@ impl Room {
     }
 }
 
-fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
-    addresses.iter().map(bind_one).collect()
-}
-
-fn bind_one(address: &SocketAddr) -> Result<TcpListener, StartError> {
-    let listener = sys::listen(*address).and_then(TcpListener::from_std);
-    listener.map_err(|error| StartError::Listen(*address, error))
-}
-
-/// Binds an address for both transports; a port that is left to choose is the same for both.
-fn bind_both(wanted: &SocketAddr) -> Result<(UdpSocket, TcpListener), StartError> {
-    let failed = |error| StartError::Listen(*wanted, error);
-    let listener = bind_one(wanted)?;
-    let chosen = listener.local_addr().map_err(failed)?;
-    let socket = sys::listen_udp(chosen).and_then(UdpSocket::from_std).map_err(failed)?;
-    Ok((socket, listener))
-}
-
 /// A resolver that asks our own DNS door would ask it for ever.
-fn refuse_circle(resolver: &Resolver, questions: &[(UdpSocket, TcpListener)]) -> Result<(), StartError> {
+fn refuse_circle(resolver: &Resolver, listeners: &Listeners) -> Result<(), StartError> {
+    if listeners.origin == Origin::Jail {
+        return Ok(());
+    }
     let is_ours = |server: &SocketAddr| {
-        let ports = questions.iter().filter_map(|(_, listener)| Some(listener.local_addr().ok()?.port()));
+        let ports = listeners.dns.iter().filter_map(|(_, listener)| Some(listener.local_addr().ok()?.port()));
         ports.into_iter().any(|port| port == server.port()) && sys::is_local(server.ip())
     };
     resolver.servers().into_iter().find(is_ours).map_or(Ok(()), |server| Err(StartError::Circle(server)))

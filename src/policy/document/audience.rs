@@ -1,0 +1,85 @@
+//! Whom a policy is loaded for: clients that are told apart by their addresses, or a jail.
+
+use std::path::Path;
+
+use crate::mistake::{Mistake, Place};
+use crate::policy::document::{Loaded, Sources};
+
+/// Whom the profiles are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Clients, as each profile names them.
+    Clients,
+    /// The command in a jail, whose address means nothing. The profiles of every client are for it, and the one of
+    /// this name, whatever clients that names.
+    Jail { profile: Option<String> },
+}
+
+impl Audience {
+    /// Reads everything; on any error, every mistake and warning of every file.
+    pub fn load(&self, sources: &Sources) -> Result<Loaded, Vec<Mistake>> {
+        let mut loaded = sources.load()?;
+        if let Self::Jail { profile } = self {
+            if let Some(mistake) = missing(&loaded, profile.as_deref()) {
+                return Err(vec![mistake]);
+            }
+            loaded.builder.jail(profile.as_deref());
+        }
+        Ok(loaded)
+    }
+}
+
+/// A jail without a profile would reach nothing, which nobody means.
+fn missing(loaded: &Loaded, profile: Option<&str>) -> Option<Mistake> {
+    let profiles = loaded.builder.profiles();
+    let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
+    let what = match profile {
+        Some(name) if names.contains(&name) => return None,
+        Some(name) => format!("no profile is named {name}"),
+        None if profiles.iter().any(|profile| profile.clients.is_none()) => return None,
+        None => "every profile names its clients, and a jail's command has no address of its own".to_owned(),
+    };
+    let file = profiles.first().map_or(Path::new("policy"), |profile| &*profile.place.file);
+    let hint = format!("choose one with --profile: {}", names.join(", "));
+    Some(Mistake::error(Place::start(file), what).hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Client, Origin};
+
+    const POLICY: &str = "version: 1\nprofiles:\n  - { name: all, allow: [a.example] }\n  \
+         - { name: builds, clients: [10.0.1.0/24], allow: [b.example] }\n  \
+         - { name: web, clients: [127.0.0.0/8], allow: [c.example] }\n";
+
+    fn load(policy: &str, profile: Option<&str>) -> Result<Vec<String>, String> {
+        let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+        std::fs::write(&file, policy).unwrap();
+        let sources = Sources { paths: vec![file.path().to_owned()], allow: Vec::new() };
+        let audience = Audience::Jail { profile: profile.map(str::to_owned) };
+        let loaded = audience.load(&sources).map_err(|mistakes| mistakes[0].to_string())?;
+        let policy = loaded.builder.finish(1);
+        let client: Client =
+            Origin::Jail.client("10.0.1.9:4000".parse().unwrap(), "127.0.0.1".parse().unwrap());
+        Ok(policy.profile_names(&policy.subject(&client)).map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn the_profiles_of_every_client_and_the_chosen_one_are_for_a_jail() {
+        assert_eq!(load(POLICY, None).unwrap(), ["all"]);
+        assert_eq!(load(POLICY, Some("builds")).unwrap(), ["all", "builds"]);
+        assert_eq!(load(POLICY, Some("all")).unwrap(), ["all"]);
+    }
+
+    #[test]
+    fn a_jail_that_would_reach_nothing_is_refused_with_the_names_to_choose_from() {
+        let error = load(POLICY, Some("build")).unwrap_err();
+        assert!(error.contains("no profile is named build"), "{error}");
+        assert!(error.contains("--profile: all, builds, web"), "{error}");
+        let named = POLICY.replace("{ name: all,", "{ name: all, clients: [10.0.0.1],");
+        let error = load(&named, None).unwrap_err();
+        assert!(error.contains("names its clients") && error.contains("--profile"), "{error}");
+        assert_eq!(load(&named, Some("web")).unwrap(), ["web"]);
+    }
+}
