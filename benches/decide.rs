@@ -15,6 +15,7 @@ use exeat::destination::Destination;
 use exeat::mistake::Place;
 use exeat::policy::pattern::Pattern;
 use exeat::policy::terms::{Action, Mode, Ports, Private, Profile, Terms};
+use exeat::policy::who::Who;
 use exeat::policy::{Builder, Policy, Question, Seen, Target};
 use exeat::reason::Reason;
 use ipnet::{IpNet, Ipv4Net};
@@ -67,7 +68,7 @@ fn profiles(criterion: &mut Criterion) {
         let terms = builder.terms(allow());
         for profile in 0..profiles {
             let client = IpNet::from(std::net::IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0001 + profile)));
-            let clients = if shared { None } else { Some(vec![client]) };
+            let clients = if shared { None } else { Some(vec![Who::Network(client)]) };
             let profile = builder.profile(Profile { clients, ..everyone() });
             for (line, name) in (1..).zip(&names) {
                 builder.rule(profile, &Target::Name(Pattern::parse(name).unwrap()), terms, source, line);
@@ -120,7 +121,7 @@ fn ask_all(
     questions: &[Destination],
     expected: Reason,
 ) {
-    let subject = policy.subject(&Client { address: "10.0.0.1:50000".parse().unwrap(), on_this_host: false });
+    let subject = policy.subject(&Client::supposed("10.0.0.1".parse().unwrap()));
     let today = date(2026, 11, 22);
     let ask = |to: &Destination| {
         policy.decide(&subject, &Question { to, seen: Seen::Unknown, address: None }, today).reason

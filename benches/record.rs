@@ -29,19 +29,19 @@ fn accounting(criterion: &mut Criterion) {
     let silent = open_ledger(None);
 
     criterion.bench_function("flow: begin to end, with its record", |bencher| {
-        bencher.iter(|| flow(&ledger, &policy, client, &to, &profiles).end(Ok(())));
+        bencher.iter(|| flow(&ledger, &policy, &client, &to, &profiles).end(Ok(())));
     });
     criterion.bench_function("flow: begin to end, without a record", |bencher| {
-        bencher.iter(|| flow(&silent, &policy, client, &to, &profiles).end(Ok(())));
+        bencher.iter(|| flow(&silent, &policy, &client, &to, &profiles).end(Ok(())));
     });
     let subject = policy.subject(&client);
     let question = Question { to: &to, seen: Seen::Unknown, address: None };
-    let open = silent.begin(Ingress::Connect, client);
+    let open = silent.begin(Ingress::Connect, client.clone());
     criterion.bench_function("flow: tell it a verdict", |bencher| {
         let verdict = policy.decide(&subject, &question, TODAY);
         bencher.iter(|| open.verdict(black_box(&verdict), Duration::from_nanos(300)));
     });
-    let record = record(client, &to, &profiles);
+    let record = record(&client, &to, &profiles);
     criterion.bench_function("record: hand it over", |bencher| {
         bencher.iter_batched(
             || record.clone(),
@@ -49,7 +49,7 @@ fn accounting(criterion: &mut Criterion) {
             criterion::BatchSize::SmallInput,
         );
     });
-    ledger_of_many(criterion, client, &to, &profiles);
+    ledger_of_many(criterion, &client, &to, &profiles);
     let mut line = Vec::new();
     criterion.bench_function("record: write its line", |bencher| {
         bencher.iter(|| {
@@ -59,7 +59,7 @@ fn accounting(criterion: &mut Criterion) {
     });
 }
 
-fn ledger_of_many(criterion: &mut Criterion, client: Client, to: &Destination, profiles: &Profiles) {
+fn ledger_of_many(criterion: &mut Criterion, client: &Client, to: &Destination, profiles: &Profiles) {
     let ledger = open_ledger(None);
     let policy = policy();
     let flows: Vec<Flow> = (0..40_000).map(|_| flow(&ledger, &policy, client, to, profiles)).collect();
@@ -99,15 +99,15 @@ fn open_ledger(path: Option<&str>) -> Arc<Ledger> {
 fn flow(
     ledger: &Arc<Ledger>,
     policy: &Policy,
-    client: Client,
+    client: &Client,
     to: &Destination,
     profiles: &Profiles,
 ) -> Flow {
-    let flow = ledger.begin(Ingress::Connect, client);
+    let flow = ledger.begin(Ingress::Connect, client.clone());
     flow.take_permit().unwrap();
     flow.to(to);
     flow.profiles(profiles);
-    let subject = policy.subject(&client);
+    let subject = policy.subject(client);
     for seen in [Seen::Unknown, Seen::Tls { server_name: to.host.name(), ech: false }] {
         flow.seen(seen);
         let verdict = policy.decide(&subject, &Question { to, seen, address: None }, TODAY);
@@ -118,7 +118,7 @@ fn flow(
     flow
 }
 
-fn record(client: Client, to: &Destination, profiles: &Profiles) -> Record {
+fn record(client: &Client, to: &Destination, profiles: &Profiles) -> Record {
     let id: FlowId = Ids::new().next();
     Record {
         profiles: Some(Arc::clone(profiles)),
@@ -129,7 +129,7 @@ fn record(client: Client, to: &Destination, profiles: &Profiles) -> Record {
         dial: Some(Duration::from_micros(1200)),
         duration: Some(Duration::from_millis(4321)),
         status: Some(200),
-        ..Record::new(id, Ingress::Connect, client)
+        ..Record::new(id, Ingress::Connect, client.clone())
     }
 }
 

@@ -1,16 +1,26 @@
-//! Who connects to exeat.
+//! Who connects to exeat: from where, and as whom.
+
+mod identity;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use crate::sys;
 
-/// A client, by the address its connection came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub use self::identity::{Certificate, Means, NAME_MAX, NameError, User, check_name};
+
+/// A client, by the address its connection came from and by what it has proved. Whoever has proved
+/// nothing costs no allocation, and a copy of anyone is a count at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Its address, IPv4 in its plain form even on a dual-stack listener.
     pub address: SocketAddr,
     /// Whether it runs on this very host: only such a client may be given the host's own metadata service.
     pub on_this_host: bool,
+    /// Whose credentials came with its request.
+    pub user: Option<Arc<User>>,
+    /// Whose certificate its connection was opened with.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// Where connections come from, and with it what the address at their other end is worth.
@@ -33,7 +43,8 @@ impl Origin {
             }
             // Whoever is jailed gets nothing of what the host alone may have: its metadata service.
             Self::Jail => {
-                Client { address: SocketAddr::from((Ipv4Addr::LOCALHOST, peer.port())), on_this_host: false }
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, peer.port()));
+                Client { on_this_host: false, ..Client::new(address, local) }
             }
         }
     }
@@ -47,11 +58,25 @@ impl Client {
         Self {
             address: SocketAddr::new(ip, peer.port()),
             on_this_host: ip.is_loopback() || ip == local.to_canonical(),
+            user: None,
+            certificate: None,
         }
+    }
+
+    /// A client that nobody accepted: one that a person asks about. Whether another address is this host's own
+    /// is not known then; it matters for metadata addresses alone.
+    pub fn supposed(ip: IpAddr) -> Self {
+        Self::new(SocketAddr::new(ip, 0), IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
     pub fn ip(&self) -> IpAddr {
         self.address.ip()
+    }
+
+    /// What it is called where one name has to do: its user, or else its certificate.
+    pub fn name(&self) -> Option<&str> {
+        let certificate = || self.certificate.as_deref().map(|certificate| &*certificate.name);
+        self.user.as_deref().map(|user| &*user.name).or_else(certificate)
     }
 }
 
@@ -81,5 +106,20 @@ mod tests {
         let own: IpAddr = "10.0.1.1".parse().unwrap();
         assert!(Client::new("10.0.1.1:5000".parse().unwrap(), own).on_this_host);
         assert!(Client::new("127.0.0.1:5000".parse().unwrap(), own).on_this_host);
+    }
+
+    #[test]
+    fn a_client_is_called_by_its_user_rather_than_its_certificate() {
+        let mut client = Client::supposed("10.0.0.1".parse().unwrap());
+        assert_eq!(client.name(), None);
+        client.certificate = Some(Arc::new(Certificate { name: "spiffe://corp/ci/1".into() }));
+        assert_eq!(client.name(), Some("spiffe://corp/ci/1"));
+        client.user = Some(Arc::new(User::supposed("alice", &[])));
+        assert_eq!(client.name(), Some("alice"));
+    }
+
+    #[test]
+    fn who_it_is_takes_two_words_of_a_client() {
+        assert!(size_of::<Client>() <= size_of::<(SocketAddr, bool)>() + 20, "{}", size_of::<Client>());
     }
 }

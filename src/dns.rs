@@ -72,7 +72,7 @@ impl Door {
     /// servers talk to each other for ever.
     async fn answer(&self, client: Client, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let asked = Asked::read(message, transport)?;
-        let flow = self.proxy.ledger.begin(Ingress::Dns, client);
+        let flow = self.proxy.ledger.begin(Ingress::Dns, client.clone());
         flow.counters().add_sent(message.len());
         let (reply, result) = self.tell(&flow, client, &asked).await;
         let reply = asked.reply(reply);

@@ -16,6 +16,7 @@ mod reach;
 mod rules;
 pub mod terms;
 mod verdict;
+pub mod who;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -78,7 +78,7 @@ impl Proxy {
         if Arc::ptr_eq(&standing.policy, &self.policy.load()) {
             return Arc::clone(standing);
         }
-        self.standing(standing.client)
+        self.standing(standing.client.clone())
     }
 
     /// Asks the policy, and tells the flow what it said.

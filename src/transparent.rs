@@ -61,7 +61,7 @@ impl Door {
         permit: OwnedSemaphorePermit,
     ) {
         let Self { proxy, pool, names } = self;
-        let flow = proxy.ledger.begin(Ingress::Transparent, client);
+        let flow = proxy.ledger.begin(Ingress::Transparent, client.clone());
         let standing = proxy.standing(client);
         let original = match stream.bare().map(sys::original_destination) {
             Some(Ok(original)) => original,

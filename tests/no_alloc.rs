@@ -96,7 +96,7 @@ fn policy(mode: Mode) -> Policy {
 
 #[test]
 fn deciding_allocates_nothing() {
-    let client = Client { address: "10.0.0.1:50000".parse().unwrap(), on_this_host: false };
+    let client = Client::supposed("10.0.0.1".parse().unwrap());
     let server_name = Name::parse("gist.github.com").unwrap();
     for policy in [policy(Mode::Enforce), policy(Mode::Report)] {
         let before = Counting::count().calls;
@@ -166,7 +166,7 @@ fn a_rule_of_a_long_list_takes_few_bytes() {
     assert!(a_rule(count.held) <= 120, "{} bytes a rule", a_rule(count.held));
     assert!(a_rule(count.peak) <= 200, "{} bytes a rule while building", a_rule(count.peak));
 
-    let client = Client { address: "10.0.0.1:50000".parse().unwrap(), on_this_host: false };
+    let client = Client::supposed("10.0.0.1".parse().unwrap());
     let subject = policy.subject(&client);
     let to = Destination::parse("www.host-00199999.example:443").unwrap();
     let question = Question { to: &to, seen: Seen::Unknown, address: None };

@@ -1,7 +1,7 @@
 //! `POST /explain`: what the policy in force would say, and why.
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,9 +68,7 @@ where
         };
         *method = given;
     }
-    // Whether another address is this host's own is not known here; it matters for metadata addresses alone.
-    let client = Client::new(SocketAddr::new(question.client, 0), Ipv4Addr::UNSPECIFIED.into());
-    Ok((client, asked))
+    Ok((Client::supposed(question.client), asked))
 }
 
 fn bad(hint: String) -> Refusal {

@@ -83,7 +83,10 @@ impl Page {
                 Mode::Enforce => "enforce",
                 Mode::Report => "report",
             },
-            clients: profile.clients.as_ref().map(|nets| nets.iter().map(ToString::to_string).collect()),
+            clients: profile
+                .clients
+                .as_ref()
+                .map(|entries| entries.iter().map(ToString::to_string).collect()),
             rules: counts.get(profile.name.as_str()).copied().unwrap_or(0),
         });
         Self {

@@ -1,6 +1,6 @@
 //! `exeat explain`: what the policy says to one destination, and why.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -66,9 +66,7 @@ fn answer(args: ExplainArgs, today: Date) -> Result<Explanation, String> {
     let loaded =
         Sources { paths: args.policy, allow: args.allow }.load().map_err(|mistakes| listed(&mistakes))?;
     let policy = loaded.builder.finish(0);
-    let ip = args.client.to_canonical();
-    let client = Client { address: SocketAddr::new(ip, 0), on_this_host: ip.is_loopback() };
-    Ok(explain(&policy, &client, &asked, today))
+    Ok(explain(&policy, &Client::supposed(args.client), &asked, today))
 }
 
 fn listed(mistakes: &[Mistake]) -> String {

@@ -32,7 +32,7 @@ pub async fn serve_tcp(
             () = drain.started() => break,
         };
         let Ok(Ok(message)) = message else { break };
-        let Some(reply) = door.answer(client, &message, Transport::Tcp).await else { break };
+        let Some(reply) = door.answer(client.clone(), &message, Transport::Tcp).await else { break };
         if !matches!(timeout(IDLE, write(&mut stream, reply)).await, Ok(Ok(()))) {
             break;
         }

@@ -12,7 +12,7 @@ use crate::ingress::Ingress;
 use crate::lock::lock;
 use crate::record::{FlowId, Record};
 
-/// An open flow. One allocation, 376 bytes beside names and texts.
+/// An open flow. One allocation, 400 bytes beside names and texts.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) id: FlowId,

@@ -1,20 +1,25 @@
 //! Which profiles take part for a client.
 
+mod named;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
 use crate::client::Client;
+use crate::policy::clients::named::ByName;
 use crate::policy::index::{canonical_network, number};
 use crate::policy::terms::{Mode, Profile};
+use crate::policy::who::Who;
 
-/// From a client's address to the profiles that name it.
+/// From a client's address and names to the profiles that are for it.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     /// The profiles of every client.
     everyone: Vec<u32>,
     networks: JointPrefixMap<IpNet, Vec<u32>>,
+    named: ByName,
 }
 
 /// The profiles that take part for one client, found once a connection and revision of the policy.
@@ -41,30 +46,52 @@ impl Clients {
         let mut clients = Self::default();
         for (index, profile) in profiles.iter().enumerate() {
             let index = number(index);
-            let Some(networks) = &profile.clients else {
+            let Some(entries) = &profile.clients else {
                 clients.everyone.push(index);
                 continue;
             };
-            for network in networks {
-                clients.networks.entry(canonical_network(*network)).or_default().push(index);
+            for (which, entry) in entries.iter().enumerate() {
+                match entry {
+                    Who::Network(network) => {
+                        clients.networks.entry(canonical_network(*network)).or_default().push(index);
+                    }
+                    Who::Named(named) => clients.named.insert(named, index, number(which)),
+                }
             }
         }
         clients
     }
 
     pub(super) fn subject(&self, client: &Client, profiles: &[Profile], revision: u64) -> Subject {
-        let own = self.profiles_of(client.ip().to_canonical());
+        let own = self.profiles_of(client, profiles);
         let reports =
             !own.is_empty() && own.iter().all(|&index| profiles[index as usize].mode == Mode::Report);
         Subject { revision, profiles: own.into_boxed_slice(), on_this_host: client.on_this_host, reports }
     }
 
-    fn profiles_of(&self, address: IpAddr) -> Vec<u32> {
+    fn profiles_of(&self, client: &Client, profiles: &[Profile]) -> Vec<u32> {
         let mut own = self.everyone.clone();
-        own.extend(self.networks.cover_values(&IpNet::from(address)).flatten());
+        own.extend(self.networks.cover_values(&network_of(client)).flatten());
+        // Whoever has proved nothing costs nothing here.
+        if client.user.is_some() || client.certificate.is_some() {
+            self.named.each(client, profiles, |profile| own.push(profile));
+        }
         own.sort_unstable();
         // A profile may name both a network and a part of it.
         own.dedup();
         own
     }
+}
+
+#[cfg(test)]
+impl Clients {
+    /// The most entries that one look-up goes through.
+    pub(super) fn most_met_at_once(&self) -> usize {
+        self.named.longest()
+    }
+}
+
+/// The client's address as a network of its own.
+fn network_of(client: &Client) -> IpNet {
+    IpNet::from(IpAddr::to_canonical(&client.ip()))
 }

@@ -1,7 +1,7 @@
 //! The `tests` of a policy file: what its author expects it to decide.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::civil::Date;
 
@@ -79,9 +79,7 @@ pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Option<Expectation>
 impl Expectation {
     /// Asks the policy, and says in what it fails.
     pub fn failure(&self, policy: &Policy, today: Date) -> Option<Failure> {
-        let here = self.client.is_loopback();
-        let client = Client { address: SocketAddr::new(self.client.to_canonical(), 0), on_this_host: here };
-        let subject = policy.subject(&client);
+        let subject = policy.subject(&Client::supposed(self.client));
         let verdict = self.asked.verdict(policy, &subject, today);
         let is_allowed = verdict.is_allow();
         if is_allowed == self.allow && self.reason.is_none_or(|reason| reason == verdict.reason) {

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use jiff::civil::Date;
 
 use crate::mistake::Place;
+use crate::policy::who::Who;
 
 /// What a rule does with what it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,7 +113,7 @@ pub struct Profile {
     /// Where it stands: further rules for its clients belong there.
     pub place: Place,
     /// `None`: every client.
-    pub clients: Option<Vec<IpNet>>,
+    pub clients: Option<Vec<Who>>,
     pub mode: Mode,
     pub ech_outer: bool,
 }

@@ -1,6 +1,7 @@
 //! What the policy decides. Documents are read elsewhere: the rules here are made by hand.
 
 mod address;
+mod clients;
 mod draft;
 mod inside;
 mod oracle;

@@ -87,7 +87,7 @@ impl<'a> From<&'a Record> for Line<'a> {
             ingress: record.ingress.as_str(),
             client: record.client.ip(),
             client_port: record.client.address.port(),
-            user: None,
+            user: record.client.name(),
             profiles: &profiles[..profiles.len().min(PROFILES_MAX)],
             host: record.to.as_ref().map(|to| HostText::from(&to.host)),
             port: record.to.as_ref().map(|to| to.port),

@@ -371,7 +371,7 @@ fn a_flow_that_nobody_ends_is_recorded_when_exeat_can_wait_no_longer() {
     let path = directory.path().join("records.jsonl");
     let ledger = ledger(&path);
     let client = Client::new(([10, 0, 0, 1], 4000).into(), [10, 0, 0, 2].into());
-    let flows: Vec<_> = (0..1000).map(|_| ledger.begin(Ingress::Connect, client)).collect();
+    let flows: Vec<_> = (0..1000).map(|_| ledger.begin(Ingress::Connect, client.clone())).collect();
     ledger.stop_all();
     assert_eq!((ledger.end_all(), ledger.end_all()), (1000, 0));
     drop(flows);

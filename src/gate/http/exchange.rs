@@ -52,7 +52,7 @@ impl Exchanges {
 
     /// A flow of this connection's client.
     pub fn begin(&self, ingress: Ingress) -> Flow {
-        self.route.proxy.ledger.begin(ingress, lock(&self.standing).client)
+        self.route.proxy.ledger.begin(ingress, lock(&self.standing).client.clone())
     }
 
     /// The client's standing before the policy of this moment.

@@ -6,6 +6,7 @@ use super::keys::PROFILE;
 use super::spec::Spec;
 use super::{FLAG, Loader, conditions, list, rule};
 use crate::policy::terms::{Action, Mode, Profile};
+use crate::policy::who::Who;
 use crate::policy::{ProfileId, SourceId};
 use crate::yaml::{At, Field, Fields, Key, Node, Reader, Value, quoted};
 
@@ -111,7 +112,7 @@ impl Loader {
 }
 
 /// Reads `clients: [10.0.1.0/24]`.
-fn clients(reader: &mut Reader, field: Field<'_>) -> Vec<ipnet::IpNet> {
+fn clients(reader: &mut Reader, field: Field<'_>) -> Vec<Who> {
     const KINDS: [&str; 3] = ["user:", "cert:", "group:"];
     if let Value::List(items) = &field.node.value {
         let named: Vec<&Node> =
@@ -135,5 +136,6 @@ fn clients(reader: &mut Reader, field: Field<'_>) -> Vec<ipnet::IpNet> {
             return Vec::new();
         }
     }
-    conditions::networks(reader, field, "the profile would be for nobody").unwrap_or_default()
+    let networks = conditions::networks(reader, field, "the profile would be for nobody");
+    networks.unwrap_or_default().into_iter().map(Who::Network).collect()
 }

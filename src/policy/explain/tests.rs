@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::path::Path;
 
 use jiff::civil::date;
@@ -29,8 +28,7 @@ fn policy() -> Policy {
 }
 
 fn client(ip: &str) -> Client {
-    let ip: IpAddr = ip.parse().unwrap();
-    Client { address: SocketAddr::new(ip, 0), on_this_host: ip.is_loopback() }
+    Client::supposed(ip.parse().unwrap())
 }
 
 fn ask(ip: &str, destination: &str) -> Explanation {

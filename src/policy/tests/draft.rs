@@ -11,6 +11,7 @@ use crate::host::Name;
 use crate::mistake::Place;
 use crate::policy::pattern::Pattern;
 use crate::policy::terms::{Action, Mode, Ports, Private, Profile, Protocol, Terms};
+use crate::policy::who::Who;
 use crate::policy::{Builder, Policy, ProfileId, Question, Seen, SourceId, Target};
 use crate::reason::Reason;
 
@@ -66,7 +67,7 @@ pub(super) fn reporting() -> Profile {
 }
 
 pub(super) fn clients(name: &str, networks: &[&str]) -> Profile {
-    let networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+    let networks = networks.iter().map(|network| Who::Network(network.parse().unwrap())).collect();
     Profile { name: name.to_owned(), clients: Some(networks), ..everyone() }
 }
 
@@ -129,7 +130,7 @@ pub(super) fn hello(server_name: &'static str) -> Sight {
 }
 
 pub(super) fn ask<'p>(policy: &'p Policy, to: &str) -> Ask<'p> {
-    let client = Client { address: "10.0.0.1:50000".parse().unwrap(), on_this_host: false };
+    let client = Client::supposed("10.0.0.1".parse().unwrap());
     let to = Destination::parse(to).unwrap();
     Ask { policy, client, to, seen: Sight::Unknown, address: None, today: date(2026, 11, 22) }
 }

@@ -10,7 +10,7 @@ use crate::policy::terms::{Ports, Private, Protocol};
 const TODAY: Date = date(2026, 11, 22);
 
 fn client(address: &str) -> Client {
-    Client { address: format!("{address}:50000").parse().unwrap(), on_this_host: false }
+    Client::supposed(address.parse().unwrap())
 }
 
 fn inquire(policy: &Policy, name: &str, address: Option<&str>) -> (Reason, u32) {
