@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::dns::{Denied, Https, Manners};
 use crate::host::Name;
 use crate::mistake::{Mistake, Place};
+use crate::resolve::Server;
 
 /// Everything that can be set, in its meaning.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +75,9 @@ pub struct Timeouts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dns {
     /// Empty: those of `/etc/resolv.conf`.
-    pub servers: Vec<SocketAddr>,
+    pub servers: Vec<Server>,
+    /// The authorities that may certify servers over TLS; `None`: those of this host.
+    pub ca: Option<PathBuf>,
     /// `None`: `/etc/hosts`, if there is one.
     pub hosts: Option<PathBuf>,
     pub min_ttl: Duration,
@@ -116,6 +119,7 @@ impl Default for Settings {
             },
             dns: Dns {
                 servers: Vec::new(),
+                ca: None,
                 hosts: None,
                 min_ttl: seconds(1),
                 max_ttl: seconds(300),

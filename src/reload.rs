@@ -5,7 +5,7 @@
 
 mod watch;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -101,9 +101,8 @@ impl Reload {
         let mut glances = interval(GLANCE);
         glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            watch.set(
-                self.files.directories().chain(self.resolver.files().into_iter().filter_map(Path::parent)),
-            );
+            let names = self.resolver.files();
+            watch.set(self.files.directories().chain(names.iter().filter_map(|path| path.parent())));
             tokio::select! {
                 () = watch.changed() => {
                     let changed = watch.settled().await;
@@ -132,7 +131,7 @@ impl Reload {
 
     /// Reads again what the watch has seen to change.
     async fn follow(&mut self, changed: &Changed) {
-        if self.resolver.files().into_iter().filter_map(Path::parent).any(|path| changed.is_in(path)) {
+        if self.resolver.files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
             self.reload_names();
         }
         if self.files.directories().any(|path| changed.is_in(path)) {
@@ -143,7 +142,8 @@ impl Reload {
     /// Reads again what has changed without the watch seeing it; false if it is too early for that. What is
     /// missing in a broken policy may have come to a place where nobody looks, so that one is read in any case.
     async fn glance(&mut self) -> bool {
-        let names = || self.resolver.files().into_iter();
+        let files = self.resolver.files();
+        let names = || files.iter().map(PathBuf::as_path);
         let policy = || self.files.files().chain(self.files.directories());
         let new_names = is_newer(names(), self.names_read);
         let new_policy = !self.broken.is_empty() || is_newer(policy(), self.policy_read);

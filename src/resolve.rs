@@ -4,8 +4,14 @@
 //! reverse. What comes back is not screened here: whoever dials it judges it, from whichever source it came.
 
 mod answers;
+mod cache;
+mod circle;
+mod connect;
 mod files;
+mod server;
 mod servers;
+mod tls;
+mod trust;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,14 +23,19 @@ use arc_swap::ArcSwap;
 use hickory_resolver::proto::ProtoError;
 use hickory_resolver::proto::rr::rdata::{A, AAAA};
 use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
+use rustls::RootCertStore;
 
 use crate::host::Name;
 
 pub use answers::{Answers, Failure};
+pub use circle::Circle;
 pub use files::FileError;
 use files::Hosts;
+pub use server::{Server, ServerError};
 use servers::Servers;
 
+/// Questions that may be under way over one connection to a server.
+const AT_ONCE: usize = 4096;
 /// For how long an answer of the hosts file holds: it may change at any time.
 const HOSTS_TTL: Duration = Duration::from_secs(10);
 
@@ -32,14 +43,22 @@ const HOSTS_TTL: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The DNS servers; empty: those of `resolv_conf`.
-    pub servers: Vec<SocketAddr>,
+    pub servers: Vec<Server>,
     pub resolv_conf: PathBuf,
+    /// Whom the stub resolver of this host asks, where systemd-resolved is that stub.
+    pub behind_stub: PathBuf,
+    /// The authorities that may certify servers over TLS; `None`: those of this host.
+    pub ca: Option<PathBuf>,
     /// The hosts file, which then must be there; `None`: `/etc/hosts`, if there is one.
     pub hosts: Option<PathBuf>,
+    /// How long one try of one question may take, and how long a handshake.
+    pub try_for: Duration,
     /// Answers are kept at least as long, whatever their own time to live says.
     pub min_ttl: Duration,
     /// Answers are kept no longer.
     pub max_ttl: Duration,
+    /// Where exeat itself answers questions: those are never asked.
+    pub doors: Vec<SocketAddr>,
 }
 
 impl Default for Settings {
@@ -47,11 +66,24 @@ impl Default for Settings {
         Self {
             servers: Vec::new(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            behind_stub: PathBuf::from("/run/systemd/resolve/resolv.conf"),
+            ca: None,
             hosts: None,
+            try_for: Duration::from_secs(3),
             min_ttl: Duration::from_secs(1),
             max_ttl: Duration::from_secs(5 * 60),
+            doors: Vec::new(),
         }
     }
+}
+
+/// Why names can't be looked up as the settings and the files say.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Circle(#[from] Circle),
 }
 
 /// Looks names up. Questions that are under way are shared, and answers are cached.
@@ -64,7 +96,7 @@ pub struct Resolver {
 /// The records of one type that a name has, wherever its aliases led.
 #[derive(Clone, Debug)]
 pub struct Records {
-    pub data: Vec<RData>,
+    pub data: Arc<[RData]>,
     /// How much longer they hold.
     pub ttl: Duration,
 }
@@ -82,43 +114,61 @@ type Lookup = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, Failure>> + Send>>
 
 impl Resolver {
     /// Reads the files. Without a usable `resolv.conf` the local machine is asked (resolv.conf(5)).
-    pub fn new(settings: Settings) -> Result<Self, FileError> {
+    pub fn new(settings: Settings) -> Result<Self, Fault> {
         let hosts = Arc::new(read_hosts(&settings)?);
-        let addresses = read_servers(&settings).unwrap_or_else(|error| {
+        let list = read_servers(&settings).unwrap_or_else(|error| {
             tracing::warn!("{error}; asking the DNS server on this host");
-            vec![files::LOCAL_SERVER]
+            vec![files::LOCAL_SERVER.into()]
         });
-        let servers = start(addresses, &settings)?;
+        let is_over_tls = |server: &Server| server.certified.is_some();
+        if list.iter().any(is_over_tls) && !list.iter().all(is_over_tls) {
+            tracing::warn!(
+                "dns.servers has servers over TLS and others: whatever is looked up may go in the clear"
+            );
+        }
+        refuse_circle(&list, &settings)?;
+        let roots = read_roots(&list, &settings)?;
+        let servers = start(list, roots, &settings)?;
         Ok(Self { sources: ArcSwap::from_pointee(Sources { hosts, servers }), settings })
     }
 
     /// The files that it reads, for whoever watches them.
-    pub fn files(&self) -> [&Path; 2] {
-        [hosts_path(&self.settings), &self.settings.resolv_conf]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Settings { resolv_conf, behind_stub, ca, .. } = &self.settings;
+        let mut files = vec![hosts_path(&self.settings).to_owned(), resolv_conf.clone()];
+        if !self.settings.doors.is_empty() {
+            files.push(behind_stub.clone());
+        }
+        if self.sources.load().servers.list().iter().any(|server| server.certified.is_some()) {
+            files.push(trust::path(ca.as_deref()));
+        }
+        files
     }
 
-    /// Reads the files again. A file that can't be used changes nothing of what the last good one
-    /// said, and the cache is kept unless the servers changed.
-    pub fn reload(&self) -> Result<(), FileError> {
+    /// Reads the files again. A file that can't be used, or that leads back to exeat, changes nothing of what the
+    /// last good one said, and the cache is kept unless the servers changed.
+    pub fn reload(&self) -> Result<(), Fault> {
         let last = self.sources.load();
-        let (hosts, hosts_error) = match read_hosts(&self.settings) {
+        let (hosts, hosts_fault) = match read_hosts(&self.settings) {
             Ok(hosts) => (Arc::new(hosts), None),
-            Err(error) => (Arc::clone(&last.hosts), Some(error)),
+            Err(error) => (Arc::clone(&last.hosts), Some(error.into())),
         };
-        let (servers, servers_error) = match read_servers(&self.settings) {
-            Ok(addresses) if addresses != last.servers.addresses() => {
-                (start(addresses, &self.settings)?, None)
-            }
-            Ok(_) => (Arc::clone(&last.servers), None),
-            Err(error) => (Arc::clone(&last.servers), Some(error)),
+        let (servers, servers_fault) = match self.reload_servers(&last.servers) {
+            Ok(servers) => (servers, None),
+            Err(fault) => (Arc::clone(&last.servers), Some(fault)),
         };
         self.sources.store(Arc::new(Sources { hosts, servers }));
-        hosts_error.or(servers_error).map_or(Ok(()), Err)
+        hosts_fault.or(servers_fault).map_or(Ok(()), Err)
     }
 
-    /// The servers that are asked.
-    pub fn servers(&self) -> Vec<SocketAddr> {
-        self.sources.load().servers.addresses().to_vec()
+    fn reload_servers(&self, last: &Arc<Servers>) -> Result<Arc<Servers>, Fault> {
+        let list = read_servers(&self.settings)?;
+        refuse_circle(&list, &self.settings)?;
+        let roots = read_roots(&list, &self.settings)?;
+        if last.are(&list, roots.as_ref()) {
+            return Ok(Arc::clone(last));
+        }
+        Ok(start(list, roots, &self.settings)?)
     }
 
     /// Looks up the records of one type, of the hosts file or of DNS.
@@ -128,8 +178,7 @@ impl Resolver {
             let data = addresses.iter().filter_map(|address| rdata(*address, kind)).collect();
             return Ok(Records { data, ttl: HOSTS_TTL.min(self.settings.max_ttl) });
         }
-        let name = wire_name(name).map_err(|_| Failure::Malformed)?;
-        sources.servers.records(&name, kind).await
+        sources.servers.records(name, kind).await
     }
 
     /// Starts to look a name up. Nothing is asked before the first [`Answers::next`], and dropping
@@ -144,12 +193,14 @@ impl Resolver {
             // As with libc, a name of the hosts file is not in DNS, not even for the other family.
             return Answers::known(addresses.to_vec());
         }
-        let Ok(name) = wire_name(name) else { return Answers::failed(Failure::Malformed) };
-        let ask = |name, family| -> Lookup {
-            let servers = Arc::clone(&sources.servers);
-            Box::pin(async move { servers.ask(name, family).await })
+        let ask = |family| -> Lookup {
+            let (servers, name) = (Arc::clone(&sources.servers), name.clone());
+            Box::pin(async move {
+                let records = servers.records(&name, family).await?;
+                Ok(records.data.iter().filter_map(RData::ip_addr).collect())
+            })
         };
-        Answers::asked(ask(name.clone(), RecordType::AAAA), ask(name, RecordType::A))
+        Answers::asked(ask(RecordType::AAAA), ask(RecordType::A))
     }
 }
 
@@ -166,9 +217,25 @@ fn wire_name(name: &Name) -> Result<WireName, ProtoError> {
     WireName::from_labels(name.as_str().split('.').map(str::as_bytes))
 }
 
-fn start(addresses: Vec<SocketAddr>, settings: &Settings) -> Result<Arc<Servers>, FileError> {
-    let servers = Servers::new(addresses, settings);
+fn start(
+    list: Vec<Server>,
+    roots: Option<RootCertStore>,
+    settings: &Settings,
+) -> Result<Arc<Servers>, FileError> {
+    let servers = Servers::new(list, roots, settings);
     servers.map(Arc::new).map_err(|error| FileError::new(&settings.resolv_conf, error))
+}
+
+fn refuse_circle(list: &[Server], settings: &Settings) -> Result<(), Circle> {
+    circle::find(list, &settings.doors, &settings.behind_stub).map_or(Ok(()), Err)
+}
+
+/// The authorities, if any server needs them.
+fn read_roots(list: &[Server], settings: &Settings) -> Result<Option<RootCertStore>, FileError> {
+    if list.iter().all(|server| server.certified.is_none()) {
+        return Ok(None);
+    }
+    trust::read(settings.ca.as_deref()).map(Some)
 }
 
 fn hosts_path(settings: &Settings) -> &Path {
@@ -183,9 +250,10 @@ fn read_hosts(settings: &Settings) -> Result<Hosts, FileError> {
     }
 }
 
-fn read_servers(settings: &Settings) -> Result<Vec<SocketAddr>, FileError> {
+fn read_servers(settings: &Settings) -> Result<Vec<Server>, FileError> {
     if settings.servers.is_empty() {
-        return files::read_servers(&settings.resolv_conf);
+        let servers = files::read_servers(&settings.resolv_conf)?;
+        return Ok(servers.into_iter().map(Server::from).collect());
     }
     Ok(settings.servers.clone())
 }

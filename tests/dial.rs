@@ -1,10 +1,12 @@
 //! Looking up and dialling, over real sockets and a real DNS server.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "dial/dialling.rs"]
 mod dialling;
 #[path = "it/support/dns.rs"]
 mod dns;
+#[path = "dial/over_tls.rs"]
+mod over_tls;
 #[path = "dial/resolving.rs"]
 mod resolving;

@@ -8,7 +8,7 @@ mod dns;
 #[path = "doors/gate.rs"]
 mod gate;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use exeat::dns::{Denied, Https};
@@ -479,14 +479,52 @@ async fn a_client_that_asks_too_much_is_refused_and_every_question_is_recorded()
 #[tokio::test]
 async fn a_resolver_that_asks_our_own_door_is_refused_at_the_start() {
     use exeat::policy::document::Sources;
+    use exeat::resolve::{Circle, Fault};
     use exeat::server::{Server, StartError};
     let mut settings = Setup::allow(&["a.example"]).settings;
-    // A port that nobody else has, for the length of the test.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    settings.listen.dns = vec![taken];
-    settings.dns.servers = vec![SocketAddr::new("127.0.0.53".parse().unwrap(), taken.port())];
+    // An address that no other run of this test has.
+    let [_, b, c, d] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, b, c, d);
+    settings.listen.dns = vec![SocketAddr::new(own.into(), 3153)];
+    settings.dns.servers = vec![SocketAddr::new(own.to_ipv6_mapped().into(), 3153).into()];
     let sources = Sources { paths: Vec::new(), allow: vec!["a.example".into()] };
-    assert!(matches!(Server::new(&settings, sources), Err(StartError::Circle(_))));
+    let refused = Server::new(&settings, sources);
+    assert!(
+        matches!(refused, Err(StartError::Resolve(Fault::Circle(Circle::Direct(_))))),
+        "{:?}",
+        refused.err()
+    );
+}
+
+#[tokio::test]
+async fn a_server_over_tls_that_cannot_prove_itself_is_told_and_nothing_goes_in_the_clear() {
+    let gate = Setup::allow(&["a.example"]);
+    let tls = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("tls://{}#dns.example", tls.local_addr().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    let made = rcgen::generate_simple_self_signed(["dns.example".to_owned()]).unwrap();
+    std::fs::write(&ca, made.cert.pem()).unwrap();
+    let gate = gate.settings(|all| {
+        all.dns.servers = vec![server.parse().unwrap()];
+        all.dns.ca = Some(ca);
+    });
+    let gate = gate.start().await;
+    gate.servers.set("a.example", &["93.184.216.34"]);
+    let serving = tokio::spawn(async move {
+        loop {
+            // Speaks no TLS.
+            let (mut stream, _) = tls.accept().await.unwrap();
+            let _ = stream.write_all(b"no TLS here").await;
+        }
+    });
+    assert_eq!(ask(&gate, "a.example", A).await.metadata.response_code, ResponseCode::ServFail);
+    let record = gate.record().await;
+    assert_eq!(record["reason"], "dns_failed");
+    assert_eq!(record["error"], "look-up failed: the DNS server does not complete the TLS handshake");
+    assert!(gate.servers.asked().is_empty());
+    serving.abort();
+    gate.stop(1).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! From the text of `exeat.yaml` to its meaning.
 
-use std::net::{AddrParseError, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,14 +12,13 @@ use crate::config::{Audit, Dns, Expose, Limits, Listen, Settings, Timeouts};
 use crate::dns::{Denied, Https};
 use crate::host::Name;
 use crate::mistake::{Mistake, Severity};
+use crate::resolve::Server;
 use crate::yaml::{Field, Fields, Reader};
 
 /// More would be no time-out any more.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The audit path that means the standard output.
 const STDOUT: &str = "-";
-/// A port that DNS servers listen on when none is named (RFC 1035 §4.2).
-const DNS_PORT: u16 = 53;
 
 /// Reads the whole text; a text with an error is refused with all its mistakes.
 pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>> {
@@ -29,7 +28,8 @@ pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>
         read(&mut reader, Field::top("the settings", &root), &mut settings);
     }
     let directory = path.parent().unwrap_or(Path::new(""));
-    let paths = settings.policy.iter_mut().chain(&mut settings.dns.hosts).chain([&mut settings.audit.path]);
+    let Settings { policy, dns, audit, .. } = &mut settings;
+    let paths = policy.iter_mut().chain(&mut dns.hosts).chain(&mut dns.ca).chain([&mut audit.path]);
     for path in paths.filter(|path| path.as_os_str() != STDOUT) {
         *path = directory.join(&path);
     }
@@ -79,18 +79,18 @@ fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
 fn listen(reader: &mut Reader, field: Field<'_>, listen: &mut Listen) {
     let Some(fields) = reader.map(field, &["explicit", "transparent", "dns", "admin"]) else { return };
     if let Some(field) = fields.get("explicit") {
-        listen.explicit = addresses(reader, field, None);
+        listen.explicit = each(reader, field, address);
     }
     if let Some(field) = fields.get("transparent") {
-        listen.transparent = addresses(reader, field, None);
+        listen.transparent = each(reader, field, address);
     }
     if let Some(field) = fields.get("dns") {
-        listen.dns = addresses(reader, field, None);
+        listen.dns = each(reader, field, address);
     }
     if let Some(field) = fields.get("admin") {
         listen.admin = match field.node.is_null() {
             true => None,
-            false => address(reader, field, None).or(listen.admin),
+            false => address(reader, field).or(listen.admin),
         };
     }
 }
@@ -126,7 +126,8 @@ fn timeouts(reader: &mut Reader, field: Field<'_>, timeouts: &mut Timeouts) {
 }
 
 fn dns(reader: &mut Reader, field: Field<'_>, dns: &mut Dns) {
-    let Some(fields) = reader.map(field, &["servers", "hosts", "min_ttl", "max_ttl", "denied", "https"])
+    let Some(fields) =
+        reader.map(field, &["servers", "ca", "hosts", "min_ttl", "max_ttl", "denied", "https"])
     else {
         return;
     };
@@ -139,7 +140,14 @@ fn dns(reader: &mut Reader, field: Field<'_>, dns: &mut Dns) {
         set(&mut dns.manners.https, reader.word(field, &words));
     }
     if let Some(field) = fields.get("servers") {
-        dns.servers = addresses(reader, field, Some(DNS_PORT));
+        dns.servers = servers(reader, field);
+    }
+    if let Some(field) = fields.get("ca") {
+        dns.ca = path(reader, field);
+        if dns.servers.iter().all(|server| server.certified.is_none()) {
+            let error = reader.error(field.node.at, "`ca` is for servers over TLS, and none is listed");
+            error.hint("dns: { servers: [\"tls://192.0.2.1#dns.example\"], ca: … }");
+        }
     }
     set(&mut dns.hosts, fields.get("hosts").map(|field| path(reader, field)));
     set(&mut dns.min_ttl, duration(reader, &fields, "min_ttl"));
@@ -191,21 +199,20 @@ fn path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {
     Some(PathBuf::from(text))
 }
 
-fn addresses(reader: &mut Reader, field: Field<'_>, default_port: Option<u16>) -> Vec<SocketAddr> {
-    each(reader, field, |reader, item| address(reader, item, default_port))
+fn address(reader: &mut Reader, field: Field<'_>) -> Option<SocketAddr> {
+    reader.parsed(field, "an address and a port, like 127.0.0.1:3128 or [::]:3128", str::parse)
 }
 
-fn address(reader: &mut Reader, field: Field<'_>, default_port: Option<u16>) -> Option<SocketAddr> {
-    let expected = match default_port {
-        Some(_) => "an address with or without a port, like 10.0.0.2 or [2001:db8::2]:53",
-        None => "an address and a port, like 127.0.0.1:3128 or [::]:3128",
-    };
-    reader.parsed(field, expected, |text| parse_address(text, default_port))
-}
-
-fn parse_address(text: &str, default_port: Option<u16>) -> Result<SocketAddr, AddrParseError> {
-    text.parse().or_else(|error| match (text.parse(), default_port) {
-        (Ok(ip), Some(port)) => Ok(SocketAddr::new(ip, port)),
-        _ => Err(error),
+fn servers(reader: &mut Reader, field: Field<'_>) -> Vec<Server> {
+    let mut known: Vec<SocketAddr> = Vec::new();
+    each(reader, field, |reader, item| {
+        let expected = "an address with or without a port, like 10.0.0.2 or [2001:db8::2]:53, or for DNS over TLS \
+                        tls://10.0.0.2#dns.example";
+        let server: Server = reader.parsed(item, expected, str::parse)?;
+        if known.contains(&server.address) {
+            reader.error(item.node.at, format!("`servers` has {} twice", server.address));
+        }
+        known.push(server.address);
+        Some(server)
     })
 }

@@ -23,7 +23,7 @@ audit: { path: ../../var/log/exeat.jsonl, opened: true, required: true }
 threads: 4
 limits: { flows: 0, flows_per_client: 200, head_bytes: 65536 }
 timeouts: { head: 5s, dial: 2500ms, keepalive: 1m, idle: 2h, half_closed: 1m 30s, drain: 1s }
-dns: { servers: [10.0.0.2, "[2001:db8::2]:5353"], hosts: /run/hosts, min_ttl: 5s, max_ttl: 1m, denied: refused, https: without_ech }
+dns: { servers: [10.0.0.2, "[2001:db8::2]:5353", tls://10.0.0.3#dns.example], ca: ca.pem, hosts: /run/hosts, min_ttl: 5s, max_ttl: 1m, denied: refused, https: without_ech }
 admin_expose: all
 admin_names: [Exeat.example]
 "#;
@@ -41,7 +41,9 @@ admin_names: [Exeat.example]
     assert_eq!(settings.limits, Limits { flows: None, flows_per_client: Some(200), head_bytes: 65536 });
     assert_eq!(settings.timeouts.dial, Duration::from_millis(2500));
     assert_eq!(settings.timeouts.half_closed, Duration::from_secs(90));
-    assert_eq!(settings.dns.servers, ["10.0.0.2:53".parse().unwrap(), "[2001:db8::2]:5353".parse().unwrap()]);
+    let servers: Vec<String> = settings.dns.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["10.0.0.2:53", "[2001:db8::2]:5353", "tls://10.0.0.3:853#dns.example"]);
+    assert_eq!(settings.dns.ca, Some("/etc/exeat/ca.pem".into()));
     assert_eq!(settings.dns.max_ttl, Duration::from_secs(60));
     assert_eq!(settings.dns.manners, Manners { denied: Denied::Refused, https: Https::WithoutEch });
     assert_eq!(settings.admin_expose, Expose::All);
@@ -56,7 +58,7 @@ threads: many
 limits: { head_bytes: 12 }
 timeouts: { head: 10, idle: 0s, drain: -1s }
 listen: { explicit: [\"3128\", \"localhost:3128\"], admin: true }
-dns: { min_ttl: 1h }
+dns: { min_ttl: 1h, servers: [tls://dns.example, 10.0.0.2, \"10.0.0.2:53\", dns.example], ca: ca.pem }
 audit: stdout
 admin_expose: everything
 ";
@@ -72,12 +74,16 @@ admin_expose: everything
         "exeat.yaml:5:30: error: `explicit` is the text \"localhost:3128\"",
         "exeat.yaml:5:56: error: `admin` is the boolean true",
         "exeat.yaml:6:8: error: `min_ttl` is longer than `max_ttl`",
+        "exeat.yaml:6:31: error: `servers` is the text \"tls://dns.example\": the address has to be given",
+        "exeat.yaml:6:60: error: `servers` has 10.0.0.2:53 twice",
+        "exeat.yaml:6:75: error: `servers` is the text \"dns.example\": it is no address\n  hint: it must be an address",
+        "exeat.yaml:6:93: error: `ca` is for servers over TLS, and none is listed",
         "exeat.yaml:7:8: error: `audit` is the text \"stdout\"",
         "exeat.yaml:8:15: error: `admin_expose` is the text \"everything\"",
     ]) {
         assert!(mistake.contains(expected), "expected {expected}\n     got {mistake}");
     }
-    assert_eq!(mistakes.len(), 12, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 16, "{mistakes:#?}");
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Door {
         };
         if !matches!(kind, A | AAAA) {
             flow.looked_up(None, took);
-            return (Reply::found(data.into_iter().filter_map(without_ech).collect(), ttl), Ok(()));
+            return (Reply::found(data.iter().cloned().filter_map(without_ech).collect(), ttl), Ok(()));
         }
         let addresses: Vec<IpAddr> = data.iter().filter_map(RData::ip_addr).collect();
         let told = screen(flow, standing, name, addresses);

@@ -43,6 +43,8 @@ pub enum Failure {
     Unreachable,
     #[error("no DNS server answered in time")]
     Timeout,
+    #[error("{0}")]
+    Tls(&'static str),
     #[error("the DNS server refused to answer (REFUSED)")]
     Refused,
     #[error("the DNS server failed (SERVFAIL)")]
@@ -67,11 +69,6 @@ impl Answers {
     pub(crate) fn known(addresses: Vec<IpAddr>) -> Self {
         let (v6, v4) = addresses.into_iter().partition(IpAddr::is_ipv6);
         Self { v6: Family::Answered(Ok(v6)), v4: Family::Answered(Ok(v4)), delay: None, found: false }
-    }
-
-    pub(super) fn failed(failure: Failure) -> Self {
-        let family = || Family::Answered(Err(failure));
-        Self { v6: family(), v4: family(), delay: None, found: false }
     }
 
     /// The next batch, never an empty one; `None` once all have been given out; an error if there

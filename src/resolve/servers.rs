@@ -1,25 +1,28 @@
 //! The DNS servers: asked together, and one by one when the quickest of them fails. Holds the cache.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
+use rustls::RootCertStore;
 
-use super::answers::Failure;
-use super::{Records, Settings};
+use super::cache::Cache;
+use super::connect::Connector;
+use super::server::Server;
+use super::tls::{self, Line};
+use super::{AT_ONCE, Failure, Records, Settings};
+use crate::host::Name;
 
-/// One try of one question. With [`RETRIES`] it stays within the ten seconds that a dial has by default.
-const TRY: Duration = Duration::from_secs(3);
-/// Tries after the first; within each, a question over UDP is repeated every third of a second.
+/// Tries after the first. With the default they stay within the ten seconds that a dial has by default; within each, a
+/// question over UDP is repeated every third of a second.
 const RETRIES: usize = 2;
-/// Answers kept: a name has two of them, and each step of a chain of aliases two more.
-const CACHED: u64 = 16_384;
 /// The longest that a name is held not to exist (RFC 2308 lets its zone say up to hours): a name
 /// that was just made has to work soon.
 const NEGATIVE_MAX: Duration = Duration::from_secs(30);
@@ -29,83 +32,154 @@ const RECORDS_MAX: usize = 64;
 /// A client of some servers, with its cache. Questions that are under way are shared.
 #[derive(Debug)]
 pub(super) struct Servers {
-    addresses: Vec<SocketAddr>,
-    together: TokioResolver,
+    list: Vec<Server>,
+    lines: HashMap<SocketAddr, Line>,
+    /// On whose word the servers over TLS are believed, if there are any.
+    roots: Option<RootCertStore>,
+    together: Client,
     /// Each by itself; empty for a single server.
-    singly: Vec<TokioResolver>,
+    singly: Vec<Client>,
+    cache: Cache,
+    min_ttl: Duration,
+    max_ttl: Duration,
 }
 
+type Client = hickory_resolver::Resolver<Connector>;
+/// What was found, or why nothing was, and for how long that holds.
+type Answer = (Result<Arc<[RData]>, Failure>, Duration);
+
 impl Servers {
-    pub(super) fn new(addresses: Vec<SocketAddr>, settings: &Settings) -> io::Result<Self> {
-        let together = client(&addresses, options(settings, RETRIES))?;
-        let single = |address| client(&[address], options(settings, 0));
-        let singly = match addresses[..] {
-            [_] => Vec::new(),
-            _ => addresses.iter().copied().map(single).collect::<Result<_, _>>()?,
+    pub(super) fn new(
+        list: Vec<Server>,
+        roots: Option<RootCertStore>,
+        settings: &Settings,
+    ) -> io::Result<Self> {
+        let (min_ttl, max_ttl) = (settings.min_ttl, settings.max_ttl.max(settings.min_ttl));
+        let lines = lines(&list, roots.as_ref(), settings.try_for)?;
+        let connector = Connector::new(lines.clone());
+        let options = |retries| {
+            let mut options = options(settings.try_for, retries);
+            (options.positive_min_ttl, options.positive_max_ttl) = (Some(min_ttl), Some(max_ttl));
+            options
         };
-        Ok(Self { addresses, together, singly })
+        let single = |server| client(&[server], &connector, options(0));
+        let singly = match &list[..] {
+            [_] => Vec::new(),
+            list => list.iter().map(single).collect::<Result<_, _>>()?,
+        };
+        let all: Vec<&Server> = list.iter().collect();
+        let together = client(&all, &connector, options(RETRIES))?;
+        Ok(Self { list, lines, roots, together, singly, cache: Cache::new(max_ttl), min_ttl, max_ttl })
     }
 
-    pub(super) fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub(super) fn list(&self) -> &[Server] {
+        &self.list
     }
 
-    /// The addresses of one family. The client takes the first answer of two servers, be it an
-    /// error; then, like libc, the others get their turn before that is believed.
-    pub(super) async fn ask(&self, name: Name, family: RecordType) -> Result<Vec<IpAddr>, Failure> {
-        let records = self.records(&name, family).await?;
-        Ok(records.data.iter().filter_map(RData::ip_addr).collect())
+    /// Whether these are the servers, believed on the word of the same authorities.
+    pub(super) fn are(&self, list: &[Server], roots: Option<&RootCertStore>) -> bool {
+        let anchors = |roots: &RootCertStore| roots.roots.clone();
+        self.list == list && self.roots.as_ref().map(anchors) == roots.map(anchors)
     }
 
-    /// The records of one type.
+    /// The records of one type. The client takes the first answer of two servers, be it an error; then, like libc,
+    /// the others get their turn before that is believed.
     pub(super) async fn records(&self, name: &Name, kind: RecordType) -> Result<Records, Failure> {
-        let mut result = ask(&self.together, name, kind).await;
+        if let Some(known) = self.cache.find(name, kind) {
+            return known;
+        }
+        let wire = super::wire_name(name).map_err(|_| Failure::Malformed)?;
+        let mut answer = self.ask(&self.together, &wire, kind).await;
         for server in &self.singly {
-            match result {
-                Err(failure) if failure.is_of_one_server() => result = ask(server, name, kind).await,
+            match answer {
+                (Err(failure), _) if failure.is_of_one_server() => {
+                    answer = self.ask(server, &wire, kind).await;
+                }
                 _ => break,
             }
         }
-        result
+        let (answer, ttl) = answer;
+        self.cache.keep(name, kind, answer.clone(), ttl);
+        answer.map(|data| Records { data, ttl })
+    }
+
+    async fn ask(&self, client: &Client, name: &WireName, kind: RecordType) -> Answer {
+        match client.lookup(name.clone(), kind).await {
+            Ok(lookup) => {
+                let of_kind = lookup.answers().iter().filter(|record| record.record_type() == kind);
+                let data = of_kind.map(|record| record.data.clone()).take(RECORDS_MAX).collect();
+                (Ok(data), lookup.valid_until().saturating_duration_since(Instant::now()))
+            }
+            Err(error) => {
+                let ttl = self.negative_ttl(&error);
+                (Err(self.failure(error)), ttl)
+            }
+        }
+    }
+
+    /// What an error means, in the words of the server over TLS where it is one's.
+    fn failure(&self, error: NetError) -> Failure {
+        match error.into() {
+            Failure::Unreachable => {
+                self.lines.values().find_map(Line::fault).map_or(Failure::Unreachable, Failure::Tls)
+            }
+            failure => failure,
+        }
+    }
+
+    /// For how long an error holds: that there is nothing, for as long as the zone says within bounds; that a server
+    /// failed, not for a moment.
+    fn negative_ttl(&self, error: &NetError) -> Duration {
+        let NetError::Dns(DnsError::NoRecordsFound(NoRecords { negative_ttl, .. })) = error else {
+            return Duration::ZERO;
+        };
+        let (min, max) = (self.min_ttl.min(NEGATIVE_MAX), self.max_ttl.min(NEGATIVE_MAX));
+        negative_ttl.map_or(min, |seconds| Duration::from_secs(seconds.into()).clamp(min, max))
     }
 }
 
-async fn ask(client: &TokioResolver, name: &Name, kind: RecordType) -> Result<Records, Failure> {
-    let lookup = client.lookup(name.clone(), kind).await?;
-    let of_kind = lookup.answers().iter().filter(|record| record.record_type() == kind);
-    let data = of_kind.map(|record| record.data.clone()).take(RECORDS_MAX).collect();
-    Ok(Records { data, ttl: lookup.valid_until().saturating_duration_since(Instant::now()) })
+/// The lines to those servers that are asked over TLS.
+fn lines(
+    list: &[Server],
+    roots: Option<&RootCertStore>,
+    try_for: Duration,
+) -> io::Result<HashMap<SocketAddr, Line>> {
+    let Some(roots) = roots else { return Ok(HashMap::new()) };
+    let tls = tls::connector(roots.clone())?;
+    let certified = list.iter().filter_map(|server| Some((server.address, server.certified.clone()?)));
+    let line = |address, name| Line::new(address, name, tls.clone(), try_for);
+    Ok(certified.map(|(address, name)| (address, line(address, name))).collect())
 }
 
-fn client(servers: &[SocketAddr], options: ResolverOpts) -> io::Result<TokioResolver> {
-    let servers = servers.iter().map(name_server).collect();
+fn client(servers: &[&Server], connector: &Connector, options: ResolverOpts) -> io::Result<Client> {
+    let servers = servers.iter().map(|server| name_server(server)).collect();
     let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let mut builder = Client::builder_with_config(config, connector.clone());
     *builder.options_mut() = options;
     builder.build().map_err(io::Error::other)
 }
 
-fn options(settings: &Settings, retries: usize) -> ResolverOpts {
-    // The cache panics at a maximum below its minimum.
-    let (min_ttl, max_ttl) = (settings.min_ttl, settings.max_ttl.max(settings.min_ttl));
+fn options(try_for: Duration, retries: usize) -> ResolverOpts {
     let mut options = ResolverOpts::default();
-    options.timeout = TRY;
+    options.timeout = try_for;
     options.attempts = retries;
-    options.cache_size = CACHED;
+    options.max_active_requests = AT_ONCE;
+    // Answers are kept here, within a bound of bytes, which theirs has not.
+    options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.preserve_intermediates = false;
-    options.positive_min_ttl = Some(min_ttl);
-    options.positive_max_ttl = Some(max_ttl);
-    options.negative_min_ttl = Some(min_ttl.min(NEGATIVE_MAX));
-    options.negative_max_ttl = Some(max_ttl.min(NEGATIVE_MAX));
     options
 }
 
-/// UDP, and TCP for what does not fit into it.
-fn name_server(server: &SocketAddr) -> NameServerConfig {
-    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-        connection.port = server.port();
+/// UDP, and TCP for what does not fit into it; or what stands for TLS.
+fn name_server(server: &Server) -> NameServerConfig {
+    let connections = match server.certified {
+        Some(_) => vec![ConnectionConfig::tcp()],
+        None => vec![ConnectionConfig::udp(), ConnectionConfig::tcp()],
+    };
+    let connections = connections.into_iter().map(|mut connection| {
+        connection.port = server.address.port();
         connection
     });
-    NameServerConfig::new(server.ip(), true, connections.to_vec())
+    NameServerConfig::new(server.address.ip(), true, connections.collect())
 }

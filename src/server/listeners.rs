@@ -70,6 +70,14 @@ impl Listeners {
         })
     }
 
+    /// Where DNS questions are answered, as far as they can be asked from where exeat asks its own.
+    pub(super) fn questions(&self) -> Vec<SocketAddr> {
+        match self.origin {
+            Origin::Jail => Vec::new(),
+            Origin::Network => addresses(self.dns.iter().map(|(_, listener)| listener)),
+        }
+    }
+
     /// Where exeat itself is to be found from where it dials.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         if let Some(outside) = &self.outside {

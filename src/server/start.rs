@@ -9,7 +9,6 @@ use std::time::SystemTime;
 use tokio::sync::Semaphore;
 
 use crate::admin::{self, Access, Readiness};
-use crate::client::Origin;
 use crate::config::{Expose, Settings};
 use crate::dial::Dialer;
 use crate::dns;
@@ -52,11 +51,7 @@ pub enum StartError {
     #[error("can't open the audit file {}: {}", .0.display(), .1)]
     Audit(PathBuf, io::Error),
     #[error("names can't be resolved: {0}")]
-    Resolve(#[from] resolve::FileError),
-    #[error(
-        "{0}, the server that names are looked up at, is exeat itself: set dns.servers to the ones behind it"
-    )]
-    Circle(SocketAddr),
+    Resolve(#[from] resolve::Fault),
     #[error("the metrics can't be set up: {0}")]
     Metrics(#[from] prometheus::Error),
 }
@@ -108,8 +103,7 @@ impl Server {
         let loaded = loaded.map_or_else(|| audience.load(&sources), Ok).map_err(StartError::Policy)?;
         let metrics = Arc::new(Metrics::new()?);
         let listeners = doors.map_or_else(|| Listeners::bind(&settings.listen), Listeners::take)?;
-        let resolver = Arc::new(Resolver::new(resolver_settings(settings))?);
-        refuse_circle(&resolver, &listeners)?;
+        let resolver = Arc::new(Resolver::new(resolver_settings(settings, listeners.questions()))?);
         let limits = room.limits(settings);
         let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
             .map_err(|error| StartError::Audit(settings.audit.path.clone(), error))?
@@ -194,25 +188,15 @@ impl Room {
     }
 }
 
-/// A resolver that asks our own DNS door would ask it for ever.
-fn refuse_circle(resolver: &Resolver, listeners: &Listeners) -> Result<(), StartError> {
-    if listeners.origin == Origin::Jail {
-        return Ok(());
-    }
-    let is_ours = |server: &SocketAddr| {
-        let ports = listeners.dns.iter().filter_map(|(_, listener)| Some(listener.local_addr().ok()?.port()));
-        ports.into_iter().any(|port| port == server.port()) && sys::is_local(server.ip())
-    };
-    resolver.servers().into_iter().find(is_ours).map_or(Ok(()), |server| Err(StartError::Circle(server)))
-}
-
-fn resolver_settings(settings: &Settings) -> resolve::Settings {
+fn resolver_settings(settings: &Settings, doors: Vec<SocketAddr>) -> resolve::Settings {
     let dns = &settings.dns;
     resolve::Settings {
         servers: dns.servers.clone(),
+        ca: dns.ca.clone(),
         hosts: dns.hosts.clone(),
         min_ttl: dns.min_ttl,
         max_ttl: dns.max_ttl,
+        doors,
         ..resolve::Settings::default()
     }
 }

@@ -18,9 +18,11 @@ use exeat::reason::Reason;
 use exeat::resolve::{Resolver, Settings};
 use hickory_proto::rr::RecordType;
 use jiff::civil::{Date, date};
+use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
 
 use crate::dns::{Dns, Reply};
 
@@ -45,7 +47,7 @@ impl Scene {
     async fn with(policy: Policy, listeners: &[SocketAddr], timeout: Duration) -> Self {
         let dns = Dns::start().await;
         let settings = Settings {
-            servers: vec![dns.address()],
+            servers: vec![dns.address().into()],
             hosts: Some(PathBuf::from("/dev/null")),
             ..Settings::default()
         };
@@ -172,8 +174,9 @@ impl BlackHole {
         listener.bind(&address.into())?;
         listener.listen(0)?;
         let address = listener.local_addr()?.as_socket().unwrap();
-        // A queue of length 0 holds one connection.
+        // A queue of length 0 holds one connection; on a busy machine it can be on its way for a while.
         let queued = std::net::TcpStream::connect(address)?;
+        poll(&mut [PollFd::new(&listener, PollFlags::IN)], None)?;
         Ok(Self { address, _listener: listener, _queued: queued })
     }
 
@@ -429,9 +432,20 @@ async fn a_dial_that_is_dropped_ends_its_attempts() {
         _ = &mut dial => panic!("connected to a black hole"),
         () = tokio::task::yield_now() => {}
     }
-    assert_eq!(connecting(port), 1);
+    until_connecting(port, 1).await;
     drop(dial);
-    assert_eq!(connecting(port), 0);
+    // Left alone, it would go on for two minutes (`tcp_syn_retries`).
+    until_connecting(port, 0).await;
+}
+
+/// Waits for so many sockets: the table is read in pieces, between which others change it, so once is not enough.
+#[cfg(target_os = "linux")]
+async fn until_connecting(port: u16, count: usize) {
+    let deadline = Instant::now() + TIMEOUT / 2;
+    while connecting(port) != count {
+        assert!(Instant::now() < deadline, "{} sockets are connecting, not {count}", connecting(port));
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// How many sockets of this host are in SYN_SENT to that port of 127.0.0.1 (proc_net_tcp(5)).

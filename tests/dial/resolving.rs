@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use exeat::error::Error;
 use exeat::host::Name;
-use exeat::resolve::{Answers, Resolver, Settings};
+use exeat::resolve::{Answers, Fault, Resolver, Settings};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ fn settings(directory: &TempDir, dns: &Dns) -> Settings {
     let hosts = directory.path().join("hosts");
     fs::write(&hosts, "").unwrap();
     Settings {
-        servers: vec![dns.address()],
+        servers: vec![dns.address().into()],
         resolv_conf: PathBuf::from("/nonexistent"),
         hosts: Some(hosts),
         ..Settings::default()
@@ -270,7 +270,7 @@ async fn a_reload_keeps_the_cache_while_the_servers_stay() {
     let hosts = settings.hosts.clone().unwrap();
     let settings = Settings { servers: Vec::new(), resolv_conf: resolv_conf.clone(), ..settings };
     let resolver = Resolver::new(settings).unwrap();
-    assert_eq!(resolver.files(), [hosts.as_path(), &resolv_conf]);
+    assert_eq!(resolver.files(), [hosts, resolv_conf.clone()]);
     assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
 
     write(&resolv_conf, &format!("# written again\n{}", nameserver(&dns)));
@@ -282,6 +282,38 @@ async fn a_reload_keeps_the_cache_while_the_servers_stay() {
     resolver.reload().unwrap();
     assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.2"]));
     assert_eq!((dns.asked().len(), other.asked().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_file_that_comes_to_lead_back_to_exeat_is_told_and_the_last_good_servers_stay() {
+    let (directory, dns, door) = (TempDir::new().unwrap(), Dns::start().await, Dns::start().await);
+    dns.set("a.example", &["192.0.2.1"]);
+    let file = |name: &str| directory.path().join(name);
+    write(&file("resolv.conf"), &format!("nameserver {}\n", dns.address()));
+    let settings = Settings {
+        servers: Vec::new(),
+        resolv_conf: file("resolv.conf"),
+        behind_stub: file("behind"),
+        doors: vec![door.address()],
+        ..settings(&directory, &dns)
+    };
+    let resolver = Resolver::new(settings.clone()).unwrap();
+    assert!(resolver.files().contains(&file("behind")));
+    // As when someone makes the door the resolver of the host, and then as when a stub is put in between.
+    let stub = format!("nameserver 127.0.0.53:{}\n", dns.address().port());
+    let to_door = format!("nameserver {}\n", door.address());
+    for (resolv_conf, behind) in [(&to_door, ""), (&stub, &to_door)] {
+        write(&file("resolv.conf"), resolv_conf);
+        write(&file("behind"), behind);
+        let error = resolver.reload().unwrap_err().to_string();
+        let own = door.address().to_string();
+        assert!(error.contains(&own) && error.contains("is exeat itself"), "{error}");
+        assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]), "{resolv_conf}");
+        assert!(matches!(Resolver::new(settings.clone()), Err(Fault::Circle(_))));
+    }
+    assert!(door.asked().is_empty());
+    write(&file("behind"), "nameserver 192.0.2.53\n");
+    resolver.reload().unwrap();
 }
 
 #[tokio::test]
@@ -321,7 +353,7 @@ async fn a_silent_server_is_given_up_for_one_that_answers() {
     let (directory, silent, dns) = (TempDir::new().unwrap(), Dns::start().await, Dns::start().await);
     silent.reply("a.example", Reply::Silence);
     dns.set("a.example", &["192.0.2.1"]);
-    let servers = vec![silent.address(), dns.address()];
+    let servers = vec![silent.address().into(), dns.address().into()];
     let resolver = Resolver::new(Settings { servers, ..settings(&directory, &dns) }).unwrap();
     assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
 }
@@ -335,7 +367,7 @@ async fn a_server_that_refuses_gives_way_to_one_that_answers() {
         // The first answer is the broken server's.
         let addresses = Reply::Addresses(vec!["192.0.2.1".parse().unwrap()]);
         dns.reply("a.example", Reply::Behind(gate, Box::new(addresses)));
-        let servers = vec![broken.address(), dns.address()];
+        let servers = vec![broken.address().into(), dns.address().into()];
         let resolver = Resolver::new(Settings { servers, ..settings(&directory, &dns) }).unwrap();
         let answering = async {
             while broken.asked().len() < 2 {

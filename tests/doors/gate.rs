@@ -79,7 +79,9 @@ impl Setup {
         let at = |name: &str| directory.path().join(name);
         std::fs::write(at("policy.yaml"), &self.policy).unwrap();
         std::fs::write(at("hosts"), "127.0.0.1 localhost hosts.example\n").unwrap();
-        self.settings.dns.servers = vec![servers.address()];
+        if self.settings.dns.servers.is_empty() {
+            self.settings.dns.servers = vec![servers.address().into()];
+        }
         self.settings.dns.hosts = Some(at("hosts"));
         self.settings.audit.path = at("records.jsonl");
         let sources = Sources { paths: vec![at("policy.yaml")], allow: Vec::new() };

@@ -221,7 +221,7 @@ profiles:
     deny: [secret.allowed.test]
 ",
     );
-    setup.settings.dns.servers = vec![dns.address()];
+    setup.settings.dns.servers = vec![dns.address().into()];
     let gate = setup.start().await;
     for (head, reason) in [
         ("CONNECT stolen-words.evil.test:443", "no_rule"),

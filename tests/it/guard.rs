@@ -36,7 +36,7 @@ const SPECIAL: [&str; 22] = [
 /// A gate whose rules have `ports: [port]` and `protocol: tcp`, and whose DNS is this.
 async fn gate(dns: &Dns, rules: &[&str]) -> Gate {
     let mut setup = Setup::allow(rules);
-    setup.settings.dns.servers = vec![dns.address()];
+    setup.settings.dns.servers = vec![dns.address().into()];
     setup.start().await
 }
 
@@ -52,7 +52,7 @@ async fn a_name_that_leads_to_a_special_address_is_refused_and_nothing_is_dialle
     let hosts: String = SPECIAL.iter().enumerate().map(|(n, ip)| format!("{ip} h{n}.example\n")).collect();
     let mut setup = Setup::allow(&[&format!("{{ host: '*.example', ports: [{port}], protocol: tcp }}")]);
     setup.hosts = hosts;
-    setup.settings.dns.servers = vec![dns.address()];
+    setup.settings.dns.servers = vec![dns.address().into()];
     let gate = setup.start().await;
     for (n, address) in SPECIAL.iter().enumerate() {
         dns.set(&format!("d{n}.example"), &[address]);

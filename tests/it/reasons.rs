@@ -178,7 +178,7 @@ impl World {
             self.refusing.local_addr().unwrap().port(),
             self.hole.local_addr().unwrap().port(),
         ));
-        setup.settings.dns.servers = vec![self.dns.address()];
+        setup.settings.dns.servers = vec![self.dns.address().into()];
         (row.more)(&mut setup);
         setup.start().await
     }

@@ -133,7 +133,7 @@ impl RuleArgs {
         Ok(Said {
             transparent: port(&settings.listen.transparent),
             dns: port(&settings.listen.dns),
-            servers: settings.dns.servers,
+            servers: settings.dns.servers.iter().map(|server| server.address).collect(),
         })
     }
 }
