@@ -2,6 +2,7 @@
 
 mod listeners;
 mod start;
+mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::gate::http::Pool;
 use crate::names::{Names, keep_listed};
 use crate::proxy::Proxy;
 use crate::reload::{InForce, Reload};
-use crate::server::listeners::{Listeners, addresses};
+use crate::server::listeners::Listeners;
+use crate::server::workers::Workers;
 use crate::stream::Stream;
 use crate::transparent;
 
@@ -47,6 +49,7 @@ pub enum Signal {
 /// An exeat that is bound and has a policy, and serves nobody yet.
 #[derive(Debug)]
 pub struct Server {
+    workers: Workers,
     listeners: Listeners,
     state: Arc<admin::State>,
     readiness: Arc<Readiness>,
@@ -62,17 +65,17 @@ pub struct Server {
 impl Server {
     /// Where the explicit door listens.
     pub fn explicit_addresses(&self) -> Vec<SocketAddr> {
-        addresses(&self.listeners.explicit)
+        self.listeners.explicit_addresses()
     }
 
     /// Where the transparent door listens.
     pub fn transparent_addresses(&self) -> Vec<SocketAddr> {
-        addresses(&self.listeners.transparent)
+        self.listeners.transparent_addresses()
     }
 
     /// Where the DNS door listens, over both transports.
     pub fn dns_addresses(&self) -> Vec<SocketAddr> {
-        addresses(self.listeners.dns.iter().map(|(_, listener)| listener))
+        self.listeners.dns_addresses()
     }
 
     /// Where the admin door listens.
@@ -82,7 +85,8 @@ impl Server {
 
     /// Serves until a [`Signal::Stop`], or until nobody can send one any more.
     pub async fn run(self, mut signals: mpsc::Receiver<Signal>) {
-        let Self { listeners, state, readiness, proxy, names, answers, reload, connections, drain } = self;
+        let Self { workers, listeners, state, readiness, proxy, names, answers, reload, connections, drain } =
+            self;
         let in_force = reload.in_force().clone();
         let (trigger, watch) = drain::channel();
         let (hangup, hangups) = mpsc::channel(1);
@@ -90,27 +94,30 @@ impl Server {
         let mut background = JoinSet::new();
         background.spawn(reload.run(hangups));
         background.spawn(sweep(in_force.clone()));
-        if let Some(listener) = listeners.admin {
-            background.spawn(serve_admin(listener, state));
-        }
-        if !listeners.transparent.is_empty() {
+        if !listeners.transparent_addresses().is_empty() {
             let (resolver, policy) = (Arc::clone(answers.resolver()), Arc::clone(&in_force.policy));
             background.spawn(keep_listed(Arc::clone(&names), resolver, policy));
         }
+        if let Some(listener) = listeners.admin {
+            background.spawn(serve_admin(listener, state));
+        }
         let pool = in_force.pool;
         let origin = listeners.origin;
-        let accept = |door: &Door, listener| {
-            let connections = Arc::clone(&connections);
-            tokio::spawn(door.clone().accept(listener, origin, connections, watch.clone()));
-        };
-        let door = Door::Explicit(Arc::clone(&proxy), Arc::clone(&pool));
-        listeners.explicit.into_iter().for_each(|listener| accept(&door, listener));
-        let door = Door::Transparent(transparent::Door { proxy: Arc::clone(&proxy), pool, names });
-        listeners.transparent.into_iter().for_each(|listener| accept(&door, listener));
-        let door = Door::Dns(Arc::clone(&answers));
-        for (socket, listener) in listeners.dns {
-            tokio::spawn(dns::serve_udp(Arc::clone(&answers), socket, origin, watch.clone()));
-            accept(&door, listener);
+        for (runtime, share) in workers.runtimes().zip(listeners.shares) {
+            let accept = |door: &Door, listener| {
+                let connections = Arc::clone(&connections);
+                runtime.spawn(door.clone().accept(listener, origin, connections, watch.clone()));
+            };
+            let door = Door::Explicit(Arc::clone(&proxy), Arc::clone(&pool));
+            share.explicit.into_iter().for_each(|listener| accept(&door, listener));
+            let (proxy, pool, names) = (Arc::clone(&proxy), Arc::clone(&pool), Arc::clone(&names));
+            let door = Door::Transparent(transparent::Door { proxy, pool, names });
+            share.transparent.into_iter().for_each(|listener| accept(&door, listener));
+            let door = Door::Dns(Arc::clone(&answers));
+            for (socket, listener) in share.dns {
+                runtime.spawn(dns::serve_udp(Arc::clone(&answers), socket, origin, watch.clone()));
+                accept(&door, listener);
+            }
         }
         drop(watch);
         readiness.listening();

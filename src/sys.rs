@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 /// How many connections may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -32,17 +32,57 @@ pub fn raise_file_limit() -> u64 {
 /// Binds a non-blocking listener; `[::]` takes IPv4 too. The connections it accepts are tuned
 /// already: on Linux they inherit the options of [`tune`] from their listener, at no system call each.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for the connections of the last run to leave TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    tune(&socket)?;
-    socket.set_nonblocking(true)?;
+    let socket = open(address, Type::STREAM)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// So many listeners at one address, among which the kernel spreads the connections.
+pub fn listen_each(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    let sockets = share(address, Type::STREAM, count)?;
+    sockets.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
+    Ok(sockets.into_iter().map(TcpListener::from).collect())
+}
+
+/// So many non-blocking UDP sockets at one address, among which the kernel spreads the datagrams by where they
+/// come from.
+pub fn listen_udp_each(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
+    Ok(share(address, Type::DGRAM, count)?.into_iter().map(UdpSocket::from).collect())
+}
+
+/// Sockets at one address (SO_REUSEPORT). The first is bound as if it were to be the only one, so that the
+/// address can't be another's: a second exeat would not fail, but take a half of the first one's connections.
+fn share(address: SocketAddr, kind: Type, count: usize) -> io::Result<Vec<Socket>> {
+    let first = open(address, kind)?;
+    first.bind(&address.into())?;
+    let bound = first.local_addr()?;
+    let mut sockets = vec![first];
+    if count > 1 {
+        sockets[0].set_reuse_port(true)?;
+    }
+    while sockets.len() < count {
+        let socket = open(address, kind)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&bound)?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// A socket that is to be bound to an address.
+fn open(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    if kind == Type::STREAM {
+        // A restart must not wait for the connections of the last run to leave TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        tune(&socket)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// Sets the options of every TCP connection: no delay for small writes, and probes while silent.
@@ -74,17 +114,6 @@ pub fn locality(address: IpAddr) -> Option<bool> {
 /// own address has to be this host's too, lest someone redirects foreign clients there.
 pub fn is_redirected_from_here(client: IpAddr, local: IpAddr) -> bool {
     local.to_canonical().is_loopback() && locality(client) == Some(true)
-}
-
-/// Binds a non-blocking UDP socket; `[::]` takes IPv4 too.
-pub fn listen_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }
 
 /// Lets a listener take connections to addresses of other hosts, as TPROXY delivers them; what it accepts inherits
@@ -146,6 +175,34 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
         assert!(TcpStream::connect(("::1", port)).is_ok());
+    }
+
+    #[test]
+    fn an_address_is_shared_among_workers_and_with_nobody_else() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        for count in [1, 3] {
+            let listeners = listen_each(any, count).unwrap();
+            let address = listeners[0].local_addr().unwrap();
+            assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
+            let sockets = listen_udp_each(address, count).unwrap();
+            assert_eq!((listeners.len(), sockets.len()), (count, count));
+            for again in [1, 2] {
+                let kind = io::ErrorKind::AddrInUse;
+                assert_eq!(listen_each(address, again).unwrap_err().kind(), kind);
+                assert_eq!(listen_udp_each(address, again).unwrap_err().kind(), kind);
+            }
+        }
+    }
+
+    #[test]
+    fn every_connection_comes_to_one_of_those_who_share() {
+        let listeners = listen_each("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let connected: Vec<_> = (0..64).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let accepted = listeners.iter().map(|listener| std::iter::from_fn(|| listener.accept().ok()).count());
+        let accepted: Vec<_> = accepted.collect();
+        assert_eq!(accepted.iter().sum::<usize>(), connected.len());
+        assert!(accepted.iter().all(|&count| count > 0), "{accepted:?}");
     }
 
     #[test]

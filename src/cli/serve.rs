@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -14,10 +14,6 @@ use crate::config::Settings;
 use crate::mistake::Mistake;
 use crate::policy::document::Sources;
 use crate::server::{Server, Signal, StartError};
-
-/// A worker's own queue has 256 places; what finds none there waits in the common queue, which is looked at
-/// after so many tasks. With 1,000 busy tunnels, tokio's own choice made the slowest wait twice as long.
-const QUEUE_TURN: u32 = 7;
 
 /// Run the proxy
 ///
@@ -62,10 +58,11 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
     if sources.is_built_in() {
         tracing::info!("no policy is given: the built-in one allows package registries and source forges");
     }
-    let runtime = match runtime(&settings) {
+    // For all that is not a flow: signals, reloads, the admin door. The server has workers for the flows.
+    let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!("can't start threads: {error}");
+            tracing::error!("the event loop can't start: {error}");
             return ExitCode::from(FAILED);
         }
     };
@@ -135,14 +132,6 @@ fn refuse(mistakes: &[Mistake]) -> ExitCode {
         anstream::eprintln!("{mistake}");
     }
     ExitCode::from(USAGE)
-}
-
-fn runtime(settings: &Settings) -> std::io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    if let Some(threads) = settings.threads {
-        builder.worker_threads(threads);
-    }
-    builder.global_queue_interval(QUEUE_TURN).thread_name("exeat").enable_all().build()
 }
 
 /// What the operating system tells the process, as the server understands it.

@@ -4,10 +4,12 @@ use std::io;
 use std::net::{self, SocketAddr};
 
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::runtime::Handle;
 
 use crate::client::Origin;
 use crate::config::Listen;
 use crate::server::StartError;
+use crate::server::workers::Workers;
 use crate::sys;
 
 /// The sockets of each door, and where their clients are.
@@ -16,11 +18,18 @@ pub(super) struct Listeners {
     pub(super) origin: Origin,
     /// Where they are to be found from where exeat dials, if that is not where they listen.
     pub(super) outside: Option<Vec<SocketAddr>>,
+    /// One for each worker.
+    pub(super) shares: Vec<Share>,
+    pub(super) admin: Option<TcpListener>,
+}
+
+/// The sockets through which flows come to one worker; those of all workers have the same addresses.
+#[derive(Debug, Default)]
+pub(super) struct Share {
     pub(super) explicit: Vec<TcpListener>,
     pub(super) transparent: Vec<TcpListener>,
     /// For both transports.
     pub(super) dns: Vec<(UdpSocket, TcpListener)>,
-    pub(super) admin: Option<TcpListener>,
 }
 
 /// The sockets of a jail's doors: bound inside, and handed to whoever serves them from outside.
@@ -35,46 +44,74 @@ pub struct Doors {
 }
 
 impl Listeners {
-    pub(super) fn bind(listen: &Listen) -> Result<Self, StartError> {
-        let transparent = bind(&listen.transparent)?;
-        for listener in &transparent {
-            // Only TPROXY needs this; REDIRECT and DNAT ask for nothing.
-            if let Err(error) = sys::take_any_address(listener) {
-                tracing::debug!(%error, "TPROXY needs CAP_NET_ADMIN");
+    pub(super) fn bind(listen: &Listen, workers: &Workers) -> Result<Self, StartError> {
+        let mut shares: Vec<Share> = workers.runtimes().map(|_| Share::default()).collect();
+        for &address in &listen.explicit {
+            for (share, listener) in shares.iter_mut().zip(bind(address, workers)?) {
+                share.explicit.push(listener);
             }
         }
-        Ok(Self {
-            origin: Origin::Network,
-            outside: None,
-            explicit: bind(&listen.explicit)?,
-            transparent,
-            dns: listen.dns.iter().map(bind_both).collect::<Result<_, _>>()?,
-            admin: bind(listen.admin.as_slice())?.pop(),
-        })
+        for &address in &listen.transparent {
+            for (share, listener) in shares.iter_mut().zip(bind(address, workers)?) {
+                // Only TPROXY needs this; REDIRECT and DNAT ask for nothing.
+                if let Err(error) = sys::take_any_address(&listener) {
+                    tracing::debug!(%error, "TPROXY needs CAP_NET_ADMIN");
+                }
+                share.transparent.push(listener);
+            }
+        }
+        for &address in &listen.dns {
+            for (share, sockets) in shares.iter_mut().zip(bind_both(address, workers)?) {
+                share.dns.push(sockets);
+            }
+        }
+        let admin = listen.admin.map(|address| {
+            let listener = sys::listen(address).and_then(TcpListener::from_std);
+            listener.map_err(|error| StartError::Listen(address, error))
+        });
+        Ok(Self { origin: Origin::Network, outside: None, shares, admin: admin.transpose()? })
     }
 
-    /// Sockets that stand in a jail already.
-    pub(super) fn take(doors: Doors) -> Result<Self, StartError> {
+    /// Sockets that stand in a jail already: all for the first worker.
+    pub(super) fn take(doors: Doors, workers: &Workers) -> io::Result<Self> {
+        let _entered = workers.runtimes().next().map(Handle::enter);
         let all = |sockets: Vec<net::TcpListener>| sockets.into_iter().map(taken).collect::<io::Result<_>>();
         let both = |(socket, listener): (net::UdpSocket, _)| {
             socket.set_nonblocking(true)?;
             Ok((UdpSocket::from_std(socket)?, taken(listener)?))
         };
-        Ok(Self {
-            origin: Origin::Jail,
-            outside: Some(doors.outside),
+        let share = Share {
             explicit: all(doors.explicit)?,
             transparent: all(doors.transparent)?,
             dns: doors.dns.into_iter().map(both).collect::<io::Result<_>>()?,
-            admin: None,
-        })
+        };
+        Ok(Self { origin: Origin::Jail, outside: Some(doors.outside), shares: vec![share], admin: None })
+    }
+
+    pub(super) fn explicit_addresses(&self) -> Vec<SocketAddr> {
+        self.shares.first().map(|share| addresses(&share.explicit)).unwrap_or_default()
+    }
+
+    pub(super) fn transparent_addresses(&self) -> Vec<SocketAddr> {
+        self.shares.first().map(|share| addresses(&share.transparent)).unwrap_or_default()
+    }
+
+    pub(super) fn dns_addresses(&self) -> Vec<SocketAddr> {
+        let dns = self.shares.first().into_iter().flat_map(|share| &share.dns);
+        addresses(dns.map(|(_, listener)| listener))
+    }
+
+    /// How many listeners carry flows.
+    pub(super) fn count(&self) -> usize {
+        let count = |share: &Share| share.explicit.len() + share.transparent.len() + share.dns.len();
+        self.shares.iter().map(count).sum()
     }
 
     /// Where DNS questions are answered, as far as they can be asked from where exeat asks its own.
     pub(super) fn questions(&self) -> Vec<SocketAddr> {
         match self.origin {
             Origin::Jail => Vec::new(),
-            Origin::Network => addresses(self.dns.iter().map(|(_, listener)| listener)),
+            Origin::Network => self.dns_addresses(),
         }
     }
 
@@ -83,8 +120,8 @@ impl Listeners {
         if let Some(outside) = &self.outside {
             return outside.clone();
         }
-        let dns = self.dns.iter().map(|(_, listener)| listener);
-        addresses(self.explicit.iter().chain(&self.transparent).chain(dns).chain(&self.admin))
+        let admin = addresses(&self.admin);
+        [self.explicit_addresses(), self.transparent_addresses(), self.dns_addresses(), admin].concat()
     }
 }
 
@@ -98,20 +135,22 @@ fn taken(listener: net::TcpListener) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
-    addresses.iter().map(bind_one).collect()
+/// Listeners at one address, one on each worker.
+fn bind(address: SocketAddr, workers: &Workers) -> Result<Vec<TcpListener>, StartError> {
+    let listeners = sys::listen_each(address, workers.count())
+        .and_then(|listeners| workers.each(listeners, TcpListener::from_std));
+    listeners.map_err(|error| StartError::Listen(address, error))
 }
 
-fn bind_one(address: &SocketAddr) -> Result<TcpListener, StartError> {
-    let listener = sys::listen(*address).and_then(TcpListener::from_std);
-    listener.map_err(|error| StartError::Listen(*address, error))
-}
-
-/// Binds an address for both transports; a port that is left to choose is the same for both.
-fn bind_both(wanted: &SocketAddr) -> Result<(UdpSocket, TcpListener), StartError> {
-    let failed = |error| StartError::Listen(*wanted, error);
-    let listener = bind_one(wanted)?;
-    let chosen = listener.local_addr().map_err(failed)?;
-    let socket = sys::listen_udp(chosen).and_then(UdpSocket::from_std).map_err(failed)?;
-    Ok((socket, listener))
+/// An address bound for both transports; a port that is left to choose is the same for both.
+fn bind_both(
+    wanted: SocketAddr,
+    workers: &Workers,
+) -> Result<impl Iterator<Item = (UdpSocket, TcpListener)>, StartError> {
+    let listeners = bind(wanted, workers)?;
+    let chosen = addresses(&listeners).first().copied().unwrap_or(wanted);
+    let sockets = sys::listen_udp_each(chosen, workers.count())
+        .and_then(|sockets| workers.each(sockets, UdpSocket::from_std));
+    let sockets = sockets.map_err(|error| StartError::Listen(wanted, error))?;
+    Ok(sockets.into_iter().zip(listeners))
 }

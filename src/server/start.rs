@@ -25,6 +25,7 @@ use crate::reload::{InForce, Reload};
 use crate::resolve::{self, Resolver};
 use crate::server::Server;
 use crate::server::listeners::{Doors, Listeners};
+use crate::server::workers::Workers;
 use crate::sys;
 use crate::via::Via;
 
@@ -33,6 +34,8 @@ use crate::via::Via;
 const RESERVED_FILES: usize = 1024;
 /// A tunnel has two sockets.
 const FILES_A_FLOW: usize = 2;
+/// Of a worker's event loop.
+const FILES_A_WORKER: usize = 4;
 /// At most this part of the file descriptors is reserved, this part goes to pipes, which have two each,
 /// and this part to idle connections to upstreams.
 const PART: usize = 8;
@@ -44,6 +47,8 @@ const KEPT: usize = 4096;
 pub enum StartError {
     #[error("the policy has mistakes")]
     Policy(Vec<Mistake>),
+    #[error("can't start threads: {0}")]
+    Threads(io::Error),
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
     #[error("can't use the sockets of the jail: {0}")]
@@ -87,7 +92,8 @@ struct Room {
 }
 
 impl Server {
-    /// Loads the policy and binds every listener. Must be called on a tokio runtime.
+    /// Loads the policy, binds every listener and starts the workers. Must be called on a tokio runtime, which
+    /// then has all to do that is not a flow.
     pub fn new(settings: &Settings, sources: Sources) -> Result<Self, StartError> {
         Self::start(settings, sources, None)
     }
@@ -98,12 +104,19 @@ impl Server {
     }
 
     fn start(settings: &Settings, sources: Sources, jailed: Option<Jailed>) -> Result<Self, StartError> {
-        let room = Room::of(sys::raise_file_limit());
+        let files = sys::raise_file_limit();
         let Given { audience, loaded, read, doors, watch } = Given::new(jailed);
         let loaded = loaded.map_or_else(|| audience.load(&sources), Ok).map_err(StartError::Policy)?;
         let metrics = Arc::new(Metrics::new()?);
-        let listeners = doors.map_or_else(|| Listeners::bind(&settings.listen), Listeners::take)?;
+        // One command, whose doors are there once.
+        let threads = if doors.is_some() { Some(1) } else { settings.threads };
+        let workers = Workers::start(threads).map_err(StartError::Threads)?;
+        let listeners = match doors {
+            Some(doors) => Listeners::take(doors, &workers)?,
+            None => Listeners::bind(&settings.listen, &workers)?,
+        };
         let resolver = Arc::new(Resolver::new(resolver_settings(settings, listeners.questions()))?);
+        let room = Room::of(files, &workers, listeners.count());
         let limits = room.limits(settings);
         let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
             .map_err(|error| StartError::Audit(settings.audit.path.clone(), error))?
@@ -138,6 +151,7 @@ impl Server {
             )),
             connections: Arc::new(Semaphore::new(room.flows)),
             drain: settings.timeouts.drain,
+            workers,
             listeners,
             answers,
             names,
@@ -166,13 +180,15 @@ impl Given {
 }
 
 impl Room {
-    fn of(files: u64) -> Self {
+    fn of(files: u64, workers: &Workers, listeners: usize) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let part = files / PART;
         let (pipes, kept, reserved) =
             ((part / 2).min(Relay::PIPES), part.min(KEPT), part.min(RESERVED_FILES));
-        let flows = (files - reserved - 2 * pipes - kept) / FILES_A_FLOW;
-        Self { pipes, kept, flows: flows.max(1) }
+        let taken = reserved + 2 * pipes + kept + FILES_A_WORKER * workers.count() + listeners;
+        // Each listener waits for its next connection with a permit in its hand.
+        let flows = (files.saturating_sub(taken) / FILES_A_FLOW).max(1 + listeners);
+        Self { pipes, kept, flows }
     }
 
     /// The limits of the settings, as far as there are file descriptors for them.

@@ -158,7 +158,8 @@ async fn with_few_file_descriptors_connections_wait_instead_of_failing() {
         })
         .collect();
     for client in clients {
-        assert!(client.await.unwrap().starts_with("HTTP/1.1 200"));
+        let head = client.await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     }
     let records = exeat.records(200).await;
     assert!(records.iter().all(|record| record["reason"] == "allowed"), "{records:#?}");

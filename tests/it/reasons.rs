@@ -232,7 +232,10 @@ async fn play(world: &World, row: &Row) {
             let before = world.upstream.connections();
             let mut tunnel = gate.tunnel(&to).await;
             tunnel.write_all(first).await.unwrap();
-            until("it is not heard", async || world.upstream.heard()[before] == *first).await;
+            until("it is not heard", async || {
+                world.upstream.heard().get(before).is_some_and(|heard| heard == first)
+            })
+            .await;
             if matches!(exit, Exit::Reset) {
                 tunnel.set_zero_linger().unwrap();
             }

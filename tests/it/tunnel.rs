@@ -87,8 +87,10 @@ async fn without_a_protocol_a_rule_takes_tls_or_http_on_other_ports() {
     let gate = Gate::allowing(&[&rule(secure.port()), &rule(page.port())]).await;
 
     let tunnel = gate.tunnel(&format!("a.example:{}", secure.port())).await;
-    let stream = tls.connect(tunnel, "a.example").await.unwrap();
-    drop(stream);
+    let mut stream = tls.connect(tunnel, "a.example").await.unwrap();
+    stream.shutdown().await.unwrap();
+    // To its end: a client that leaves tickets unread leaves with a reset.
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
     assert_eq!(gate.records(1).await[0]["reason"], "allowed");
 
     let to = format!("a.example:{}", page.port());

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -39,6 +40,8 @@ pub(super) struct Lease {
     heard: Heard,
     /// Whether it has served an exchange already: then its upstream may have closed it meanwhile.
     reused: bool,
+    /// On which its connection is driven: an exchange from there wakes no other.
+    thread: ThreadId,
     connection: AbortHandle,
 }
 
@@ -62,7 +65,8 @@ impl Pool {
         Self { shelf: Mutex::default(), keep, room }
     }
 
-    /// Takes the connection that was idle for the shortest time, if one is still alive.
+    /// Takes the connection that was idle for the shortest time, if one is still alive: one of this thread,
+    /// if it has any.
     pub(super) async fn take(&self, key: &Key) -> Option<Lease> {
         loop {
             let (since, mut lease) = self.shelf().take(key)?;
@@ -97,12 +101,14 @@ impl Pool {
 impl Shelf {
     fn take(&mut self, key: &Key) -> Option<(Instant, Lease)> {
         let leases = self.idle.get_mut(key)?;
-        let lease = leases.pop();
+        let here = thread::current().id();
+        let own = leases.iter().rposition(|(_, lease)| lease.thread == here);
+        let lease = leases.remove(own.or(leases.len().checked_sub(1))?);
         if leases.is_empty() {
             self.idle.remove(key);
         }
-        self.count -= usize::from(lease.is_some());
-        lease
+        self.count -= 1;
+        Some(lease)
     }
 
     fn put(&mut self, lease: Lease, room: usize) {
@@ -146,7 +152,8 @@ impl Lease {
             // What goes wrong on it reaches whoever waits for an answer.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { key, address, sender, heard, reused: false, connection: task.abort_handle() })
+        let thread = thread::current().id();
+        Ok(Self { key, address, sender, heard, reused: false, thread, connection: task.abort_handle() })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
