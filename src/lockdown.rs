@@ -7,12 +7,14 @@
 mod allow;
 pub mod chains;
 pub mod commands;
+pub mod conntrack;
 pub mod firewall;
 pub mod found;
 pub mod iptables;
 pub mod listeners;
 pub mod nft;
 pub mod plan;
+pub mod routes;
 pub mod rule;
 pub mod sockets;
 pub mod status;

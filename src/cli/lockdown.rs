@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use crate::cli::{FAILED, USAGE, print};
 use crate::lockdown::firewall::{self, Format};
 use crate::lockdown::rule::Family;
-use crate::lockdown::tracking;
+use crate::lockdown::{routes, tracking};
 
 /// Leave programs no way out but exeat
 ///
@@ -21,7 +21,7 @@ use crate::lockdown::tracking;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  exeat lockdown print\n  exeat lockdown apply --allow-udp 123 --to 10.0.0.2\n  \
-                        exeat lockdown apply --gateway --interface eth1 --subnet 10.0.1.0/24\n  exeat lockdown status"
+                        exeat lockdown apply --gateway --interface eth1 --subnet 10.0.1.0/24\n  exeat lockdown apply --gateway --tproxy --interface eth1\n  exeat lockdown status"
 )]
 pub(super) struct LockdownArgs {
     #[command(subcommand)]
@@ -86,6 +86,13 @@ fn remove(args: &RemoveArgs) -> Result<(), Refusal> {
                 Err(error) if error.is_not_found() => {}
                 Err(error) => failed.push(error.to_string()),
             }
+        }
+    }
+    for family in Family::BOTH {
+        match routes::remove(family) {
+            Ok(there) => removed |= there,
+            Err(error) if error.is_not_found() => {}
+            Err(error) => failed.push(error.to_string()),
         }
     }
     if let Some(loose) = loose.filter(|_| failed.is_empty()) {

@@ -2,8 +2,8 @@
 
 use super::plan::{Allowance, Exit, Plan};
 use super::rule::Match::{
-    Destination, DestinationPort, Icmp, Icmp6, Local, Mark, NotFirst, NotRouted, Onward, OwnFlow, Owner,
-    Published, Related, Reply, SourcePort, Tcp, Udp, Untracked,
+    Backward, Destination, DestinationPort, HopLimit, Icmp, Icmp6, Local, Mark, NotFirst, Onward, OwnFlow,
+    Owner, Published, Related, Reply, SourcePort, Tcp, Udp, Untracked,
 };
 use super::rule::Verdict::{Remember, Return};
 use super::rule::{Family, Match, Rule};
@@ -23,6 +23,10 @@ const LISTENERS: [(u8, &str); 4] = [
     (143, "IPv6 multicast listener report v2"),
 ];
 
+/// What neighbours send has passed no router (RFC 4861 §7.1.1), what listeners send passes none (RFC 3810 §5).
+const UNROUTED: u8 = 255;
+const ON_LINK: u8 = 1;
+
 /// By what exeat's own packets are known.
 pub(super) fn exit(plan: &Plan) -> Match {
     match &plan.exit {
@@ -31,12 +35,14 @@ pub(super) fn exit(plan: &Plan) -> Match {
     }
 }
 
-/// exeat itself. What it closed with bytes unsent is known by its connection alone.
+/// exeat itself. What it closed with bytes unsent is known by its connection alone: only TCP does that, and
+/// never begins a connection. Whoever takes a port that exeat left begins anew, or sends UDP where exeat
+/// asked its DNS servers, and conntrack takes both for the same connection.
 pub(super) fn exeat(plan: &Plan) -> Vec<Rule> {
     vec![
         Rule::new([exit(plan), Onward], Remember, "remember the connections that exeat opens"),
         Rule::new([exit(plan)], Return, "exeat may leave"),
-        Rule::new([OwnFlow, Onward], Return, "what closed sockets of exeat still send"),
+        Rule::new([Tcp, NotFirst, OwnFlow, Onward], Return, "what closed sockets of exeat still send"),
     ]
 }
 
@@ -48,17 +54,27 @@ pub(super) fn local() -> Rule {
 
 /// Answers to what came in from outside. UDP has no beginning that conntrack could know: a packet from
 /// the far side of an old flow would look like one, so only ports that are served may answer.
-pub(super) fn replies(plan: &Plan) -> Vec<Rule> {
+pub(super) fn replies(plan: &Plan, errors: &[Match]) -> Vec<Rule> {
     let mut rules = vec![
         Rule::new([Tcp, Reply], Return, "answers to TCP connections from outside"),
         Rule::new([Icmp, Reply], Return, "answers to pings from outside"),
-        Rule::new([Icmp, Related], Return, "errors of known connections: path MTU and the like"),
+        Rule::new(
+            [&[Icmp, Related], errors].concat(),
+            Return,
+            "errors of connections: path MTU and the like",
+        ),
     ];
     for port in &plan.served_udp {
         let matches = [Udp, SourcePort(*port), Reply];
         rules.push(Rule::new(matches, Return, format!("answers of UDP port {port}, which is served here")));
     }
     rules
+}
+
+/// What is forwarded comes from whoever can write a packet, and an error holds what they like: theirs pass only where
+/// the connection came in from outside. To a server that they called themselves it would be a letter.
+pub(super) fn passing_replies(plan: &Plan) -> Vec<Rule> {
+    replies(plan, &[Backward])
 }
 
 /// Connections from outside that are older than connection tracking; nobody without privileges can
@@ -81,10 +97,10 @@ pub(super) fn published(and: &[Match]) -> Rule {
 pub(super) fn vital() -> Vec<Rule> {
     let mut rules = Vec::new();
     for (number, comment) in DISCOVERY {
-        rules.push(Rule::new([Icmp6(number), NotRouted], Return, comment));
+        rules.push(Rule::new([Icmp6(number), HopLimit(UNROUTED)], Return, comment));
     }
     for (number, comment) in LISTENERS {
-        rules.push(Rule::new([Icmp6(number)], Return, comment));
+        rules.push(Rule::new([Icmp6(number), HopLimit(ON_LINK)], Return, comment));
     }
     let dhcp = |client, server| [Udp, SourcePort(client), DestinationPort(server)];
     rules.push(Rule::new(dhcp(68, 67), Return, "DHCP: keep the address").only(Family::V4));

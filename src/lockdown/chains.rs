@@ -5,13 +5,17 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::allow;
 use super::plan::{Plan, Shape};
 use super::rule::Match::{
-    Destination, DestinationPort, From, Local, Rate, Reply, Source, Spoofed, Tcp, ToLoopback, Udp,
+    Destination, DestinationPort, From, Local, Rate, Related, Reply, Source, Spoofed, Tcp, ToLoopback, Udp,
 };
-use super::rule::Verdict::{Count, Drop, Log, Prohibit, Redirect, Reset, Return};
+use super::rule::Verdict::{Count, Drop, Log, Prohibit, Redirect, Reset, Return, Take};
 use super::rule::{Chain, Entry, Hook, Rule, Table};
 
 /// What the kernel's log says before a packet that was refused.
 const LOGGED: &str = "exeat-lockdown: ";
+/// Why a backstop dropped.
+const DISPLACED: &str = "let through by rules that stand before those of exeat";
+/// The chain of TPROXY.
+pub(super) const TAKING: &str = "EXEAT-TPROXY";
 const DNS: u16 = 53;
 const HTTPS: u16 = 443;
 const LOOPBACK_V4: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8);
@@ -24,7 +28,7 @@ const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 
 pub fn of(plan: &Plan) -> Vec<Chain> {
     match &plan.shape {
         Shape::Instance { containers } => instance(plan, containers),
-        Shape::Gateway { interfaces, subnets } => gateway(plan, interfaces, subnets),
+        Shape::Gateway { interfaces, subnets, .. } => gateway(plan, interfaces, subnets),
     }
 }
 
@@ -39,15 +43,21 @@ fn instance(plan: &Plan, containers: &[String]) -> Vec<Chain> {
 }
 
 fn gateway(plan: &Plan, interfaces: &[String], subnets: &[IpNet]) -> Vec<Chain> {
-    vec![
+    let mut chains = vec![
         forward(plan, by_interface(interfaces)),
         redirect_arriving(plan, by_interface(interfaces)),
         sources(plan, interfaces, subnets),
-    ]
+    ];
+    if plan.shape.takes() {
+        chains.push(take_arriving(plan, by_interface(interfaces)));
+    }
+    chains.push(backstop_of_forward(plan, by_interface(interfaces)));
+    chains
 }
 
 /// Whoever lies about its source is not answered at all: each answer, be it an ICMP error that quotes the
-/// packet, a reset or a denied DNS question, would carry what it sent to the address that it chose.
+/// packet, a reset or a denied DNS question, would carry what it sent to the address that it chose. Where clients
+/// and the internet are behind one interface, what is meant for this host itself comes from anywhere.
 fn sources(plan: &Plan, interfaces: &[String], subnets: &[IpNet]) -> Chain {
     let lie = "the source is not behind this interface: an answer would carry the packet out";
     let mut rules = vec![head(plan), Rule::new([Spoofed], Drop, lie)];
@@ -58,6 +68,17 @@ fn sources(plan: &Plan, interfaces: &[String], subnets: &[IpNet]) -> Chain {
         for (network, comment) in own.into_iter().chain(given) {
             rules.push(Rule::new([Source(network)], Return, comment));
         }
+        for matches in [vec![Reply], vec![Related]] {
+            rules.push(Rule::new(matches, Return, "belongs to what this host or a client began, or let in"));
+        }
+        for transport in [Udp, Tcp] {
+            rules.push(Rule::new([transport, DestinationPort(DNS)], Drop, "only clients may ask"));
+        }
+        rules.push(Rule::new(
+            [Local],
+            Return,
+            "for this host itself, over an interface that the uplink shares",
+        ));
         rules.push(Rule::new([], Drop, "not an address of the clients"));
     }
     chain(Table::Mangle, Hook::Prerouting, "EXEAT-PREROUTING", by_interface(interfaces), rules)
@@ -68,7 +89,7 @@ fn output(plan: &Plan) -> Chain {
     let mut rules = vec![head(plan)];
     rules.extend(allow::exeat(plan));
     rules.push(allow::local());
-    rules.extend(allow::replies(plan));
+    rules.extend(allow::replies(plan, &[]));
     rules.extend(allow::kept(plan));
     rules.push(allow::published(&[]));
     rules.extend(allow::vital());
@@ -79,15 +100,29 @@ fn output(plan: &Plan) -> Chain {
 
 /// Everything that this host passes on.
 fn forward(plan: &Plan, entries: Vec<Entry>) -> Chain {
+    let mut rules = passing(plan);
+    rules.extend(refusals());
+    chain(Table::Filter, Hook::Forward, "EXEAT-FORWARD", entries, rules)
+}
+
+/// The same once more, after whatever stands in `filter`: other rules may come to stand before ours in
+/// FORWARD and accept.
+fn backstop_of_forward(plan: &Plan, entries: Vec<Entry>) -> Chain {
+    let mut rules = passing(plan);
+    rules.push(Rule::new([], Drop, DISPLACED));
+    chain(Table::Security, Hook::Forward, "EXEAT-FORWARD", entries, rules)
+}
+
+/// What may be forwarded.
+fn passing(plan: &Plan) -> Vec<Rule> {
     let mut rules = vec![head(plan)];
-    rules.extend(allow::replies(plan));
+    rules.extend(allow::passing_replies(plan));
     rules.push(match plan.shape {
         Shape::Instance { .. } => allow::published(&[]),
         Shape::Gateway { .. } => allow::published(&[Reply]),
     });
     rules.extend(allow::by_hand(plan));
-    rules.extend(refusals());
-    chain(Table::Filter, Hook::Forward, "EXEAT-FORWARD", entries, rules)
+    rules
 }
 
 fn redirect_output(plan: &Plan) -> Chain {
@@ -106,10 +141,25 @@ fn redirect_output(plan: &Plan) -> Chain {
 fn redirect_arriving(plan: &Plan, entries: Vec<Entry>) -> Chain {
     let mut rules = vec![head(plan)];
     rules.extend(dns_door(plan));
-    rules.push(Rule::new([Local], Return, "meant for this host itself"));
-    rules.extend(allow::networks(plan));
-    rules.push(transparent_door(plan));
+    if !plan.shape.takes() {
+        rules.push(Rule::new([Local], Return, "meant for this host itself"));
+        rules.extend(allow::networks(plan));
+        rules.push(transparent_door(plan));
+    }
     chain(Table::Nat, Hook::Prerouting, "EXEAT-PREROUTING", entries, rules)
+}
+
+/// The same for TCP without NAT: each packet is given to the socket of its connection, or to the listener.
+fn take_arriving(plan: &Plan, entries: Vec<Entry>) -> Chain {
+    let mut rules = vec![
+        head(plan),
+        Rule::new([Tcp, DestinationPort(DNS)], Return, "goes to the DNS door by NAT"),
+        Rule::new([Local], Return, "meant for this host itself"),
+        Rule::new([Tcp, Reply], Return, "answers to TCP connections from outside"),
+    ];
+    rules.extend(allow::networks(plan));
+    rules.push(Rule::new([Tcp], Take(plan.transparent_port), "all TCP to the transparent door"));
+    chain(Table::Mangle, Hook::Prerouting, TAKING, entries, rules)
 }
 
 /// The last look at what leaves the instance. Other rules may come to stand before ours in OUTPUT and
@@ -127,12 +177,12 @@ fn backstop(plan: &Plan) -> Chain {
         Rule::new([ToLoopback(true)], Return, "stays on this host"),
     ];
     rules.extend(allow::exeat(plan));
-    rules.extend(allow::replies(plan));
+    rules.extend(allow::replies(plan, &[]));
     rules.extend(allow::kept(plan));
     rules.push(allow::published(&[]));
     rules.extend(allow::vital());
     rules.extend(allow::by_hand(plan));
-    rules.push(Rule::new([], Drop, "let through by rules that stand before those of exeat"));
+    rules.push(Rule::new([], Drop, DISPLACED));
     chain(Table::Mangle, Hook::Postrouting, "EXEAT-POSTROUTING", everything(), rules)
 }
 

@@ -5,7 +5,7 @@ use super::found::State;
 use super::plan::Plan;
 use super::rule::{Family, Table};
 use super::status::Status;
-use super::{chains, iptables, nft};
+use super::{chains, iptables, nft, routes};
 
 /// How long another program may hold the lock of iptables, in seconds.
 const WAIT: &str = "10";
@@ -24,6 +24,32 @@ pub enum Variant {
     System,
     Nft,
     Legacy,
+}
+
+impl Format {
+    /// The formats whose rules are not those of this one. Where nobody can tell which kind of iptables the system
+    /// has chosen, there is only that one.
+    pub fn others(self) -> Vec<Self> {
+        let this = match self {
+            Self::Iptables(Variant::System) => Self::Iptables(chosen()),
+            named => named,
+        };
+        let mut others = vec![Self::Nft];
+        if this != Self::Iptables(Variant::System) {
+            others.extend([Variant::Nft, Variant::Legacy].map(Self::Iptables));
+        }
+        others.retain(|other| *other != this);
+        others
+    }
+}
+
+/// Which kind of iptables the system has chosen, as `iptables --version` tells it since 1.8.
+fn chosen() -> Variant {
+    match run("iptables", &["--version"], "") {
+        Ok(said) if said.contains("nf_tables") => Variant::Nft,
+        Ok(said) if said.contains("legacy") => Variant::Legacy,
+        _ => Variant::System,
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +74,18 @@ impl FirewallError {
     }
 }
 
-/// The text that makes a plan's rules where none are yet: one for each family, or one for both.
+/// The text that makes a plan's rules where none are yet: one for each family, or one for both. Commands that
+/// are needed besides stand before it, as comments.
 pub fn text(plan: &Plan, format: Format) -> String {
+    let routes: String = match plan.shape.takes() {
+        true => plan.families().iter().map(|family| routes::text(*family)).collect(),
+        false => String::new(),
+    };
+    let routes: String = routes.lines().map(|line| format!("# {line}\n")).collect();
+    routes + &rules_text(plan, format)
+}
+
+fn rules_text(plan: &Plan, format: Format) -> String {
     let Format::Iptables(variant) = format else { return nft::text(plan) };
     let chains = chains::of(plan);
     let one = |family: &Family| {
@@ -136,12 +172,15 @@ struct Change {
 
 fn apply_iptables(plan: &Plan, variant: Variant) -> Result<(), FirewallError> {
     let chains = chains::of(plan);
-    let mut changes = Vec::new();
+    let (mut changes, mut spare) = (Vec::new(), Vec::new());
     for family in plan.families().iter().copied() {
         let refused = |error| FirewallError::Refused { family, error };
         let saved = save(family, variant).map_err(refused)?;
         let before = State::parse(&saved);
-        let text = before.change(&iptables::state(&chains, family, &iptables::made(&saved)));
+        let made = iptables::made(&saved);
+        let wanted = iptables::state(&chains, family, &made);
+        spare.extend(made.into_iter().filter(|table| !wanted.holds(*table)).map(|table| (family, table)));
+        let text = before.change(&wanted);
         load(family, variant, &text, true).map_err(refused)?;
         changes.push(Change { family, before, text });
     }
@@ -154,6 +193,10 @@ fn apply_iptables(plan: &Plan, variant: Variant) -> Result<(), FirewallError> {
             None => FirewallError::Undone { family, error },
             Some(undoing) => FirewallError::Halfway { family, error, undoing },
         });
+    }
+    // Another shape needed them.
+    for (family, table) in spare {
+        unmake(family, variant, table);
     }
     Ok(())
 }

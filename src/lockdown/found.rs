@@ -41,6 +41,11 @@ impl State {
         self.0.is_empty()
     }
 
+    /// Whether there is anything of exeat's in a table.
+    pub fn holds(&self, table: Table) -> bool {
+        self.0.contains_key(&table)
+    }
+
     fn read(&mut self, table: Table, line: &str) {
         if let Some(name) = line.strip_prefix(':').and_then(|rest| rest.split(' ').next()) {
             if name.starts_with(OWN) {
@@ -64,7 +69,7 @@ impl State {
     /// they hold of exeat's now. Each table changes at once or not at all.
     pub fn change(&self, wanted: &Self) -> String {
         let (nothing, mut text) = (Held::default(), String::new());
-        for table in [Table::Filter, Table::Nat, Table::Mangle] {
+        for table in Table::ALL {
             let (from, to) = (self.0.get(&table), wanted.0.get(&table));
             if from.is_none() && to.is_none() {
                 continue;

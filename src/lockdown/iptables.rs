@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::found::{Held, State};
-use super::rule::{COMMENT, Chain, Family, Match, OWN_FLOW, Rule, Table, Verdict};
+use super::rule::{COMMENT, Chain, Family, Match, OWN_FLOW, Rule, TAKEN, Table, Verdict};
 
 /// What the first rule of a chain says where its table was not there before.
 const MADE: &str = "; this table was made for it";
@@ -39,7 +39,7 @@ pub fn made(saved: &str) -> Vec<Table> {
         let rules = saved.split_once(&format!("*{}\n", table.name())).map(|(_, rules)| rules);
         rules.is_none_or(|rules| rules.split("COMMIT").next().unwrap_or_default().contains(MADE))
     };
-    [Table::Filter, Table::Nat, Table::Mangle].into_iter().filter(is_made).collect()
+    Table::ALL.into_iter().filter(is_made).collect()
 }
 
 /// Each rule says which it is of how many, so that what is in force can be seen to be whole.
@@ -71,6 +71,7 @@ fn words(one: &Match, family: Family) -> Option<String> {
         Match::Mark(mark) => format!(" -m mark --mark {mark:#x}"),
         Match::OwnFlow => format!(" -m connmark --mark {OWN_FLOW:#x}/{OWN_FLOW:#x}"),
         Match::Onward => " -m conntrack --ctdir ORIGINAL".to_owned(),
+        Match::Backward => " -m conntrack --ctdir REPLY".to_owned(),
         Match::From(interface) => format!(" -i {interface}"),
         Match::ToLoopback(true) => " -o lo".to_owned(),
         Match::ToLoopback(false) => " ! -o lo".to_owned(),
@@ -90,7 +91,7 @@ fn words(one: &Match, family: Family) -> Option<String> {
         Match::Untracked => " -m conntrack --ctstate INVALID".to_owned(),
         Match::Published => " -m conntrack --ctstate DNAT".to_owned(),
         Match::Icmp6(number) => format!(" -p ipv6-icmp -m icmp6 --icmpv6-type {number}"),
-        Match::NotRouted => " -m hl --hl-eq 255".to_owned(),
+        Match::HopLimit(limit) => format!(" -m hl --hl-eq {limit}"),
         Match::Rate { each_minute, burst } => {
             format!(" -m limit --limit {each_minute}/min --limit-burst {burst}")
         }
@@ -107,6 +108,7 @@ fn verdict(verdict: &Verdict, family: Family) -> String {
         Verdict::Return => " -j RETURN".to_owned(),
         Verdict::Remember => format!(" -j CONNMARK --or-mark {OWN_FLOW:#x}"),
         Verdict::Redirect(port) => format!(" -j REDIRECT --to-ports {port}"),
+        Verdict::Take(port) => format!(" -j TPROXY --on-port {port} --tproxy-mark {TAKEN:#x}/{TAKEN:#x}"),
         Verdict::Log(prefix) => format!(" -j LOG --log-prefix \"{prefix}\""),
         Verdict::Reset => " -j REJECT --reject-with tcp-reset".to_owned(),
         Verdict::Prohibit => format!(" -j REJECT --reject-with {prohibited}"),

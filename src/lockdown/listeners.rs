@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::commands;
 use super::plan::{Plan, Shape};
 use super::rule::Family;
 
@@ -25,6 +26,16 @@ impl std::fmt::Display for Closed {
 /// The doors of a plan at which nobody listens.
 pub fn closed(plan: &Plan) -> Vec<Closed> {
     doors(plan).into_iter().filter(|door| !is_open(*door)).collect()
+}
+
+/// Whether the listener of a port takes connections to foreign addresses, as TPROXY brings them; unknown where ss(8)
+/// can't tell.
+pub fn takes_any_address(port: u16) -> Option<bool> {
+    let filter = format!("sport = :{port}");
+    let listed = commands::run("ss", &["-H", "-l", "-t", "-n", "--inet-sockopt", &filter], "").ok()?;
+    let mut options = listed.lines().filter(|line| line.contains("inet-sockopt:")).peekable();
+    options.peek()?;
+    Some(options.all(|line| line.contains(" transparent")))
 }
 
 /// Redirects lead to loopback for this host's own packets, and for others' to the address of the interface

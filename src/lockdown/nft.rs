@@ -3,9 +3,9 @@
 //! It has base chains of its own, so no rule of another table can accept what it refuses. It never says
 //! `flags owner`: such a table vanishes with the program that made it, and everything is open again.
 
-use super::chains;
+use super::chains::{self, TAKING};
 use super::plan::Plan;
-use super::rule::{COMMENT, Chain, Family, Hook, Match, OWN_FLOW, Rule, Table, Verdict};
+use super::rule::{COMMENT, Chain, Family, Hook, Match, OWN_FLOW, Rule, TAKEN, Table, Verdict};
 
 /// The name of the table.
 pub const TABLE: &str = "exeat";
@@ -34,7 +34,7 @@ fn table_family(plan: &Plan) -> &'static str {
 
 /// The name of a chain of ours.
 pub(super) fn name(chain: &Chain) -> String {
-    format!("{}_{}", chain.table.name(), chain.hook.chain()).to_ascii_lowercase()
+    format!("{}_{}", chain.table.name(), chain.name.trim_start_matches("EXEAT-")).to_ascii_lowercase()
 }
 
 fn chain_text(chain: &Chain, plan: &Plan) -> String {
@@ -67,8 +67,11 @@ fn base(chain: &Chain) -> (&'static str, i16) {
     match (chain.table, chain.hook) {
         (Table::Nat, Hook::Prerouting | Hook::Output) => ("nat", -105),
         (Table::Nat, _) => ("nat", 95),
+        // Sources are looked at first.
+        (Table::Mangle, _) if chain.name == TAKING => ("filter", -144),
         (Table::Mangle, _) => ("filter", -145),
         (Table::Filter, _) => ("filter", 5),
+        (Table::Security, _) => ("filter", 50),
     }
 }
 
@@ -98,6 +101,7 @@ fn word(one: &Match, transport: &str) -> String {
         Match::Mark(mark) => format!("meta mark {mark:#x}"),
         Match::OwnFlow => format!("ct mark & {OWN_FLOW:#x} == {OWN_FLOW:#x}"),
         Match::Onward => "ct direction original".to_owned(),
+        Match::Backward => "ct direction reply".to_owned(),
         Match::From(interface) => match interface.strip_suffix('+') {
             Some(start) => format!("iifname \"{start}*\""),
             None => format!("iifname \"{interface}\""),
@@ -119,7 +123,7 @@ fn word(one: &Match, transport: &str) -> String {
         Match::Untracked => "ct state invalid".to_owned(),
         Match::Published => "ct status dnat".to_owned(),
         Match::Icmp6(number) => format!("icmpv6 type {number}"),
-        Match::NotRouted => "ip6 hoplimit 255".to_owned(),
+        Match::HopLimit(limit) => format!("ip6 hoplimit {limit}"),
         Match::Rate { each_minute, burst } => {
             format!("limit rate {each_minute}/minute burst {burst} packets")
         }
@@ -139,6 +143,8 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::Return => " return".to_owned(),
         Verdict::Remember => format!(" ct mark set ct mark | {OWN_FLOW:#x}"),
         Verdict::Redirect(port) => format!(" redirect to :{port}"),
+        // Where nobody listens the rule ends here, and what would be forwarded is refused later.
+        Verdict::Take(port) => format!(" tproxy to :{port} meta mark set meta mark | {TAKEN:#x} accept"),
         Verdict::Log(prefix) => format!(" log prefix \"{prefix}\""),
         Verdict::Reset => " reject with tcp reset".to_owned(),
         Verdict::Prohibit => " reject with icmpx admin-prohibited".to_owned(),

@@ -30,20 +30,45 @@ pub struct Plan {
 pub enum Shape {
     /// The programs of this host; the containers behind these interfaces reach exeat, others nothing.
     Instance { containers: Vec<String> },
-    /// What arrives by these interfaces. With subnets, only their addresses are let to exeat.
-    Gateway { interfaces: Vec<String>, subnets: Vec<IpNet> },
+    /// What arrives by these interfaces.
+    Gateway {
+        interfaces: Vec<String>,
+        /// If there are any, only their addresses are let to exeat.
+        subnets: Vec<IpNet>,
+        /// TCP reaches exeat by TPROXY and routes of its own, not by NAT.
+        tproxy: bool,
+    },
 }
 
 const INSTANCE: &str = "instance";
+const CONTAINERS: &str = "instance and containers";
 const GATEWAY: &str = "gateway";
+const TPROXY: &str = "gateway by TPROXY";
 
 impl Shape {
-    /// The shape that the first rule of a chain tells of; what else it had does not matter.
+    /// Whether TCP reaches exeat by TPROXY.
+    pub fn takes(&self) -> bool {
+        matches!(self, Self::Gateway { tproxy: true, .. })
+    }
+
+    /// The shape that the first rule of a chain tells of; names and addresses are of no concern.
     pub(super) fn of_summary(summary: &str) -> Option<Self> {
+        let gateway = |tproxy| Self::Gateway { interfaces: Vec::new(), subnets: Vec::new(), tproxy };
         match summary.split(';').next()? {
             INSTANCE => Some(Self::Instance { containers: Vec::new() }),
-            GATEWAY => Some(Self::Gateway { interfaces: Vec::new(), subnets: Vec::new() }),
+            CONTAINERS => Some(Self::Instance { containers: vec![String::new()] }),
+            GATEWAY => Some(gateway(false)),
+            TPROXY => Some(gateway(true)),
             _ => None,
+        }
+    }
+
+    fn summary(&self) -> &'static str {
+        match self {
+            Self::Instance { containers } if containers.is_empty() => INSTANCE,
+            Self::Instance { .. } => CONTAINERS,
+            Self::Gateway { tproxy: false, .. } => GATEWAY,
+            Self::Gateway { tproxy: true, .. } => TPROXY,
         }
     }
 }
@@ -89,10 +114,7 @@ impl Plan {
 
     /// What the first rule says of the whole.
     pub(super) fn summary(&self) -> String {
-        let shape = match &self.shape {
-            Shape::Instance { .. } => INSTANCE,
-            Shape::Gateway { .. } => GATEWAY,
-        };
+        let shape = self.shape.summary();
         match self.loose_before {
             Some(loose) => format!("{shape}; {}{}", super::tracking::NOTE, u8::from(loose)),
             None => shape.to_owned(),

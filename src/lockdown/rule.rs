@@ -9,6 +9,9 @@ use ipnet::IpNet;
 /// kernel's own resets, are known by their connection alone.
 pub const OWN_FLOW: u32 = 0x0100_0000;
 
+/// The bit of a packet's mark that says that TPROXY gave it to exeat: [`routes`](super::routes) lead it there.
+pub const TAKEN: u32 = 0x0200_0000;
+
 /// The word that the comment of each rule begins with.
 pub const COMMENT: &str = "exeat";
 
@@ -45,19 +48,24 @@ pub enum Table {
     Filter,
     Nat,
     Mangle,
+    /// Comes after `filter`, and hardly anybody has rules there (iptables(8)).
+    Security,
 }
 
 impl Table {
+    pub const ALL: [Self; 4] = [Self::Filter, Self::Nat, Self::Mangle, Self::Security];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Filter => "filter",
             Self::Nat => "nat",
             Self::Mangle => "mangle",
+            Self::Security => "security",
         }
     }
 
     pub(super) fn parse(name: &str) -> Option<Self> {
-        [Self::Filter, Self::Nat, Self::Mangle].into_iter().find(|table| table.name() == name)
+        Self::ALL.into_iter().find(|table| table.name() == name)
     }
 }
 
@@ -143,6 +151,8 @@ pub enum Match {
     OwnFlow,
     /// From whoever opened the connection.
     Onward,
+    /// From whoever the connection was opened to.
+    Backward,
     /// It arrived by this interface; `docker+` is every one that begins so.
     From(String),
     /// It leaves by loopback, or does not.
@@ -171,8 +181,8 @@ pub enum Match {
     Published,
     /// A type of ICMPv6.
     Icmp6(u8),
-    /// Not routed by anyone (RFC 4861 §7.1.1).
-    NotRouted,
+    /// How many routers it may still pass, and it itself.
+    HopLimit(u8),
     /// No more often than this.
     Rate {
         each_minute: u16,
@@ -200,6 +210,8 @@ pub enum Verdict {
     Remember,
     /// To this port of this host.
     Redirect(u16),
+    /// To the socket at this port of this host, with its destination as it is (TPROXY).
+    Take(u16),
     /// A line in the kernel's log with these words before it.
     Log(&'static str),
     /// A TCP reset to the sender.

@@ -65,6 +65,12 @@ impl Status {
         }
     }
 
+    /// The shape of the lockdown, as its rules tell it.
+    pub fn shape(&self) -> Option<Shape> {
+        let heads = self.chains.iter().filter_map(|chain| chain.rules.first());
+        heads.filter_map(|head| Shape::of_summary(&head.comment)).next()
+    }
+
     /// Reads the output of `iptables-save -c`.
     pub fn of_iptables(saved: &str) -> Self {
         let mut reading = Reading::default();
@@ -104,8 +110,7 @@ impl Status {
 
     /// Notes the chains of the shape that are not there at all.
     fn miss(&mut self, name: impl Fn(&Chain) -> String) {
-        let heads = self.chains.iter().filter_map(|chain| chain.rules.first());
-        let Some(shape) = heads.filter_map(|head| Shape::of_summary(&head.comment)).next() else { return };
+        let Some(shape) = self.shape() else { return };
         for wanted in chains::of(&Plan::new(shape)).iter().map(name) {
             if !self.chains.iter().any(|chain| chain.name == wanted) {
                 self.faults.push(format!("{wanted} is not there"));

@@ -1,9 +1,10 @@
 use ipnet::IpNet;
 
+use super::firewall::{Format, Variant};
 use super::found::State;
 use super::iptables;
 use super::plan::{Allowance, Exit, Plan, Shape};
-use super::rule::{Family, Match, Table, Verdict};
+use super::rule::{Family, Hook, Match, Table, Verdict};
 use super::status::{Extent, Status};
 use super::{chains, nft, tracking};
 
@@ -13,7 +14,13 @@ fn instance() -> Plan {
 
 fn gateway() -> Plan {
     let subnets = ["10.0.1.0/24", "2001:db8:1::/64"].map(|subnet| subnet.parse().unwrap());
-    Plan::new(Shape::Gateway { interfaces: vec!["eth1".to_owned()], subnets: subnets.to_vec() })
+    let interfaces = vec!["eth1".to_owned()];
+    Plan::new(Shape::Gateway { interfaces, subnets: subnets.to_vec(), tproxy: false })
+}
+
+fn tproxy() -> Plan {
+    let interfaces = vec!["eth1".to_owned(), "eth2".to_owned()];
+    Plan::new(Shape::Gateway { interfaces, subnets: Vec::new(), tproxy: true })
 }
 
 fn plans() -> Vec<Plan> {
@@ -25,6 +32,7 @@ fn plans() -> Vec<Plan> {
         gateway(),
         Plan { allowances, served_udp: vec![51820], exit: Exit::Mark(0x65), ..Plan::new(containers) },
         Plan { ipv4_only: true, kept_tcp: Vec::new(), ..gateway() },
+        tproxy(),
     ]
 }
 
@@ -91,6 +99,49 @@ fn ipv4_alone_names_nothing_of_ipv6() {
     let text = nft::text(&plans()[3]);
     let table = text.split_once("table ip exeat {").unwrap().1;
     assert!(!table.contains("ip6") && !table.contains("fe80"), "{table}");
+}
+
+#[test]
+fn tproxy_comes_after_the_look_at_sources_and_its_routes_are_printed() {
+    let text = super::firewall::text(&tproxy(), Format::Iptables(Variant::System));
+    for family in ["-4", "-6"] {
+        let rule = "rule add pref 3129 fwmark 0x2000000/0x2000000 lookup 3129";
+        assert!(text.contains(&format!("# ip {family} {rule}\n")), "{text}");
+        assert!(text.contains(&format!("# ip {family} route replace local default dev lo table 3129\n")));
+    }
+    assert!(text.contains(" -j TPROXY --on-port 3129 --tproxy-mark 0x2000000/0x2000000\n"));
+    // Each is put first, so the last one stands first.
+    let (_, mangle) = text.split_once("*mangle").unwrap();
+    let (take, look) = (mangle.find("-j EXEAT-TPROXY").unwrap(), mangle.find("-j EXEAT-PREROUTING").unwrap());
+    assert!(take < look);
+    let text = nft::text(&tproxy());
+    assert!(text.contains("tproxy to :3129 meta mark set meta mark | 0x2000000 accept"));
+    assert!(
+        text.contains("hook prerouting priority -144;") && text.contains("hook prerouting priority -145;")
+    );
+    // Only DNS is left to NAT.
+    assert!(!text.contains("redirect to :3129") && text.contains("redirect to :3153"));
+}
+
+#[test]
+fn what_is_forwarded_may_not_call_an_error_its_own() {
+    for rule in plans().iter().flat_map(chains::of).filter(|chain| chain.hook == Hook::Forward) {
+        for rule in rule.rules.iter().filter(|rule| rule.matches.contains(&Match::Related)) {
+            assert!(rule.matches.contains(&Match::Backward), "{rule:?}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_alone_lets_only_the_rest_of_tcp_out() {
+    for rule in plans().iter().flat_map(chains::of).flat_map(|chain| chain.rules) {
+        if rule.matches.contains(&Match::OwnFlow) {
+            assert!(
+                rule.matches.contains(&Match::Tcp) && rule.matches.contains(&Match::NotFirst),
+                "{rule:?}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -161,7 +212,11 @@ fn the_earlier_setting_is_noted_in_the_rules() {
 #[test]
 fn tables_that_were_made_for_the_lockdown_are_known_again() {
     let found = "*filter\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n*nat\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
-    assert_eq!(iptables::made(found), [Table::Mangle]);
+    assert_eq!(iptables::made(found), [Table::Mangle, Table::Security]);
     let state = iptables::state(&chains::of(&instance()), Family::V4, &[Table::Mangle]);
-    assert_eq!(iptables::made(&saved(&State::default().change(&state))), [Table::Mangle]);
+    let saved = saved(&State::default().change(&state));
+    // One that is still not there would be made too.
+    assert_eq!(iptables::made(&saved), [Table::Mangle, Table::Security]);
+    let held = saved + "*security\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
+    assert_eq!(iptables::made(&held), [Table::Mangle]);
 }

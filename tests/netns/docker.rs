@@ -20,7 +20,19 @@ const FOREIGN: &str = r#"*nat
 -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
 -A DOCKER -i docker0 -j RETURN
 -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80
--A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m comment --comment "not -j EXEAT-OUTPUT \"quoted\"" -m tcp --dport 443 -j RETURN
+:KUBE-MARK-MASQ - [0:0]
+:KUBE-POSTROUTING - [0:0]
+:KUBE-SVC-NPX46M4PTMTKRN6Y - [0:0]
+:KUBE-SEP-BNI2HGZLXVCEHRHW - [0:0]
+-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
+-A KUBE-SERVICES -d 10.96.0.9/32 -p tcp -m comment --comment "not -j EXEAT-OUTPUT \"quoted\"" -m tcp --dport 443 -j RETURN
+-A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m comment --comment "default/kubernetes:https cluster IP" -m tcp --dport 443 -j KUBE-SVC-NPX46M4PTMTKRN6Y
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
+-A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE --random-fully
+-A KUBE-SVC-NPX46M4PTMTKRN6Y -m comment --comment "default/kubernetes:https -> 10.96.1.9:6443" -m statistic --mode random --probability 0.50000000000 -j KUBE-SEP-BNI2HGZLXVCEHRHW
+-A KUBE-SEP-BNI2HGZLXVCEHRHW -p tcp -m comment --comment "10.96.1.9" -m tcp -j DNAT --to-destination 10.96.1.9:6443
 COMMIT
 *filter
 :INPUT ACCEPT [0:0]
@@ -28,15 +40,32 @@ COMMIT
 :OUTPUT ACCEPT [0:0]
 :DOCKER - [0:0]
 :DOCKER-USER - [0:0]
+:FORWARD_direct - [0:0]
+:FORWARD_IN_ZONES - [0:0]
+:FWDI_public - [0:0]
 :FWDO_public - [0:0]
 -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A FORWARD -j DOCKER-USER
 -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A FORWARD -o docker0 -j DOCKER
 -A FORWARD -i docker0 ! -o docker0 -j ACCEPT
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT
+-A FORWARD -j FORWARD_direct
+-A FORWARD -j FORWARD_IN_ZONES
+-A FORWARD -m conntrack --ctstate INVALID -j DROP
+-A FORWARD_IN_ZONES -i up0 -g FWDI_public
 -A OUTPUT -o up0 -j FWDO_public
 -A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp --dport 80 -j ACCEPT
 -A DOCKER-USER -j RETURN
+COMMIT
+*mangle
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:KUBE-PROXY-CANARY - [0:0]
+-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 COMMIT
 "#;
 
@@ -71,7 +100,7 @@ fn assert_same(now: &[String], before: &[String], when: &str) {
 }
 
 fn rules_of_others_are_left_as_they_were(kind: &str, format: &str) {
-    let Some(world) = World::instance() else { return };
+    let world = World::container();
     let _exeat = Exeat::start(&world);
     let instance = &world.instance;
     instance.feed(&[&format!("iptables-{kind}-restore")], FOREIGN);
@@ -81,8 +110,9 @@ fn rules_of_others_are_left_as_they_were(kind: &str, format: &str) {
     instance.feed(&[&format!("ip6tables-{kind}-restore")], &(v6.collect::<Vec<_>>().join("\n") + "\n"));
     if kind == "legacy" {
         // The kernel never lets go of a table that was used once.
-        instance.must("iptables-legacy -t mangle -L -n");
-        instance.must("ip6tables-legacy -t mangle -L -n");
+        for (family, table) in [("", "mangle"), ("6", "mangle"), ("", "security"), ("6", "security")] {
+            instance.must(&format!("ip{family}tables-legacy -t {table} -L -n"));
+        }
     }
     let loose = || instance.must("sysctl -n net.netfilter.nf_conntrack_tcp_loose");
     let (before, loose_before) = (rule_sets(instance, kind), loose());
@@ -96,7 +126,9 @@ fn rules_of_others_are_left_as_they_were(kind: &str, format: &str) {
     assert_same(&rule_sets(instance, kind), &once, "applied again");
     let once = saved(instance, kind);
     // Another shape of the same lockdown takes its place.
-    world.apply(&["--format", format, "--interface", "docker0", "--ahead"]).good();
+    for shape in [&["--interface", "docker0"][..], &["--gateway", "--tproxy", "--interface", "docker0"]] {
+        world.apply(&[&["--format", format, "--ahead"], shape].concat()).good();
+    }
     world.apply(&["--format", format]).good();
     assert_same(&saved(instance, kind), &once, "applied after another shape");
 
@@ -107,29 +139,20 @@ fn rules_of_others_are_left_as_they_were(kind: &str, format: &str) {
     assert_same(&rule_sets(instance, kind), &before, "removed again");
 }
 
-#[test]
-fn rules_of_others_are_left_as_they_were_by_iptables_nft() {
+pub(crate) fn rules_of_others_are_left_as_they_were_by_iptables_nft() {
     rules_of_others_are_left_as_they_were("nft", "iptables-nft");
 }
 
-#[test]
-fn rules_of_others_are_left_as_they_were_by_nft() {
+pub(crate) fn rules_of_others_are_left_as_they_were_by_nft() {
     rules_of_others_are_left_as_they_were("nft", "nft");
 }
 
-#[test]
-fn rules_of_others_are_left_as_they_were_by_iptables_legacy() {
-    let Some(world) = World::instance() else { return };
-    if world.instance.run(As::Root, &["iptables-legacy-save", "-t", "nat"], "").code != Some(0) {
-        eprintln!("*** this kernel has no iptables of old ***");
-        return;
-    }
+pub(crate) fn rules_of_others_are_left_as_they_were_by_iptables_legacy() {
     rules_of_others_are_left_as_they_were("legacy", "iptables-legacy");
 }
 
-#[test]
-fn rules_that_come_to_stand_before_ours_let_nothing_out() {
-    let Some(world) = World::instance() else { return };
+pub(crate) fn rules_that_come_to_stand_before_ours_let_nothing_out() {
+    let world = World::instance();
     let _exeat = Exeat::start(&world);
     let instance = &world.instance;
     world.apply(&[]).good();
@@ -149,4 +172,45 @@ fn rules_that_come_to_stand_before_ours_let_nothing_out() {
     // Applying again puts ours first again.
     world.apply(&[]).good();
     assert_eq!(world.exeat(&["lockdown", "status"]).code, Some(0));
+}
+
+/// As Docker and firewalld put theirs before ours on a gateway when they start.
+fn rules_before_ours_let_nothing_through(how: &[&str]) {
+    let world = World::gateway();
+    let _exeat = Exeat::start_as(&world, As::Taker);
+    let apply = [&["--gateway", "--interface", "in0"], how].concat();
+    world.apply(&apply).good();
+    for family in ["iptables", "ip6tables"] {
+        for chain in ["FORWARD", "PREROUTING -t nat"] {
+            world.locked().must(&format!("{family} -I {chain} -j ACCEPT"));
+        }
+    }
+    let nft = how.contains(&"nft");
+    let status = world.exeat(&["lockdown", "status"]);
+    // No rule of another table comes before those of nft.
+    assert_eq!(status.code, Some(if nft { 0 } else { 1 }));
+    assert_eq!(
+        status.out.contains("rules of others stand before ours in filter FORWARD"),
+        !nft,
+        "{status:?}"
+    );
+    world.settle();
+    world.tap.clear();
+    assert_eq!(ways::open(&world.instance, &ways::all()), [""; 0]);
+    ways::send_silent(&world.instance);
+    assert_eq!(world.leaks(), []);
+    world.apply(&apply).good();
+    world.exeat(&["lockdown", "status"]).good();
+}
+
+pub(crate) fn rules_before_ours_let_nothing_through_iptables() {
+    rules_before_ours_let_nothing_through(&["--format", "iptables"]);
+}
+
+pub(crate) fn rules_before_ours_let_nothing_through_nft() {
+    rules_before_ours_let_nothing_through(&["--format", "nft"]);
+}
+
+pub(crate) fn rules_before_ours_let_nothing_through_tproxy() {
+    rules_before_ours_let_nothing_through(&["--format", "iptables", "--tproxy"]);
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::internet::{ALLOWED, DNS_V4, GIT};
+use crate::internet::{ALLOWED, DNS_V4, FORGE, GIT};
 use crate::place::{As, read_until};
 use crate::world::World;
 
@@ -18,11 +18,16 @@ pub(crate) struct Exeat {
 
 impl Exeat {
     pub(crate) fn start(world: &World) -> Self {
+        Self::start_as(world, As::Exeat)
+    }
+
+    /// With a capability or without.
+    pub(crate) fn start_as(world: &World, who: As) -> Self {
         let (records, policy) = (world.path("records.jsonl"), world.path("policy.yaml"));
-        // A gateway is reached at whatever address its interface has; `[::]` takes IPv4 too.
-        let doors = |port| match world.gateway {
-            Some(_) => format!("[\"[::]:{port}\"]"),
-            None => format!("[\"127.0.0.1:{port}\", \"[::1]:{port}\"]"),
+        // Others reach it at whatever address the interface has; `[::]` takes IPv4 too.
+        let doors = |port| match world.gateway.is_some() || world.container.is_some() {
+            true => format!("[\"[::]:{port}\"]"),
+            false => format!("[\"127.0.0.1:{port}\", \"[::1]:{port}\"]"),
         };
         let settings = format!(
             "listen: {{ explicit: [\"127.0.0.1:3128\"], transparent: {}, dns: {}, admin: \"127.0.0.1:3130\" }}\n\
@@ -33,12 +38,13 @@ impl Exeat {
         fs::write(world.path("exeat.yaml"), settings).unwrap();
         let rules = format!(
             "version: 1\nprofiles:\n  - name: everyone\n    allow:\n      - {ALLOWED}\n      \
-             - {{ host: {GIT}, ports: [22], protocol: tcp }}\n"
+             - {{ host: {GIT}, ports: [22], protocol: tcp }}\n      \
+             - {{ host: {FORGE}, ports: [22], protocol: tcp }}\n"
         );
         fs::write(&policy, rules).unwrap();
         let binary = world.binary.to_str().unwrap();
         let words = [binary, "serve", "--config", &world.path("exeat.yaml")];
-        let mut command = world.locked().command(As::Exeat, &words);
+        let mut command = world.locked().command(who, &words);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         read_until(&mut stderr, "metrics and health are at");
@@ -64,5 +70,12 @@ impl Exeat {
     pub(crate) fn records(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.records).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Drop for Exeat {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

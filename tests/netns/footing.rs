@@ -2,15 +2,16 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::process::{Command, ExitCode, Output};
 
-const TOOLS: [&str; 15] = [
+const TOOLS: [&str; 17] = [
     "ip",
+    "git",
     "ssh",
     "sshd",
     "ssh-keygen",
     "iptables",
+    "iptables-legacy",
     "ip6tables",
     "nft",
     "setpriv",
@@ -34,41 +35,19 @@ const UNSHARE: [&str; 9] = [
     "--mount-proc",
     "--kill-child",
 ];
-/// Set where a user namespace is the ground.
-const INSIDE: &str = "EXEAT_TESTS_IN_A_USER_NAMESPACE";
-
 /// Where the tests are.
-enum Footing {
-    Root,
+pub(crate) enum Footing {
+    Root {
+        /// Whether the kernel has the tables of iptables of old.
+        legacy: bool,
+    },
     /// The same tests have run in a user namespace, and this is how that went.
-    Elsewhere(bool),
+    Elsewhere(ExitCode),
     /// They can't run, and this is why.
     None(String),
 }
 
-/// Whether a test can go on here. If not, it has run in a user namespace, or can't, and that was told.
-pub(crate) fn is_firm() -> bool {
-    static FOOTING: OnceLock<Footing> = OnceLock::new();
-    match FOOTING.get_or_init(find) {
-        Footing::Root => true,
-        Footing::Elsewhere(passed) => {
-            assert!(passed, "the tests failed in a user namespace");
-            false
-        }
-        Footing::None(why) => {
-            eprintln!("\n*** THE LOCKDOWN IS NOT TESTED HERE: {why} ***\n");
-            assert!(std::env::var_os("CI").is_none(), "CI has to test the lockdown: {why}");
-            false
-        }
-    }
-}
-
-/// Whether root is so in a user namespace alone.
-pub(crate) fn is_in_a_user_namespace() -> bool {
-    std::env::var_os(INSIDE).is_some()
-}
-
-fn find() -> Footing {
+pub(crate) fn find() -> Footing {
     let there = |tool: &&str| run("which", [tool]).is_some_and(|found| found.status.success());
     let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !there(tool)).collect();
     if !missing.is_empty() {
@@ -79,6 +58,7 @@ fn find() -> Footing {
     }
     let name = format!("exeat-{}-probe", std::process::id());
     let made = run("ip", ["netns", "add", &name]).unwrap();
+    let table = run("ip", ["netns", "exec", &name, "iptables-legacy", "-t", "nat", "-S"]).unwrap();
     run("ip", ["netns", "del", &name]);
     if !made.status.success() {
         return Footing::None(String::from_utf8_lossy(&made.stderr).trim().to_owned());
@@ -86,7 +66,7 @@ fn find() -> Footing {
     sweep();
     // The servers of each world stay until the end.
     exeat::sys::raise_file_limit();
-    Footing::Root
+    Footing::Root { legacy: table.status.success() }
 }
 
 /// Runs the tests that were asked for where this user is root. It needs a range of subordinate users (subuid(5)), as
@@ -101,8 +81,9 @@ fn as_root_of_a_user_namespace() -> Footing {
     }
     let mut command = Command::new("unshare");
     command.args(UNSHARE).args(["sh", "-c", &format!("{mount} && exec \"$0\" \"$@\"")]);
-    command.arg(std::env::current_exe().unwrap()).args(std::env::args_os().skip(1)).env(INSIDE, "1");
-    Footing::Elsewhere(command.status().unwrap().success())
+    command.arg(std::env::current_exe().unwrap()).args(std::env::args_os().skip(1));
+    let passed = command.status().unwrap().success();
+    Footing::Elsewhere(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Takes away what a killed run left behind.

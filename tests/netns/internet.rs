@@ -19,6 +19,10 @@ pub(crate) const ALLOWED_V6: &str = "2a00:77::10";
 pub(crate) const GIT: &str = "git.example";
 pub(crate) const GIT_V4: &str = "11.0.0.22";
 pub(crate) const GIT_V6: &str = "2a00:77::22";
+/// A name whose server exeat may reach by SSH alone, and at which nobody listens unless a test does.
+pub(crate) const FORGE: &str = "forge.example";
+pub(crate) const FORGE_V4: &str = "11.0.0.23";
+pub(crate) const FORGE_V6: &str = "2a00:77::23";
 /// Nobody may go there.
 pub(crate) const EVIL: &str = "evil.example";
 pub(crate) const EVIL_V4: &str = "11.0.0.66";
@@ -132,7 +136,7 @@ fn dns_over_tcp(mut stream: TcpStream) {
     }
 }
 
-/// Knows three names; any other does not exist.
+/// Knows four names; any other does not exist.
 fn answer(question: &[u8]) -> Option<Vec<u8>> {
     let mut message = Message::from_vec(question).ok()?;
     let query = message.queries.first()?.clone();
@@ -141,6 +145,7 @@ fn answer(question: &[u8]) -> Option<Vec<u8>> {
     let (v4, v6) = match name.trim_end_matches('.') {
         ALLOWED => (ALLOWED_V4, ALLOWED_V6),
         GIT => (GIT_V4, GIT_V6),
+        FORGE => (FORGE_V4, FORGE_V6),
         EVIL => (EVIL_V4, EVIL_V6),
         _ => {
             message.metadata.response_code = ResponseCode::NXDomain;

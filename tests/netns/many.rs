@@ -6,16 +6,31 @@ use std::time::Duration;
 
 use crate::exeat::Exeat;
 use crate::internet::EVIL_V4;
+use crate::place::As;
 use crate::world::World;
 
 const THREADS: usize = 8;
 const EACH: usize = 1250;
 
-#[test]
-fn ten_thousand_redirected_connections_leave_ten_thousand_records() {
-    let Some(world) = World::instance() else { return };
-    let mut exeat = Exeat::start(&world);
-    world.apply(&[]).good();
+pub(crate) fn ten_thousand_connections_leave_ten_thousand_records_on_the_instance() {
+    ten_thousand_connections_leave_ten_thousand_records(&World::instance(), &[]);
+}
+
+pub(crate) fn ten_thousand_connections_leave_ten_thousand_records_on_the_gateway() {
+    ten_thousand_connections_leave_ten_thousand_records(
+        &World::gateway(),
+        &["--gateway", "--interface", "in0"],
+    );
+}
+
+pub(crate) fn ten_thousand_connections_leave_ten_thousand_records_by_tproxy() {
+    let how = ["--gateway", "--interface", "in0", "--tproxy"];
+    ten_thousand_connections_leave_ten_thousand_records(&World::gateway(), &how);
+}
+
+fn ten_thousand_connections_leave_ten_thousand_records(world: &World, how: &[&str]) {
+    let mut exeat = Exeat::start_as(world, As::Taker);
+    world.apply(how).good();
     let dialling = (0..THREADS).map(|_| {
         world.instance.thread(|| {
             // A port that no rule names: reset at once.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
@@ -24,6 +24,8 @@ pub(crate) enum As {
     Program,
     /// The user of exeat.
     Exeat,
+    /// The same, who may take connections to foreign addresses.
+    Taker,
 }
 
 impl As {
@@ -31,12 +33,23 @@ impl As {
         match self {
             Self::Root => 0,
             Self::Program => 61_001,
-            Self::Exeat => 61_002,
+            Self::Exeat | Self::Taker => 61_002,
         }
     }
 }
 
 impl Place {
+    /// A new one, with its loopback.
+    pub(crate) fn new(world: u32, what: &str, resolv_conf: &Path) -> Self {
+        let name = format!("exeat-{}-{world}-{what}", std::process::id());
+        let made = Command::new("ip").args(["netns", "add", &name]).output().unwrap();
+        assert!(made.status.success(), "{name}: {}", String::from_utf8_lossy(&made.stderr));
+        let place = Self { name, resolv_conf: resolv_conf.to_owned() };
+        place.must("sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0");
+        place.must("ip link set lo up");
+        place
+    }
+
     pub(crate) fn command(&self, who: As, words: &[&str]) -> Command {
         let id = who.id().to_string();
         let mut command = Command::new("ip");
@@ -44,6 +57,9 @@ impl Place {
         let as_user = "mount --bind \"$0\" /etc/resolv.conf && id=$1 && shift && \
                        exec setpriv --reuid $id --regid $id --clear-groups \"$@\"";
         command.args(["netns", "exec", &self.name, "sh", "-c", as_user]).arg(&self.resolv_conf).arg(id);
+        if who == As::Taker {
+            command.args(["--inh-caps", "+net_admin", "--ambient-caps", "+net_admin"]);
+        }
         command.args(words);
         command.env("LC_ALL", "C");
         command

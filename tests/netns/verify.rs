@@ -35,31 +35,44 @@ fn with(findings: &[Value], outcome: &str) -> Vec<String> {
     found.map(|finding| finding["probe"].as_str().unwrap().to_owned()).collect()
 }
 
-#[test]
-fn verify_tells_an_open_instance_from_a_locked_one() {
-    let Some(world) = World::instance() else { return };
-    let mut exeat = Exeat::start(&world);
+pub(crate) fn verify_tells_an_open_instance_from_a_locked_one() {
+    tells_open_from_locked(&World::instance(), &[&["--format", "iptables"], &["--format", "nft"]]);
+}
+
+pub(crate) fn verify_tells_an_open_gateway_from_a_locked_one() {
+    let gateway = ["--gateway", "--interface", "in0"];
+    let tproxy = [&gateway[..], &["--tproxy"]].concat();
+    tells_open_from_locked(&World::gateway(), &[&gateway, &tproxy]);
+}
+
+/// From where the programs are, in front of exeat and after it has died.
+fn tells_open_from_locked(world: &World, locks: &[&[&str]]) {
+    let mut exeat = Exeat::start_as(world, As::Taker);
     let allowed = format!("{ALLOWED}:443");
-    let (code, open) = verify(&world, &allowed);
+    let (code, open) = verify(world, &allowed);
     assert_eq!(code, Some(1));
     // The metadata service of IPv6 is nowhere in the tests.
     assert_eq!(with(&open, "blocked"), ["TCP [fd00:ec2::254]:80"], "{open:#?}");
     assert_eq!(with(&open, "got_out").len(), open.len() - 2);
 
-    for format in ["iptables", "nft"] {
-        world.apply(&["--format", format]).good();
+    for how in locks {
+        world.apply(how).good();
         world.settle();
         world.tap.clear();
-        let (code, locked) = verify(&world, &allowed);
+        let (code, locked) = verify(world, &allowed);
         assert_eq!((code, with(&locked, "blocked").len()), (Some(0), locked.len() - 1), "{locked:#?}");
         assert_eq!(with(&locked, "works"), [format!("allowed: {ALLOWED}:443")]);
         assert_eq!(world.leaks(), []);
         // Nothing gets out, but nothing is proven by a name that would not work anyway.
-        let (code, unproven) = verify(&world, &format!("{EVIL}:443"));
+        let (code, unproven) = verify(world, &format!("{EVIL}:443"));
         assert_eq!((code, with(&unproven, "got_out")), (Some(1), vec![]), "{unproven:#?}");
         assert!(!with(&unproven, "unproven").is_empty());
     }
     exeat.kill();
-    let (code, dead) = verify(&world, &allowed);
+    world.settle();
+    world.tap.clear();
+    let (code, dead) = verify(world, &allowed);
     assert_eq!((code, with(&dead, "got_out")), (Some(1), vec![]), "{dead:#?}");
+    assert_eq!(with(&dead, "broken"), [format!("allowed: {ALLOWED}:443")]);
+    assert_eq!(world.leaks(), []);
 }

@@ -5,11 +5,11 @@ use clap::Args;
 use super::Refusal;
 use super::arguments::RuleArgs;
 use crate::cli::print;
-use crate::lockdown::firewall::{self, Format, Variant};
+use crate::lockdown::firewall::{self, Format};
 use crate::lockdown::plan::{Exit, Shape};
 use crate::lockdown::rule::Family;
 use crate::lockdown::status::Extent;
-use crate::lockdown::{Plan, commands, listeners, sockets, stub, tracking};
+use crate::lockdown::{Plan, commands, conntrack, listeners, routes, sockets, stub, tracking};
 
 /// The rules, and what is looked at before.
 #[derive(Args, Clone, Debug)]
@@ -39,19 +39,58 @@ pub(super) fn run(args: &ApplyArgs) -> Result<(), Refusal> {
     plan.loose_before = Some(noted(format).unwrap_or(loose));
     tracking::set_loose(false)
         .map_err(|error| Refusal::Failed(format!("nf_conntrack_tcp_loose can't be set to 0: {error}")))?;
-    if let Err(error) = firewall::apply(&plan, format) {
+    if let Err(complaint) = put_in_force(&plan, format) {
         let back = tracking::set_loose(loose);
         drop(back);
-        let ipv6 = matches!(&error, firewall::FirewallError::Refused { family: Family::V6, .. });
-        let hint =
-            if ipv6 { "\nnothing was applied; --ipv4-only locks IPv4 and leaves IPv6 as it is" } else { "" };
-        return Err(Refusal::Failed(format!("{error}{hint}")));
+        return Err(Refusal::Failed(complaint));
     }
     end(&before);
-    forget_other(format);
+    forget_other(&plan, format);
     let ipv6 = if plan.ipv4_only { "IPv6 is NOT locked: all may leave by it" } else { "so is IPv6" };
     print(&format!("IPv4 is locked, {ipv6}; `exeat lockdown remove` undoes it\n"));
     Ok(())
+}
+
+/// All of it or nothing. Routes lead nowhere without rules, so they come first and go last.
+fn put_in_force(plan: &Plan, format: Format) -> Result<(), String> {
+    let forgotten = conntrack::forget_taken_up().map_err(|error| {
+        format!("conntrack can't be told to forget whose beginning it did not see, so old flows would live on: {error}")
+    })?;
+    tracing::debug!(forgotten, "connections that conntrack had taken up in their middle");
+    let new_routes = add_routes(plan)?;
+    let Err(error) = firewall::apply(plan, format) else { return Ok(()) };
+    for family in new_routes {
+        let removed = routes::remove(family);
+        drop(removed);
+    }
+    let ipv6 = matches!(&error, firewall::FirewallError::Refused { family: Family::V6, .. });
+    let hint =
+        if ipv6 { "\nnothing was applied; --ipv4-only locks IPv4 and leaves IPv6 as it is" } else { "" };
+    Err(format!("{error}{hint}"))
+}
+
+/// The families whose routes were not there before.
+fn add_routes(plan: &Plan) -> Result<Vec<Family>, String> {
+    let mut added = Vec::new();
+    if !plan.shape.takes() {
+        return Ok(added);
+    }
+    for family in plan.families().iter().copied() {
+        let there = routes::are_there(family);
+        if matches!(there, Ok(true)) {
+            continue;
+        }
+        added.push(family);
+        if let Err(error) = there.and_then(|_| routes::add(family)) {
+            for family in added {
+                let removed = routes::remove(family);
+                drop(removed);
+            }
+            let family = family.name();
+            return Err(format!("{family} can't be locked by TPROXY: {error}\nnothing was applied"));
+        }
+    }
+    Ok(added)
 }
 
 /// What must be so before anything is changed. At boot a lock that lets nothing through is better than none.
@@ -63,6 +102,13 @@ fn look(args: &ApplyArgs, plan: &Plan) -> Result<(), Refusal> {
         complaints.push(format!(
             "nobody listens on {}: start exeat with these doors first, or say --ahead",
             list.join(", ")
+        ));
+    }
+    let port = plan.transparent_port;
+    if plan.shape.takes() && !args.ahead && listeners::takes_any_address(port) == Some(false) {
+        complaints.push(format!(
+            "the listener on TCP port {port} may not take connections to foreign addresses, as TPROXY brings them: \
+             start exeat with CAP_NET_ADMIN"
         ));
     }
     let instance = matches!(plan.shape, Shape::Instance { .. });
@@ -96,17 +142,10 @@ fn is_locked(plan: &Plan, format: Format) -> bool {
     plan.families().iter().all(|family| matches!(extent(family), Ok(Extent::Full | Extent::Partial)))
 }
 
-/// What an earlier lockdown found, in either format.
+/// What an earlier lockdown found, in whatever format.
 fn noted(format: Format) -> Option<bool> {
     let noted = |format| tracking::noted(&firewall::in_force(format, Family::V4).ok()?);
-    noted(format).or_else(|| noted(other(format)))
-}
-
-fn other(format: Format) -> Format {
-    match format {
-        Format::Nft => Format::Iptables(Variant::System),
-        Format::Iptables(_) => Format::Nft,
-    }
+    std::iter::once(format).chain(format.others()).find_map(noted)
 }
 
 /// What programs of this host hold open. Under a lockdown those are connections to exeat, whatever their
@@ -148,11 +187,22 @@ fn end(connections: &[sockets::Connection]) {
     }
 }
 
-/// Rules of the other format would send what they redirect to the ports they were made with.
-fn forget_other(format: Format) {
-    if let Err(error) = firewall::remove(other(format), &Family::BOTH)
-        && !error.is_not_found()
+/// Rules of another format would send what they redirect to the ports they were made with.
+fn forget_other(plan: &Plan, format: Format) {
+    for family in
+        Family::BOTH.into_iter().filter(|family| !plan.shape.takes() || !plan.families().contains(family))
     {
-        tracing::warn!("earlier rules of the other format stay: {error}");
+        if let Err(error) = routes::remove(family)
+            && !error.is_not_found()
+        {
+            tracing::warn!("the routes of an earlier TPROXY stay: {error}");
+        }
+    }
+    for other in format.others() {
+        if let Err(error) = firewall::remove(other, &Family::BOTH)
+            && !error.is_not_found()
+        {
+            tracing::warn!("earlier rules of another format stay: {error}");
+        }
     }
 }

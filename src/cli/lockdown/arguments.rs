@@ -36,11 +36,15 @@ impl Words {
     }
 }
 
-/// The formats that are meant: one, or both that a system has.
+/// The formats that are meant: one, or all that a system may have. Two of them may be the same.
 pub(super) fn formats(only: Option<Words>) -> Vec<Format> {
     match only {
         Some(words) => vec![words.format()],
-        None => vec![Format::Iptables(Variant::System), Format::Nft],
+        None => [Variant::System, Variant::Nft, Variant::Legacy]
+            .map(Format::Iptables)
+            .into_iter()
+            .chain([Format::Nft])
+            .collect(),
     }
 }
 
@@ -54,13 +58,16 @@ pub(super) struct RuleArgs {
     /// as the programs of this host do (docker0; docker+ for all that begin so); may be repeated
     #[arg(long, value_name = "IF", value_parser = interface)]
     pub interface: Vec<String>,
-    /// Only these addresses are let to exeat, others that arrive there nowhere; may be repeated
+    /// Only these addresses are let to exeat, others that arrive there are forwarded nowhere; may be repeated
     #[arg(long, value_name = "CIDR", value_parser = network, requires = "gateway")]
     pub subnet: Vec<IpNet>,
+    /// With --gateway: TCP reaches exeat by TPROXY and routes of its own instead of NAT; exeat needs CAP_NET_ADMIN
+    #[arg(long, requires = "gateway")]
+    pub tproxy: bool,
     /// The user that exeat runs as: its programs may leave
     #[arg(long, value_name = "NAME", default_value = "exeat", value_parser = user)]
     pub uid: String,
-    /// Let packets with this mark leave, instead of those of a user
+    /// Let packets with this mark leave, instead of those of a user; exeat does not set it itself
     #[arg(long, value_name = "MARK", value_parser = mark, conflicts_with = "uid")]
     pub mark: Option<u32>,
     /// The settings of exeat: its ports, and the DNS servers it asks
@@ -103,7 +110,11 @@ impl RuleArgs {
             return Err("each --allow-udp PORT needs its own --to CIDR".to_owned());
         }
         let shape = match self.gateway {
-            true => Shape::Gateway { interfaces: self.interface.clone(), subnets: self.subnet.clone() },
+            true => Shape::Gateway {
+                interfaces: self.interface.clone(),
+                subnets: self.subnet.clone(),
+                tproxy: self.tproxy,
+            },
             false => Shape::Instance { containers: self.interface.clone() },
         };
         let mut plan = Plan::new(shape);
@@ -208,12 +219,15 @@ mod tests {
         let ours = plan("").unwrap();
         assert_eq!(ours, Plan::new(Shape::Instance { containers: Vec::new() }));
         let typed = plan(
-            "--gateway --interface eth1 --subnet 10.0.1.7 --mark 0x65 --dns-port 53 --allow-udp 123 --to 10.0.0.2 \
+            "--gateway --tproxy --interface eth1 --subnet 10.0.1.7 --mark 0x65 --dns-port 53 --allow-udp 123 --to 10.0.0.2 \
              --allow-udp 4789 --to 10.0.0.0/8 --allow-cidr fd00::/8",
         )
         .unwrap();
         let subnets = vec!["10.0.1.7/32".parse().unwrap()];
-        assert_eq!(typed.shape, Shape::Gateway { interfaces: vec!["eth1".to_owned()], subnets });
+        assert_eq!(
+            typed.shape,
+            Shape::Gateway { interfaces: vec!["eth1".to_owned()], subnets, tproxy: true }
+        );
         assert_eq!((typed.exit, typed.dns_port), (Exit::Mark(0x65), 53));
         assert_eq!(
             typed.allowances,
@@ -230,6 +244,7 @@ mod tests {
         for line in [
             "--gateway",
             "--subnet 10.0.0.0/8",
+            "--tproxy",
             "--uid root",
             "--uid 0",
             "--uid x;y",

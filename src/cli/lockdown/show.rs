@@ -10,7 +10,7 @@ use crate::cli::{FAILED, Format as Output, print};
 use crate::lockdown::firewall::{self, Format};
 use crate::lockdown::rule::Family;
 use crate::lockdown::status::{Extent, Status};
-use crate::lockdown::tracking;
+use crate::lockdown::{routes, tracking};
 
 /// Which rules, and how to print what they are.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +61,10 @@ impl Shown {
         }
         if rank(&best) < 2 {
             best.faults.extend(errors.iter().cloned());
+        }
+        let takes = best.shape().is_some_and(|shape| shape.takes());
+        if takes && !matches!(routes::are_there(family), Ok(true)) {
+            best.faults.push("the routes of TPROXY are not there: nothing reaches exeat".to_owned());
         }
         if rank(&best) > 0 && !matches!(tracking::loose(), Ok(false)) {
             let fault = "nf_conntrack_tcp_loose is not 0: connections opened before may live on";
