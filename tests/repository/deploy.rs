@@ -41,6 +41,41 @@ fn the_unit_of_the_lockdown_is_one_that_systemd_takes() {
 }
 
 #[test]
+fn the_drop_in_for_tproxy_is_one_that_systemd_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (unit, drop_ins) = (directory.path().join("exeat.service"), directory.path().join("exeat.service.d"));
+    fs::write(&unit, read("deploy/exeat.service").replace("/usr/bin/exeat", EXEAT)).unwrap();
+    fs::create_dir(&drop_ins).unwrap();
+    let drop_in = read("deploy/exeat-tproxy.conf");
+    fs::write(drop_ins.join("tproxy.conf"), &drop_in).unwrap();
+    let Output { stderr, .. } = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
+    let complaint = String::from_utf8(stderr).unwrap();
+    assert!(!complaint.contains("tproxy.conf") && !complaint.contains("exeat.service"), "{complaint}");
+    // Each of its lines overrules one of the unit's.
+    for line in drop_in.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
+        let (key, _) = line.split_once('=').unwrap();
+        assert!(read("deploy/exeat.service").contains(&format!("\n{key}=")), "{key}");
+    }
+}
+
+#[test]
+fn the_files_that_cloud_init_writes_are_good() {
+    let example = read("deploy/cloud-init.yaml");
+    let content = |path: &str| -> String {
+        let (_, after) = example.split_once(&format!("path: {path}\n    content: |\n")).unwrap();
+        let lines = after.lines().map_while(|line| line.strip_prefix("      "));
+        lines.map(|line| format!("{line}\n")).collect()
+    };
+    let path = Path::new("/etc/exeat/exeat.yaml");
+    let settings = Settings::parse(path, &content("/etc/exeat/exeat.yaml")).unwrap();
+    assert!(!settings.listen.transparent.is_empty() && !settings.dns.servers.is_empty());
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("instance.yaml");
+    fs::write(&policy, content("/etc/exeat/policies/instance.yaml")).unwrap();
+    run(Command::new(EXEAT).arg("check").arg(&policy));
+}
+
+#[test]
 fn the_settings_of_the_unit_are_good() {
     let path = Path::new("/etc/exeat/exeat.yaml");
     let settings = Settings::parse(path, &read("deploy/exeat.yaml")).unwrap();
