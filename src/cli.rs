@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod lockdown;
 mod serve;
+mod suggest;
 mod verify;
 
 use std::io::{self, Write};
@@ -29,6 +30,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
+    Suggest(suggest::SuggestArgs),
     Lockdown(lockdown::LockdownArgs),
     Verify(verify::VerifyArgs),
 }
@@ -49,6 +51,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// The answer is "denied", or a policy's test fails.
 const DENIED: u8 = 3;
+/// It was done, but something could not be taken in.
+const PARTLY: u8 = 3;
 
 /// Runs the command that was typed.
 pub fn run() -> ExitCode {
@@ -66,6 +70,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Suggest(args) => suggest::run(args),
         Command::Lockdown(args) => lockdown::run(args),
         Command::Verify(args) => verify::run(args),
     }

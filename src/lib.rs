@@ -57,5 +57,6 @@ pub mod sys;
 pub mod yaml;
 
 // beside: used by commands alone
+pub mod learn;
 pub mod lockdown;
 pub mod verify;

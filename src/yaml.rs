@@ -85,12 +85,30 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// A text of the plain characters that names have, as YAML needs it written to be read as text.
+/// A text as YAML needs it written to be read as that text, within a list or map on one line too.
 pub fn scalar(text: &str) -> String {
-    match scalar::plain(text) {
-        Value::Text => text.to_owned(),
-        _ => format!("\"{text}\""),
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/+".contains(c);
+    let starts_plain = text.starts_with(|c: char| c.is_ascii_alphanumeric() || "._/".contains(c));
+    if starts_plain && text.chars().all(is_plain) && matches!(scalar::plain(text), Value::Text) {
+        return text.to_owned();
     }
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            // Every reader agrees on escapes, and none on which characters may stand there as they are.
+            _ if is_hidden(c) => quoted += &format!("\\U{:08x}", u32::from(c)),
+            _ => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Whether a character ends a line for some reader, turns the direction of text, or steers a terminal.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

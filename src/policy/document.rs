@@ -28,6 +28,7 @@ use self::written::Slip;
 
 pub use self::audience::Audience;
 pub use self::files::Watch;
+pub use self::suffix::has_one_owner;
 
 /// The policy of a program that is given none: package registries and source forges.
 const BUILT_IN: &str = include_str!("../../policies/default.yaml");

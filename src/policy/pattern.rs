@@ -64,6 +64,11 @@ impl Pattern {
         Ok(Self { lead, labels: ascii.into(), suffix, rewritten })
     }
 
+    /// The pattern that means a name alone.
+    pub fn exact(name: &Name) -> Self {
+        Self { lead: Lead::This, labels: name.as_str().into(), suffix: 0, rewritten: false }
+    }
+
     /// Whether the name matches: label by label, the plain way.
     pub fn matches(&self, name: &Name) -> bool {
         let mut left = name.as_str();

@@ -21,6 +21,7 @@ mod reload;
 mod report;
 mod retry;
 mod smoke;
+mod suggest;
 mod support;
 mod tls;
 mod tunnel;

@@ -38,6 +38,11 @@ pub(super) fn reach(pattern: &Pattern) -> Option<Reach> {
     ABOVE.contains(suffix).then_some(Reach::AbovePublicSuffix)
 }
 
+/// Whether every name that a pattern matches is sure to belong to one owner: no public suffix lies within its reach.
+pub fn has_one_owner(pattern: &Pattern) -> bool {
+    reach(pattern).is_none()
+}
+
 /// Names that are no public suffix themselves but have some below: the psl crate can look up, not list.
 static ABOVE: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     include_str!("above_suffixes.txt").lines().filter(|line| !line.starts_with('#')).collect()

@@ -233,3 +233,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_is_a_pattern_as_if_it_had_been_written() {
+    for text in [
+        "example.com",
+        "localhost",
+        "_dmarc.example.com",
+        "xn--0.example",
+        "xn--bcher-kva.example",
+        "0xy.com",
+    ] {
+        let name = Name::parse(text).unwrap();
+        let exact = Pattern::exact(&name);
+        assert_eq!(Pattern::parse(text), Ok(exact.clone()), "{text}");
+        assert!(exact.matches(&name) && !exact.is_wildcard() && !exact.is_rewritten());
+    }
+}
