@@ -1,20 +1,20 @@
-//! A load generator and the origin it talks to, for measuring a proxy from outside.
+//! A load generator, the origin it talks to, and relays without a policy, for measuring a proxy from outside.
 //!
 //! `cargo bench --bench load -- help` prints the commands. Everything runs on loopback and is bounded in
-//! count or time. `scripts/measure.sh` puts the proxy, and this, on cores of their own.
+//! count or time. Each load prints what it saw as a readable line and as JSON. `benches/peers` puts the proxy,
+//! and this, on cores of their own.
 
 #![allow(clippy::print_stdout, reason = "what it measures is printed")]
 
-mod client;
-mod origin;
-mod wire;
+mod loads;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use exeat::sys::raise_file_limit;
 
-const PORTS: u16 = 16;
+use crate::loads::{Load, PORTS, bare, bulk, dns, echo, http, idle, origin, overload, tunnels};
 
 #[derive(Parser)]
 #[command(about = "Load for a proxy, and an origin behind it")]
@@ -23,7 +23,7 @@ struct Cli {
     #[arg(long, hide = true)]
     bench: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -36,8 +36,21 @@ enum Command {
         #[arg(long, default_value_t = PORTS)]
         ports: u16,
     },
-    /// Open tunnels as fast as they come: CONNECT, ClientHello, ServerHello, close
+    /// Relay to the origin without a look at anything, until killed: what a proxy could reach at best
+    Bare(bare::Bare),
+    /// Open tunnels as fast as they come: connect, ClientHello, ServerHello, close
     Tunnels(Load),
+    /// Open tunnels at a given rate, whatever becomes of them
+    Overload {
+        #[command(flatten)]
+        load: Load,
+        /// Tunnels a second
+        #[arg(long)]
+        rate: f64,
+        /// How long one may take before it is given up
+        #[arg(long, value_parser = loads::seconds, default_value = "10")]
+        patience: Duration,
+    },
     /// Move bytes from the origin through each of some tunnels
     Bulk {
         #[command(flatten)]
@@ -61,54 +74,40 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         hosts: usize,
     },
-    /// Hold tunnels open and do nothing
-    Idle {
+    /// Hold tunnels open and do nothing: for each line of its input, move 64 KiB through each of them
+    Idle(Load),
+    /// Ask a DNS server for the destination's address, from many addresses
+    Dns {
         #[command(flatten)]
         load: Load,
-        /// Move 64 KiB through each first
         #[arg(long)]
-        touch: bool,
+        server: SocketAddr,
     },
 }
 
-/// What every kind of load needs.
-#[derive(Args, Clone)]
-struct Load {
-    /// The proxy; left out, the origin itself is spoken to
-    #[arg(long)]
-    proxy: Option<SocketAddr>,
-    /// The origin's address, for loads without a proxy
-    #[arg(long, default_value = "127.0.0.1:9443")]
-    origin: SocketAddr,
-    /// The destination, as the proxy is asked for it
-    #[arg(long, default_value = "origin.example")]
-    to: String,
-    /// Go round this many ports of the origin: each pair of addresses and ports is out of use for a minute
-    /// after its connection (RFC 9293 §3.4.2), and the search for a free one would be what is measured
-    #[arg(long, default_value_t = PORTS)]
-    ports: u16,
-    #[arg(long, short, default_value_t = 64)]
-    concurrency: usize,
-    #[arg(long, value_parser = seconds, default_value = "3")]
-    seconds: Duration,
-}
-
-fn seconds(text: &str) -> Result<Duration, std::num::ParseFloatError> {
-    text.parse().map(Duration::from_secs_f64)
-}
-
 fn main() -> std::io::Result<()> {
-    let cli = Cli::parse();
+    // `cargo test --benches` runs this too, and wants to know only that it builds.
+    let Some(command) = Cli::parse().command else { return Ok(()) };
+    raise_file_limit();
     // One thread: what it measures shares a machine with it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match cli.command {
-            Command::Origin { listen, ports } => origin::serve(listen, ports).await,
-            Command::Tunnels(load) => client::tunnels(load).await,
-            Command::Bulk { load, upload } => client::bulk(load, upload).await,
-            Command::Echo { load, size } => client::echo(load, size).await,
-            Command::Http { load, hosts } => client::http(load, hosts).await,
-            Command::Idle { load, touch } => client::idle(load, touch).await,
+    let report = runtime.block_on(async {
+        match command {
+            Command::Origin { listen, ports } => origin::serve(listen, ports).await.map(|()| None),
+            Command::Bare(bare) => bare.serve().await.map(|()| None),
+            Command::Idle(load) => {
+                idle::run(load, tokio::io::stdin(), |report| println!("{report}")).await.map(|()| None)
+            }
+            Command::Tunnels(load) => tunnels::run(load).await.map(Some),
+            Command::Overload { load, rate, patience } => overload::run(load, rate, patience).await.map(Some),
+            Command::Bulk { load, upload } => bulk::run(load, upload).await.map(Some),
+            Command::Echo { load, size } => echo::run(load, size).await.map(Some),
+            Command::Http { load, hosts } => http::run(load, hosts).await.map(Some),
+            Command::Dns { load, server } => dns::run(load, server).await.map(Some),
         }
-    })
+    })?;
+    if let Some(report) = report {
+        println!("{report}");
+    }
+    Ok(())
 }

@@ -4,32 +4,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::wire::{self, Order};
+use super::wire::{self, Order};
 
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 13\r\n\r\nHello, world!";
 
 pub(crate) async fn serve(listen: SocketAddr, ports: u16) -> io::Result<()> {
     let mut listeners = JoinSet::new();
     for port in listen.port()..listen.port() + ports {
-        listeners.spawn(accept(bind(SocketAddr::new(listen.ip(), port))?));
+        listeners.spawn(accept(TcpListener::from_std(exeat::sys::listen(SocketAddr::new(listen.ip(), port))?)?));
     }
     println!("origin at {listen} and {} ports more", ports - 1);
     listeners.join_all().await;
     Ok(())
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    TcpListener::from_std(socket.into())
 }
 
 async fn accept(listener: TcpListener) {
