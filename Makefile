@@ -3,21 +3,32 @@
 CARGO ?= cargo
 SECONDS_OF_FUZZING ?= 60
 
-.PHONY: test lint bench fuzz image docker
+.PHONY: test bench-smoke lint bench bench-peers fuzz image docker
 
 # The tests need a few programs; as root on Debian they are installed.
 test:
 	tests/need.sh
 	$(CARGO) test --locked
+	$(MAKE) bench-smoke
+
+# That each bench works, never how fast.
+bench-smoke:
+	$(CARGO) test --locked --bench decide --bench load --bench record --bench relay --bench sniff
+	python3 benches/peers/run.py --smoke
 
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	tests/deny.sh
 
-# The parts; docs/performance.md measures the whole.
+# The parts.
 bench:
 	$(CARGO) bench --locked --bench decide --bench record --bench relay --bench sniff
+
+# The whole, beside other proxies: apt-get install squid tinyproxy haproxy nginx libnginx-mod-stream valgrind.
+# PARTS and FLAGS choose: make bench-peers PARTS=compare FLAGS='--loads tunnels --peer g3proxy=/usr/bin/g3proxy'
+bench-peers:
+	python3 benches/peers/run.py $(PARTS) $(FLAGS)
 
 # Needs cargo-fuzz and a nightly toolchain; see fuzz/README.md.
 fuzz:

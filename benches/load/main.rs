@@ -6,7 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "what it measures is printed")]
 
-mod loads;
+pub(crate) mod loads;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use exeat::sys::raise_file_limit;
 
-use crate::loads::{Load, PORTS, bare, bulk, dns, echo, http, idle, origin, overload, tunnels};
+use self::loads::{Load, PORTS, bare, bulk, dns, echo, http, idle, origin, overload, tunnels};
 
 #[derive(Parser)]
 #[command(about = "Load for a proxy, and an origin behind it")]
@@ -93,7 +93,10 @@ fn main() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         match command {
-            Command::Origin { listen, ports } => origin::serve(listen, ports).await.map(|()| None),
+            Command::Origin { listen, ports } => {
+                origin::serve(origin::bind(listen, ports)?).await;
+                Ok(None)
+            }
             Command::Bare(bare) => bare.serve().await.map(|()| None),
             Command::Idle(load) => {
                 idle::run(load, tokio::io::stdin(), |report| println!("{report}")).await.map(|()| None)

@@ -1,188 +1,148 @@
 #!/usr/bin/env python3
-"""Measures exeat beside other proxies, in turn, on the same work, and writes a table and charts.
+"""Measures exeat beside other proxies on the same work, and writes tables and charts.
 
-Each proxy runs alone on the first core with one worker; the load and the origin run on the second one.
-Every load is run once on each proxy, then again, for some rounds; the medians are told. exeat runs with
-all that a user would have on: 1,000 rules, the check of the server name, records to a file, metrics.
-Everything stays on loopback and is bounded in time.
+Each proxy runs alone on the first core with one worker; the load and the origin run on the second one. All of
+it happens in network namespaces of its own, and is bounded in count or time. exeat runs with all that a user
+would have on: 1,000 rules, the check of the server name, records to a file, metrics; the others without logs.
+What was measured is kept in a file, so that parts can be measured one after the other.
 """
 
 import argparse
-import os
+import dataclasses
+import json
 import pathlib
-import re
-import shutil
-import signal
-import socket
-import statistics
 import subprocess
 import tempfile
-import time
 
-import chart
 import peers
+import report
+from bench import Bench
+from compare import compare
+from dns import dns
+from exeat import Exeat
+from flat import flat
+from growth import growth
+from idle import idle
+from leak import leak
+from overload import overload
+from reload import reload
+from samples import Samples, machine, version
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ORIGIN_PORT = 9443
-TICKS = os.sysconf("SC_CLK_TCK")
-
-# name, the load's arguments, unit of work, whether its bytes are what counts
-LOADS = [
-    ("tunnels", ["tunnels", "-c", "64"], "tunnels", False),
-    ("bulk down 1", ["bulk", "-c", "1"], "GB", True),
-    ("bulk down 8", ["bulk", "-c", "8"], "GB", True),
-    ("bulk up 1", ["bulk", "-c", "1", "--upload"], "GB", True),
-    ("echo 1", ["echo", "-c", "1"], "round trips", False),
-    ("echo 1000", ["echo", "-c", "1000"], "round trips", False),
-    ("http", ["http", "-c", "64"], "requests", False),
-    ("http 64 hosts", ["http", "-c", "64", "--hosts", "64"], "requests", False),
-]
+PARTS = ("compare", "idle", "growth", "flat", "reload", "overload", "leak", "dns")
 
 
 def main():
+    options = arguments()
+    if options.smoke:
+        with tempfile.TemporaryDirectory() as directory:
+            samples = measured(options, pathlib.Path(directory))
+            report.write(samples, pathlib.Path(directory))
+            insist(samples)
+        return
+    samples = Samples(options.out / "samples.json") if options.report else measured(options, options.out)
+    report.write(samples, options.out)
+    print((options.out / "peers.md").read_text())
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)}")
+    parser.add_argument("--loads", default="", help="of `compare`: only those that begin so, comma-separated")
+    parser.add_argument("--only", help="only these proxies, comma-separated")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PATH", help="g3proxy, smokescreen")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--only", help="comma-separated proxies")
+    parser.add_argument("--seconds", type=float, default=2, help="of one load")
+    parser.add_argument("--exeat", type=pathlib.Path, help="take this one, do not build it")
+    parser.add_argument("--load", type=pathlib.Path, help="and this load generator")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/performance")
+    parser.add_argument("--report", action="store_true", help="measure nothing, write the report anew")
+    parser.add_argument("--smoke", action="store_true", help="a moment of everything, to see that it works")
     options = parser.parse_args()
-    load = build()
-    wanted = options.only.split(",") if options.only else list(peers.ALL)
-    with tempfile.TemporaryDirectory(prefix="exeat-peers-") as directory:
-        directory = pathlib.Path(directory)
-        present = [name for name in wanted if peers.ALL[name].is_installed()]
-        for name in sorted(set(wanted) - set(present)):
-            print(f"skipped out loud: {name} is not installed")
-        origin = start(["1", str(load), "origin", "--listen", f"127.0.0.1:{ORIGIN_PORT}"])
-        try:
-            wait_for(ORIGIN_PORT)
-            results = measure(load, present, directory, options)
-        finally:
-            stop(origin)
-    report(results, present, options)
+    if not set(options.parts) <= set(PARTS):
+        parser.error(f"the parts are: {', '.join(PARTS)}")
+    if options.smoke:
+        options.rounds, options.seconds = 1, 0.2
+    given = {peer.name: peer for peer in peers.GIVEN}
+    for name, _, path in (peer.partition("=") for peer in options.peer):
+        if name not in given:
+            parser.error(f"--peer knows {', '.join(given)}")
+        given[name].program = str(pathlib.Path(path).resolve())
+    return options
 
 
-def build():
-    """The load generator and exeat, in release mode."""
-    cargo = ["cargo", "build", "--release", "--bins", "--bench", "load", "--message-format=short"]
-    subprocess.run(cargo, cwd=ROOT, check=True)
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    candidates = [path for path in (target / "release/deps").glob("load-*") if not path.suffix]
-    return max(candidates, key=lambda path: path.stat().st_mtime)
+def measured(options, out):
+    if options.exeat and options.load:
+        exeat, load = options.exeat.resolve(), options.load.resolve()
+    else:
+        exeat, load = build("dev" if options.smoke else "release")
+    samples = Samples(out / "samples.json")
+    samples.machine = machine()
+    with Bench(load, samples, options.rounds, options.seconds) as bench:
+        measure(bench, Exeat(exeat), options)
+    return samples
 
 
-def measure(load, names, directory, options):
-    """{load: {proxy: [samples]}}, the proxies in turn within each round."""
-    results = {name: {proxy: [] for proxy in names} for name, *_ in LOADS}
-    for turn in range(options.rounds):
-        for proxy in names:
-            peer = peers.ALL[proxy]
-            home = directory / f"{proxy}-{turn}"
-            home.mkdir()
-            # Some of them give up root on their own.
-            os.chmod(directory, 0o755)
-            os.chmod(home, 0o777)
-            process = start(["0", *peer.command(home, ROOT)], home)
-            try:
-                wait_for(peer.port)
-                for name, arguments, unit, is_bulk in LOADS:
-                    sample = run(load, arguments, peer.port, process.pid, options.seconds, is_bulk)
-                    results[name][proxy].append(sample)
-                    print(f"round {turn + 1} {proxy:10} {name:14} {sample}", flush=True)
-            finally:
-                stop(process)
-    return results
+def build(profile):
+    """exeat and the load generator."""
+    command = ["cargo", "build", "--locked", "--profile", profile, "--bins", "--bench", "load"]
+    command += ["--message-format=json"]
+    built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    programs = {}
+    for message in map(json.loads, built.splitlines()):
+        if message.get("executable"):
+            programs[message["target"]["name"]] = pathlib.Path(message["executable"])
+    return programs["exeat"], programs["load"]
 
 
-def run(load, arguments, port, pid, seconds, is_bulk):
-    """One load: its rate, its 99th percentile, and the proxy's CPU time for each unit of work."""
-    command = ["taskset", "-c", "1", str(load), *arguments, "--proxy", f"127.0.0.1:{port}"]
-    command += ["--seconds", str(seconds)]
-    before = cpu_seconds(pid)
-    printed = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60).stdout
-    spent = cpu_seconds(pid) - before
-    fields = dict(re.findall(r"(\w+)=([\d.]+)", printed.replace("round trips", "trips")))
-    done = float(fields["gb"]) if is_bulk else float(next(iter(fields.values())))
-    return {
-        "rate": float(fields["gb_s" if is_bulk else "rate"]),
-        "p99_us": float(fields["p99_us"]),
-        "cpu_us": spent * 1e6 / done if done else float("nan"),
-        "failed": int(fields["failed"]),
-    }
+def measure(bench, exeat, options):
+    wanted = options.parts or PARTS
+    smoke = options.smoke
+    if "compare" in wanted or "idle" in wanted:
+        proxies = chosen(bench, exeat, options)
+    if "compare" in wanted:
+        compare(bench, options.loads.split(","), proxies)
+    if "idle" in wanted:
+        idle(bench, proxies, *((100, 0.1) if smoke else (40_000, 10)))
+    if "growth" in wanted:
+        growth(bench, exeat, next(peer for peer in peers.GIVEN if peer.name == "smokescreen"), smoke)
+    if "flat" in wanted:
+        flat(bench, exeat, 50 if smoke else 2_000, smoke)
+    if "reload" in wanted:
+        large = dataclasses.replace(exeat, rules=1_000 if smoke else 1_000_000)
+        reload(bench, large, *((200, 1, 1) if smoke else (10_000, 10, 2)))
+    if "overload" in wanted:
+        overload(bench, exeat, 0.3 if smoke else 5)
+    if "leak" in wanted:
+        leak(bench, exeat, 2_000 if smoke else 1_000_000)
+    if "dns" in wanted:
+        dns(bench, exeat)
 
 
-def cpu_seconds(pid):
-    """Of a process and its children, as squid and nginx work in one."""
-    total = 0
-    for process in [pid, *children(pid)]:
-        try:
-            fields = pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-        except FileNotFoundError:
-            continue
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+def chosen(bench, exeat, options):
+    """The proxies that take part. Those that should and can't are told of, here and in the report."""
+    bare = [peers.Bare(bench.load), peers.Bare(bench.load, "bare splice", True, ("bulk",))]
+    proxies = [exeat, *bare, *peers.DEBIAN, *peers.GIVEN]
+    if options.only:
+        proxies = [proxy for proxy in proxies if proxy.name in options.only.split(",")]
+    missing = [proxy.name for proxy in proxies if not proxy.is_installed()]
+    for name in missing:
+        bench.skip(f"{name} is not installed")
+    if not options.only:
+        bench.samples.missing = missing
+        bench.samples.versions = {peer.name: version(peer.name) for peer in peers.DEBIAN if version(peer.name)}
+    return [proxy for proxy in proxies if proxy.name not in missing]
 
 
-def children(pid):
-    found = []
-    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            found += [child, *children(child)]
-    return found
-
-
-def start(command, home=None):
-    log = open(home / "stderr", "wb") if home else subprocess.DEVNULL
-    return subprocess.Popen(
-        ["taskset", "-c", *command], stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
-    )
-
-
-def stop(process):
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def wait_for(port):
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise SystemExit(f"nothing listens on port {port}")
-
-
-def report(results, names, options):
-    """A table in Markdown and a chart for each load."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    lines = ["| load | figure | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
-    for name, _, unit, is_bulk in LOADS:
-        medians = {proxy: median(results[name][proxy]) for proxy in names}
-        rate, cpu = ("GB/s", "CPU s a GB") if is_bulk else (f"{unit}/s", f"CPU us each")
-        number = (lambda value: f"{value:.2f}") if is_bulk else (lambda value: f"{value:,.0f}")
-        scale = 1e-6 if is_bulk else 1
-        cells = [number(medians[proxy]["rate"]) for proxy in names]
-        lines.append(f"| {name} | {rate} | " + " | ".join(cells) + " |")
-        cells = [f"{medians[proxy]['cpu_us'] * scale:.3g}" for proxy in names]
-        lines.append(f"| | {cpu} | " + " | ".join(cells) + " |")
-        if not is_bulk:
-            cells = [f"{medians[proxy]['p99_us'] / 1000:.2f}" for proxy in names]
-            lines.append("| | p99 ms | " + " | ".join(cells) + " |")
-        bars = {proxy: medians[proxy]["rate"] for proxy in names}
-        svg = options.out / f"{name.replace(' ', '-')}.svg"
-        svg.write_text(chart.bars(f"{name}: {rate}, more is better", bars))
-    text = "\n".join(lines) + "\n"
-    (options.out / "peers.md").write_text(text)
-    print("\n" + text)
-
-
-def median(samples):
-    return {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
+def insist(samples):
+    """Of a smoke: whatever was measured has to have worked. How fast it was, is of no account."""
+    for load, results in samples.loads.items():
+        for proxy, measured in results.items():
+            for sample in measured:
+                if sample["rate"] <= 0 or (proxy == "exeat" and sample["failed"]):
+                    raise SystemExit(f"{load} on {proxy} does not work: {sample}")
+    print(f"works: {', '.join([*samples.loads, *samples.findings])}")
 
 
 if __name__ == "__main__":
-    if os.cpu_count() < 2 or not shutil.which("taskset"):
-        raise SystemExit("needs two cores, and taskset from the package util-linux")
     main()

@@ -26,25 +26,28 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Bare {
     #[arg(long)]
-    listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     #[arg(long, default_value = "127.0.0.1:9443")]
-    origin: SocketAddr,
+    pub(crate) origin: SocketAddr,
     /// Go round this many ports of the origin
     #[arg(long, default_value_t = PORTS)]
-    ports: u16,
+    pub(crate) ports: u16,
     /// Answer a CONNECT first, whatever it says
     #[arg(long)]
-    connect: bool,
+    pub(crate) connect: bool,
     /// Relay by splice(2) alone
     #[arg(long)]
-    splice: bool,
+    pub(crate) splice: bool,
 }
 
 impl Bare {
     pub(crate) async fn serve(self) -> io::Result<()> {
+        self.run(TcpListener::from_std(exeat::sys::listen(self.listen)?)?).await
+    }
+
+    pub(crate) async fn run(self, listener: TcpListener) -> io::Result<()> {
         let relay: &'static Relay =
             Box::leak(Box::new(Relay::new(Limits { idle: HOUR, half_closed: HOUR }, Relay::PIPES)));
-        let listener = TcpListener::from_std(exeat::sys::listen(self.listen)?)?;
         for turn in (0..self.ports).cycle() {
             let (client, _) = listener.accept().await?;
             let origin = SocketAddr::new(self.origin.ip(), self.origin.port() + turn);

@@ -9,7 +9,8 @@ use super::{Load, Worker};
 
 pub(crate) async fn run(load: Load, hosts: usize) -> io::Result<Report> {
     let work = |worker: Worker| async move {
-        if requests(&worker, hosts).await.is_err() {
+        // A proxy may end a connection between two requests; a client then opens another one.
+        while requests(&worker, hosts).await.is_err() {
             worker.failed();
         }
     };

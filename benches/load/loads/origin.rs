@@ -12,14 +12,15 @@ use super::wire::{self, Order};
 
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 13\r\n\r\nHello, world!";
 
-pub(crate) async fn serve(listen: SocketAddr, ports: u16) -> io::Result<()> {
-    let mut listeners = JoinSet::new();
-    for port in listen.port()..listen.port() + ports {
-        listeners.spawn(accept(TcpListener::from_std(exeat::sys::listen(SocketAddr::new(listen.ip(), port))?)?));
-    }
-    println!("origin at {listen} and {} ports more", ports - 1);
-    listeners.join_all().await;
-    Ok(())
+/// Listeners on this many ports, from that of the address on.
+pub(crate) fn bind(listen: SocketAddr, ports: u16) -> io::Result<Vec<TcpListener>> {
+    let at = |turn| TcpListener::from_std(exeat::sys::listen(SocketAddr::new(listen.ip(), listen.port() + turn))?);
+    (0..ports).map(at).collect()
+}
+
+pub(crate) async fn serve(listeners: Vec<TcpListener>) {
+    let tasks: JoinSet<()> = listeners.into_iter().map(accept).collect();
+    tasks.join_all().await;
 }
 
 async fn accept(listener: TcpListener) {

@@ -1,0 +1,56 @@
+"""What every part of a measurement shares: places, the load generator in them, started proxies, samples."""
+
+import contextlib
+import os
+
+from loads import PROXY_CORE, Generator
+from place import PROXY, Place, raise_file_limit
+
+
+class Bench:
+    def __init__(self, load, samples, rounds, seconds):
+        self.load = load
+        self.samples = samples
+        self.rounds = rounds
+        self.seconds = seconds
+        self.tunnels_max = raise_file_limit()
+        self.places = {}
+        self.generators = {}
+
+    def place(self, door):
+        if door not in self.places:
+            self.places[door] = Place(redirected=door == "transparent")
+        return self.places[door]
+
+    def generator(self, door):
+        if door not in self.generators:
+            self.generators[door] = Generator(self.load, self.place(door))
+        return self.generators[door]
+
+    @contextlib.contextmanager
+    def started(self, proxy, door, before=()):
+        """A proxy that listens; `before` is a program that runs it."""
+        place = self.place(door)
+        home = place.directory("proxy")
+        process = place.start([*before, *proxy.command(home, door)], PROXY_CORE)
+        process.directory = home
+        try:
+            place.wait_for(PROXY, process, 300)
+            yield process
+        finally:
+            place.stop(process)
+
+    def say(self, text):
+        print(text, flush=True)
+
+    def skip(self, what):
+        self.say(f"SKIPPED: {what}")
+
+    def __enter__(self):
+        if os.cpu_count() < 2:
+            raise SystemExit("needs two cores: one for the proxy, one for the load")
+        return self
+
+    def __exit__(self, *_):
+        for place in self.places.values():
+            place.close()

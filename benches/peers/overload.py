@@ -1,0 +1,33 @@
+"""More than exeat can take: it must go on serving what it can, and refuse the rest."""
+
+import dataclasses
+
+from cgroup import Share
+
+CORES = 0.2
+TIMES = (0.5, 1, 2, 4)
+# Far fewer than come at four times the peak.
+LIMIT = 256
+
+
+def overload(bench, exeat, seconds):
+    """{peak, steps: {times: report}, limited: report}: held to a part of a core, with tunnels at a rate of their own."""
+    steps, limited, peak = {}, {}, 0
+    for name, held in (("free", exeat), ("limited", dataclasses.replace(exeat, flows=LIMIT))):
+        with bench.started(held, "explicit") as process:
+            share = Share.hold(process, CORES)
+            if share is None:
+                bench.skip("overload: needs leave to make a control group with the cpu controller")
+                return
+            generator = bench.generator("explicit")
+            closed = generator.run(["tunnels", "-c", "64"], "explicit", seconds)["rate"]
+            peak = max(peak, closed)
+            for times in TIMES if name == "free" else TIMES[-1:]:
+                arguments = ["overload", "--rate", str(times * peak), "-c", "20000", "--patience", "10"]
+                report = generator.run(arguments, "explicit", seconds)
+                shown = f"{report['rate']:.0f} a second, p99 {report['p99_us'] / 1000:.0f} ms, {report['others']}"
+                bench.say(f"overload, {name}, {times} x {peak:.0f}: {shown}")
+                (steps if name == "free" else limited)[str(times)] = report
+        share.release()
+    finding = {"cores": CORES, "limit": LIMIT, "peak": peak, "steps": steps, "limited": limited["4"]}
+    bench.samples.find("overload", finding)
