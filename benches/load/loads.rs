@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use tokio::sync::Barrier;
 use tokio::task::{JoinSet, LocalSet};
 
 use self::tally::{Report, Tally};
@@ -55,8 +56,9 @@ pub(crate) struct Load {
 pub(crate) struct Worker {
     pub(crate) load: Rc<Load>,
     pub(crate) tally: Rc<RefCell<Tally>>,
-    deadline: Instant,
+    began: Rc<Cell<Instant>>,
     left: Rc<Cell<u64>>,
+    ready: Rc<Barrier>,
 }
 
 pub(crate) fn seconds(text: &str) -> Result<Duration, std::num::ParseFloatError> {
@@ -68,9 +70,9 @@ pub(crate) async fn run<R>(what: &str, load: Load, work: impl Fn(Worker) -> R) -
 where
     R: Future<Output = ()> + 'static,
 {
-    let began = Instant::now();
     let worker = Worker {
-        deadline: began + load.seconds,
+        began: Rc::new(Cell::new(Instant::now())),
+        ready: Rc::new(Barrier::new(load.concurrency)),
         left: Rc::new(Cell::new(load.count)),
         tally: Rc::default(),
         load: Rc::new(load),
@@ -83,15 +85,22 @@ where
         set.join_all().await;
     };
     LocalSet::new().run_until(set).await;
-    worker.tally.take().report(what, began.elapsed())
+    worker.tally.take().report(what, worker.began.get().elapsed())
 }
 
 impl Worker {
+    /// Waits until every worker is here: where tunnels are opened first, the time of the load begins after that.
+    pub(crate) async fn ready(&self) {
+        if self.ready.wait().await.is_leader() {
+            self.began.set(Instant::now());
+        }
+    }
+
     /// Whether another step is to be taken, which it then has to be.
     pub(crate) fn next(&self) -> bool {
         let left = self.left.get();
         self.left.set(left.saturating_sub(1));
-        left > 0 && Instant::now() < self.deadline
+        left > 0 && self.began.get().elapsed() < self.load.seconds
     }
 
     pub(crate) fn failed(&self) {

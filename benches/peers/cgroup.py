@@ -22,6 +22,8 @@ class Share:
             (V1, {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": str(quota)}),
         ]:
             directory = root / f"exeat-bench-{process.pid}"
+            if not (root / "cgroup.procs").exists():
+                continue
             try:
                 directory.mkdir()
                 for name, value in limits.items():
@@ -29,6 +31,7 @@ class Share:
                 (directory / "cgroup.procs").write_text(str(process.pid))
                 return cls(directory)
             except OSError:
+                # No leave, or a group without the cpu controller.
                 if directory.exists():
                     directory.rmdir()
         return None

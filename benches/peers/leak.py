@@ -23,12 +23,10 @@ def leak(bench, exeat, flows):
 
 
 def settled(process):
-    """Once its connections have ended: the fewest files within some seconds."""
-    fewest = None
-    for _ in range(30):
-        files, pipes = account.open_files(process.pid)
-        if fewest is not None and files >= fewest["files"]:
-            break
-        fewest = {"files": files, "pipes": pipes, "bytes": account.memory_bytes(process.pid)}
+    """Once its connections have ended: when nothing has changed for a second."""
+    seen = []
+    while len(seen) < 50 and (len(seen) < 6 or len(set(seen[-6:])) > 1):
         time.sleep(0.2)
-    return fewest
+        seen.append(account.open_files(process.pid))
+    files, pipes = seen[-1]
+    return {"files": files, "pipes": pipes, "bytes": account.memory_bytes(process.pid)}

@@ -66,7 +66,7 @@ class Haproxy(Peer):
         servers = "".join(f"  server s{turn} {server}\n" for turn, server in enumerate(SERVERS))
         splice = "  option splice-auto\n" if self.splice else ""
         (home / "haproxy.cfg").write_text(
-            "global\n  nbthread 1\n  maxconn 60000\ndefaults\n  mode tcp\n"
+            "global\n  nbthread 1\ndefaults\n  mode tcp\n"
             f"  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n{splice}frontend front\n"
             f"  bind 127.0.0.1:{PROXY}\n  tcp-request inspect-delay 5s\n"
             "  tcp-request content reject unless { req.ssl_hello_type 1 }\n"
@@ -96,8 +96,7 @@ class Nginx(Peer):
         servers = "".join(f"server {server}; " for server in SERVERS)
         (home / "nginx.conf").write_text(
             f"load_module {self.MODULE};\ndaemon off;\nworker_processes 1;\npid {home}/pid;\n"
-            f"error_log {home}/log crit;\nworker_rlimit_nofile 200000;\n"
-            "events { worker_connections 200000; }\n"
+            f"error_log {home}/log crit;\nevents {{ worker_connections 20000; }}\n"
             "stream {\n  map $ssl_preread_server_name $to { origin.example origin; default nowhere; }\n"
             f"  upstream origin {{ {servers} }}\n  upstream nowhere {{ server 127.0.0.1:1; }}\n"
             f"  server {{ listen 127.0.0.1:{PROXY} backlog=4096; ssl_preread on; proxy_pass $to; "

@@ -25,7 +25,9 @@ pub(crate) async fn run(load: Load, upload: bool) -> io::Result<Report> {
 
 async fn move_bytes(worker: &Worker, hello: &[u8], upload: bool) -> io::Result<()> {
     let order = if upload { Order::Upload } else { Order::Download };
-    let mut stream = ordered(&worker.load, hello, order).await?;
+    let opened = ordered(&worker.load, hello, order).await;
+    worker.ready().await;
+    let mut stream = opened?;
     let mut buffer = vec![0; 256 * 1024];
     while worker.next() {
         let count = match upload {

@@ -25,7 +25,9 @@ pub(crate) async fn run(load: Load, size: usize) -> io::Result<Report> {
 }
 
 async fn round_trips(worker: &Worker, hello: &[u8], size: usize) -> io::Result<()> {
-    let mut stream = ordered(&worker.load, hello, Order::Echo).await?;
+    let opened = ordered(&worker.load, hello, Order::Echo).await;
+    worker.ready().await;
+    let mut stream = opened?;
     let (message, mut answer) = (vec![1; size], vec![0; size]);
     while worker.next() {
         let began = Instant::now();

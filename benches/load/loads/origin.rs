@@ -14,7 +14,8 @@ const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-len
 
 /// Listeners on this many ports, from that of the address on.
 pub(crate) fn bind(listen: SocketAddr, ports: u16) -> io::Result<Vec<TcpListener>> {
-    let at = |turn| TcpListener::from_std(exeat::sys::listen(SocketAddr::new(listen.ip(), listen.port() + turn))?);
+    let at =
+        |turn| TcpListener::from_std(exeat::sys::listen(SocketAddr::new(listen.ip(), listen.port() + turn))?);
     (0..ports).map(at).collect()
 }
 

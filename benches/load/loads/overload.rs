@@ -2,7 +2,7 @@
 //!
 //! The time of a step counts from when it was due, so that a proxy that stands still is seen to.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// `Load::concurrency` bounds how many are under way; what comes beyond that is counted as not begun.
 pub(crate) async fn run(load: Load, rate: f64, patience: Duration) -> io::Result<Report> {
     let hello: Rc<[u8]> = wire::client_hello(&load.to).into();
-    let (load, tally) = (Rc::new(load), Rc::new(std::cell::RefCell::new(Tally::default())));
+    let (load, tally) = (Rc::new(load), Rc::new(RefCell::new(Tally::default())));
     let under_way = Rc::new(Cell::new(0));
     let steps = LocalSet::new();
     let began = Instant::now();
@@ -40,7 +40,7 @@ pub(crate) async fn run(load: Load, rate: f64, patience: Duration) -> io::Result
                 let (load, hello) = (Rc::clone(&load), Rc::clone(&hello));
                 let (tally, under_way) = (Rc::clone(&tally), Rc::clone(&under_way));
                 tokio::task::spawn_local(async move {
-                    step(&load, &hello, when, patience, &tally).await;
+                    step(&load, &hello, (when, began + load.seconds), patience, &tally).await;
                     under_way.set(under_way.get() - 1);
                 });
             }
@@ -53,17 +53,21 @@ pub(crate) async fn run(load: Load, rate: f64, patience: Duration) -> io::Result
     Ok(tally.take().report("overload", took))
 }
 
+/// One tunnel, which is due at a time; what ends after the load ends too late for the rate.
 async fn step(
     load: &Load,
     hello: &[u8],
-    due: Instant,
+    (due, end): (Instant, Instant),
     patience: Duration,
-    tally: &std::cell::RefCell<Tally>,
+    tally: &RefCell<Tally>,
 ) {
     let result = timeout_at((due + patience).into(), open(load, hello)).await;
     let mut tally = tally.borrow_mut();
     match result {
-        Ok(Ok(_)) => tally.steps.push(due.elapsed()),
+        Ok(Ok(_)) => {
+            tally.steps.push(due.elapsed());
+            tally.late += usize::from(Instant::now() > end);
+        }
         Ok(Err(Refusal::Status(status))) => tally.add(&status.to_string()),
         Ok(Err(Refusal::Broken(error))) => tally.add(&error.kind().to_string()),
         Err(_) => tally.add("given up"),

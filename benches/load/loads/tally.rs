@@ -12,6 +12,8 @@ pub(crate) struct Tally {
     /// How long each successful step took.
     pub(crate) steps: Vec<Duration>,
     pub(crate) bytes: u64,
+    /// Steps that ended after the load, which the rate leaves out.
+    pub(crate) late: usize,
     /// How often something else came of it, by what that was.
     others: BTreeMap<String, u64>,
 }
@@ -22,7 +24,7 @@ pub(crate) struct Report {
     pub(crate) load: String,
     pub(crate) seconds: f64,
     pub(crate) steps: usize,
-    /// Steps a second.
+    /// Steps a second, of those that ended within these seconds.
     pub(crate) rate: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
@@ -52,7 +54,7 @@ impl Tally {
             load: load.to_owned(),
             seconds,
             steps: self.steps.len(),
-            rate: self.steps.len() as f64 / seconds,
+            rate: (self.steps.len() - self.late) as f64 / seconds,
             p50_us: at(0.5),
             p99_us: at(0.99),
             max_us: at(1.0),
