@@ -6,9 +6,11 @@
 mod keep;
 mod memory;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::host::Name;
 use crate::lock::lock;
@@ -18,8 +20,12 @@ pub use keep::keep_listed;
 
 /// Programs go on using an address long after its time to live; most don't look at that at all.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
-/// Pairs of a name and an address, about 200 bytes each: clients may fill it, so it has an end.
+/// Pairs of a name and an address, about 300 bytes each: clients may fill it, so it has an end.
 const KEPT: usize = 65_536;
+/// As many of them as one client may hold: whoever asks for more and more names pushes out its own.
+const SHARE: usize = KEPT / 8;
+/// For whom the policy's own names are looked up.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The memory. Safe to share; a look-up takes a lock for as long as it copies a few names.
 #[derive(Debug)]
@@ -31,12 +37,12 @@ pub struct Names {
 
 impl Names {
     pub fn new() -> Self {
-        Self { asked: Mutex::new(Memory::new(KEPT)), listed: Mutex::new(Memory::new(KEPT)) }
+        Self { asked: Mutex::new(Memory::new(KEPT, SHARE)), listed: Mutex::new(Memory::new(KEPT, KEPT)) }
     }
 
     /// Remembers what a client was told, for the time to live of the answer and for an hour at least.
-    pub fn told(&self, name: &Name, addresses: &[IpAddr], ttl: Duration) {
-        remember(&self.asked, name, addresses, ttl);
+    pub fn told(&self, client: IpAddr, name: &Name, addresses: &[IpAddr], ttl: Duration) {
+        remember(&self.asked, client, name, addresses, ttl);
     }
 
     /// The names that have the address, the one remembered last first.
@@ -53,7 +59,7 @@ impl Names {
 
     /// Remembers what a name of the policy leads to.
     fn found(&self, name: &Name, addresses: &[IpAddr], ttl: Duration) {
-        remember(&self.listed, name, addresses, ttl);
+        remember(&self.listed, NOBODY, name, addresses, ttl);
     }
 }
 
@@ -63,11 +69,11 @@ impl Default for Names {
     }
 }
 
-fn remember(memory: &Mutex<Memory>, name: &Name, addresses: &[IpAddr], ttl: Duration) {
+fn remember(memory: &Mutex<Memory>, owner: IpAddr, name: &Name, addresses: &[IpAddr], ttl: Duration) {
     let now = Instant::now();
     let mut memory = lock(memory);
     for address in addresses {
-        memory.remember(name, address.to_canonical(), now, now + ttl.max(KEPT_FOR));
+        memory.remember(owner, name, address.to_canonical(), now, now + ttl.max(KEPT_FOR));
     }
 }
 
@@ -75,15 +81,39 @@ fn remember(memory: &Mutex<Memory>, name: &Name, addresses: &[IpAddr], ttl: Dura
 mod tests {
     use super::*;
 
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
     #[test]
     fn what_was_told_and_what_was_found_are_one_answer() {
         let names = Names::new();
-        let name = |text: &str| Name::parse(text).unwrap();
         let address: IpAddr = "192.0.2.1".parse().unwrap();
-        names.told(&name("a.example"), &[address], Duration::ZERO);
+        names.told(CLIENT, &name("a.example"), &[address], Duration::ZERO);
         names.found(&name("a.example"), &[address], Duration::ZERO);
         names.found(&name("b.example"), &["::ffff:192.0.2.1".parse().unwrap()], Duration::ZERO);
         assert_eq!(names.of("::ffff:192.0.2.1".parse().unwrap()), [name("a.example"), name("b.example")]);
         assert!(names.of("192.0.2.2".parse().unwrap()).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_remembered_for_its_time_to_live_and_for_an_hour_at_least() {
+        let names = Names::new();
+        let minute = Duration::from_secs(60);
+        for (address, ttl) in
+            [("192.0.2.1", Duration::ZERO), ("192.0.2.2", 59 * minute), ("192.0.2.3", 90 * minute)]
+        {
+            names.told(CLIENT, &name("a.example"), &[address.parse().unwrap()], ttl);
+        }
+        let known = || {
+            let known = |address: &&str| !names.of(address.parse().unwrap()).is_empty();
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"].iter().filter(|address| known(address)).count()
+        };
+        for (wait, count) in [(59, 3), (2, 1), (28, 1), (2, 0)] {
+            tokio::time::advance(wait * minute).await;
+            assert_eq!(known(), count);
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::clock::today;
 use crate::destination::Destination;
 use crate::dns::message::{Asked, Question, Reply};
+use crate::dns::pace::network;
 use crate::dns::{Denied, Door, Https};
 use crate::error::Error;
 use crate::flow::Flow;
@@ -25,6 +26,25 @@ use crate::resolve::{Failure, Records};
 const PORT: u16 = 53;
 /// Programs have asked again or given up by then.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is passed on of a name besides its addresses and its service bindings: records of text and of names, each of
+/// which is judged when it is asked for in turn. No type is among them that holds an address which would have to be
+/// screened, and none of the signatures that would not fit what is told here (RRSIG, DNSKEY, DS, NSEC).
+const TOLD: [RecordType; 12] = [
+    RecordType::CAA,
+    RecordType::CNAME,
+    RecordType::MX,
+    RecordType::NAPTR,
+    RecordType::NS,
+    RecordType::PTR,
+    RecordType::SOA,
+    RecordType::SRV,
+    RecordType::SSHFP,
+    RecordType::TLSA,
+    RecordType::TXT,
+    // URI (RFC 7553), which Kerberos asks for before SRV.
+    RecordType::Unknown(256),
+];
 
 /// What a client is told, and how its flow ends.
 pub(super) type Told = (Reply, Result<(), Error>);
@@ -62,13 +82,17 @@ impl Door {
     }
 
     /// Looks up what is passed on of a name that may be asked for. Every other type is held not to exist, without
-    /// anybody being asked: programs that reach names need no more.
+    /// anybody being asked: programs that reach names need no more. So is ANY, whose answers serve amplification alone
+    /// (RFC 8482).
     async fn find(&self, flow: &Flow, standing: &Standing, name: &Name, kind: RecordType) -> Told {
-        use RecordType::{A, AAAA, HTTPS, MX, SRV, SVCB, TXT};
-        match kind {
-            A | AAAA | TXT | MX | SRV => {}
-            HTTPS | SVCB if self.manners.https == Https::WithoutEch => {}
-            _ => return (Reply::found(Vec::new(), Duration::ZERO), Ok(())),
+        use RecordType::{A, AAAA, HTTPS, SVCB};
+        let is_told = match kind {
+            A | AAAA => true,
+            HTTPS | SVCB => self.manners.https == Https::WithoutEch,
+            kind => TOLD.contains(&kind),
+        };
+        if !is_told {
+            return (Reply::found(Vec::new(), Duration::ZERO), Ok(()));
         }
         let began = Instant::now();
         let found =
@@ -90,7 +114,7 @@ impl Door {
         flow.looked_up(told.as_ref().ok().and_then(|told| told.first().copied()), took);
         match told {
             Ok(told) => {
-                self.names.told(name, &told, ttl);
+                self.names.told(network(standing.client.ip()), name, &told, ttl);
                 (Reply::found(told.into_iter().map(RData::from).collect(), ttl), Ok(()))
             }
             Err(error) => (Reply::filtered(error.reason()), Err(error)),

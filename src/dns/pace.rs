@@ -1,4 +1,4 @@
-//! Bounds on what one client may ask: so many questions at once, and so many a second.
+//! Bounds on what one client may ask: so many questions at once, so many a second, over so many connections.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,6 +13,8 @@ const AT_ONCE: u32 = 512;
 /// Questions of one client in a row, and after that: one each such interval.
 const BURST: u32 = 2000;
 const INTERVAL: Duration = Duration::from_millis(1);
+/// Connections of one client, whether it asks or not. A stub keeps a few.
+const CONNECTIONS: u32 = 128;
 /// Clients that are remembered. One that has asked little is forgotten in a few milliseconds.
 const CLIENTS: usize = 16_384;
 
@@ -25,6 +27,7 @@ pub(super) struct Pace {
 #[derive(Debug)]
 struct Share {
     open: u32,
+    connections: u32,
     /// When all that was asked so far would have been asked at the steady pace.
     settled: Instant,
 }
@@ -32,6 +35,13 @@ struct Share {
 /// Leave to ask one question, for as long as it takes.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
+    pace: &'a Pace,
+    client: IpAddr,
+}
+
+/// Leave to have a connection open.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
     pace: &'a Pace,
     client: IpAddr,
 }
@@ -46,16 +56,22 @@ impl Pace {
         self.turn_at(client, Instant::now())
     }
 
+    /// A place for a connection of this client, unless it has too many.
+    pub(super) fn place(&self, client: IpAddr) -> Result<Place<'_>, Error> {
+        let client = network(client);
+        let mut clients = self.clients();
+        let share = share(&mut clients, client, Instant::now())?;
+        if share.connections >= CONNECTIONS {
+            return Err(Error::LimitClient);
+        }
+        share.connections += 1;
+        Ok(Place { pace: self, client })
+    }
+
     fn turn_at(&self, client: IpAddr, now: Instant) -> Result<Turn<'_>, Error> {
         let client = network(client);
         let mut clients = self.clients();
-        if clients.len() >= CLIENTS && !clients.contains_key(&client) {
-            clients.retain(|_, share| share.open > 0 || share.settled > now);
-            if clients.len() >= CLIENTS {
-                return Err(Error::LimitFlows);
-            }
-        }
-        let share = clients.entry(client).or_insert(Share { open: 0, settled: now });
+        let share = share(&mut clients, client, now)?;
         let settled = share.settled.max(now) + INTERVAL;
         if share.open >= AT_ONCE || settled > now + INTERVAL * BURST {
             return Err(Error::LimitClient);
@@ -78,8 +94,27 @@ impl Drop for Turn<'_> {
     }
 }
 
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(share) = self.pace.clients().get_mut(&self.client) {
+            share.connections = share.connections.saturating_sub(1);
+        }
+    }
+}
+
+/// What a client has asked of late; nothing yet, if there is room for one more.
+fn share(clients: &mut HashMap<IpAddr, Share>, client: IpAddr, now: Instant) -> Result<&mut Share, Error> {
+    if clients.len() >= CLIENTS && !clients.contains_key(&client) {
+        clients.retain(|_, share| share.open > 0 || share.connections > 0 || share.settled > now);
+        if clients.len() >= CLIENTS {
+            return Err(Error::LimitFlows);
+        }
+    }
+    Ok(clients.entry(client).or_insert(Share { open: 0, connections: 0, settled: now }))
+}
+
 /// A host has all the addresses of an IPv6 network to itself, so they count as one.
-fn network(client: IpAddr) -> IpAddr {
+pub(super) fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,
@@ -101,6 +136,16 @@ mod tests {
         assert!(pace.turn_at(B, now).is_ok(), "another client is another matter");
         turns.pop();
         assert!(pace.turn_at(A, now).is_ok());
+    }
+
+    #[test]
+    fn a_client_has_so_many_connections() {
+        let pace = Pace::new();
+        let mut places: Vec<_> = (0..CONNECTIONS).map(|_| pace.place(A).unwrap()).collect();
+        assert!(matches!(pace.place(A), Err(Error::LimitClient)));
+        assert!(pace.place(B).is_ok());
+        places.pop();
+        assert!(pace.place(A).is_ok());
     }
 
     #[test]

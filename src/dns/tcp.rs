@@ -18,7 +18,8 @@ use crate::stream::Stream;
 /// out (RFC 7766 §6.2.3 asks for a few seconds).
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Answers the questions on one connection to its end; the permit to have it is given back then.
+/// Answers the questions on one connection to its end; the permit to have it is given back then. Beyond what one
+/// client may have, it is reset before anything was asked.
 pub async fn serve_tcp(
     door: Arc<Door>,
     client: Client,
@@ -26,6 +27,7 @@ pub async fn serve_tcp(
     mut drain: drain::Watch,
     permit: OwnedSemaphorePermit,
 ) {
+    let Ok(place) = door.pace.place(client.ip()) else { return stream.reset() };
     loop {
         let message = tokio::select! {
             message = timeout(IDLE, read(&mut stream)) => message,
@@ -37,7 +39,7 @@ pub async fn serve_tcp(
             break;
         }
     }
-    drop(permit);
+    drop((place, permit));
 }
 
 /// A message and before it its length in two bytes (RFC 1035 §4.2.2).

@@ -48,11 +48,15 @@ pub async fn keep_listed(names: Arc<Names>, resolver: Arc<Resolver>, policy: Arc
 
 /// The policy's revision and its names, in no order. The policy itself is not held on to.
 fn listed(policy: &Policy) -> (u64, HashSet<Name>) {
-    let names: HashSet<Name> = policy.unread_names().take(NAMES_MAX + 1).collect();
-    if names.len() > NAMES_MAX {
-        tracing::warn!(
-            "the policy lists more than {NAMES_MAX} names under `protocol: tcp`: not all are looked up ahead"
-        );
+    let mut names = HashSet::new();
+    for name in policy.unread_names() {
+        if names.len() >= NAMES_MAX && !names.contains(&name) {
+            tracing::warn!(
+                "the policy lists more than {NAMES_MAX} names under `protocol: tcp`: not all are looked up ahead"
+            );
+            break;
+        }
+        names.insert(name);
     }
     (policy.revision(), names)
 }
@@ -69,3 +73,6 @@ async fn look_up(names: &Names, resolver: &Resolver, name: Name) -> bool {
     }
     is_found
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,29 @@
-//! Pairs of an address and a name, each until an instant of its own, and never more than a bound.
+//! Pairs of an address and a name, each until an instant of its own, never more than a bound, and of one owner never
+//! more than its share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use crate::host::Name;
 
 /// Names kept for one address. Thousands share an address of a CDN, but a flow is judged by each of them.
 const NAMES_AN_ADDRESS: usize = 32;
 
+/// When a pair ends; the number tells pairs of the same instant apart.
+type End = (Instant, u64);
+
 #[derive(Debug)]
 pub(super) struct Memory {
     limit: usize,
+    /// Pairs that one owner may have.
+    share: usize,
     addresses: HashMap<IpAddr, Vec<Known>>,
-    /// Every pair, by the end of its time; the number tells pairs of the same instant apart.
-    ends: BTreeMap<(Instant, u64), IpAddr>,
+    /// Every pair, by its end.
+    ends: BTreeMap<End, Pair>,
+    /// The pairs of each owner, by their ends.
+    owners: HashMap<IpAddr, BTreeSet<End>>,
     last: u64,
 }
 
@@ -22,32 +31,55 @@ pub(super) struct Memory {
 #[derive(Debug)]
 struct Known {
     name: Name,
-    end: (Instant, u64),
+    end: End,
+}
+
+/// Where a pair is to be found, and who was the last to ask for it.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    address: IpAddr,
+    owner: IpAddr,
 }
 
 impl Memory {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, addresses: HashMap::new(), ends: BTreeMap::new(), last: 0 }
+    pub(super) fn new(limit: usize, share: usize) -> Self {
+        let (addresses, ends, owners) = (HashMap::new(), BTreeMap::new(), HashMap::new());
+        Self { limit, share, addresses, ends, owners, last: 0 }
     }
 
-    /// Keeps a pair until `end`; for want of room the pair that ends first gives way.
-    pub(super) fn remember(&mut self, name: &Name, address: IpAddr, now: Instant, end: Instant) {
+    /// Keeps a pair until `end`. For want of room the pair that ends first gives way; beyond its share, the owner's.
+    pub(super) fn remember(
+        &mut self,
+        owner: IpAddr,
+        name: &Name,
+        address: IpAddr,
+        now: Instant,
+        end: Instant,
+    ) {
         self.last += 1;
         let end = (end, self.last);
         let known = self.addresses.entry(address).or_default();
         let old = known.iter().position(|known| known.name == *name);
         let old = old.or_else(|| (known.len() >= NAMES_AN_ADDRESS).then_some(0));
-        if let Some(old) = old {
-            let Known { end, .. } = known.remove(old);
-            self.ends.remove(&end);
-        }
+        let old = old.map(|old| known.remove(old).end);
         // The one remembered last stands last.
         known.push(Known { name: name.clone(), end });
-        self.ends.insert(end, address);
-        while self.ends.first_key_value().is_some_and(|(&(first, _), _)| first <= now)
-            || self.ends.len() > self.limit
+        if let Some(old) = old {
+            self.take(old);
+        }
+        self.ends.insert(end, Pair { address, owner });
+        let own = self.owners.entry(owner).or_default();
+        own.insert(end);
+        if own.len() > self.share
+            && let Some(&first) = own.first()
         {
-            self.forget_first();
+            self.forget(first);
+        }
+        while let Some((&first, _)) = self.ends.first_key_value() {
+            if first.0 > now && self.ends.len() <= self.limit {
+                break;
+            }
+            self.forget(first);
         }
     }
 
@@ -57,8 +89,20 @@ impl Memory {
         known.filter(|known| known.end.0 > now).map(|known| known.name.clone()).collect()
     }
 
-    fn forget_first(&mut self) {
-        let Some((end, address)) = self.ends.pop_first() else { return };
+    /// Takes a pair out of the order of ends.
+    fn take(&mut self, end: End) -> Option<Pair> {
+        let pair = self.ends.remove(&end)?;
+        if let Some(own) = self.owners.get_mut(&pair.owner) {
+            own.remove(&end);
+            if own.is_empty() {
+                self.owners.remove(&pair.owner);
+            }
+        }
+        Some(pair)
+    }
+
+    fn forget(&mut self, end: End) {
+        let Some(Pair { address, .. }) = self.take(end) else { return };
         let Some(known) = self.addresses.get_mut(&address) else { return };
         known.retain(|known| known.end != end);
         if known.is_empty() {
@@ -82,39 +126,57 @@ mod tests {
         IpAddr::V4(Ipv4Addr::from(number))
     }
 
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_pair_is_known_until_its_end_and_again_when_it_is_renewed() {
-        let (mut memory, now) = (Memory::new(10), Instant::now());
-        memory.remember(&name("a.example"), address(1), now, now + SECOND);
-        memory.remember(&name("b.example"), address(1), now, now + 3 * SECOND);
+        let (mut memory, now) = (Memory::new(10, 10), Instant::now());
+        memory.remember(A, &name("a.example"), address(1), now, now + SECOND);
+        memory.remember(A, &name("b.example"), address(1), now, now + 3 * SECOND);
         assert_eq!(memory.names(address(1), now), [name("b.example"), name("a.example")]);
         assert_eq!(memory.names(address(1), now + SECOND), [name("b.example")]);
-        memory.remember(&name("a.example"), address(1), now, now + 4 * SECOND);
+        memory.remember(A, &name("a.example"), address(1), now, now + 4 * SECOND);
         assert_eq!(memory.names(address(1), now + SECOND), [name("a.example"), name("b.example")]);
         assert_eq!(memory.names(address(1), now + 3 * SECOND), [name("a.example")]);
     }
 
     #[test]
     fn nothing_is_kept_beyond_its_end_or_the_bound() {
-        let (mut memory, now) = (Memory::new(100), Instant::now());
+        let (mut memory, now) = (Memory::new(100, 100), Instant::now());
         for number in 0..1000 {
-            memory.remember(&name("a.example"), address(number), now, now + SECOND * (number + 1));
+            memory.remember(A, &name("a.example"), address(number), now, now + SECOND * (number + 1));
         }
         assert_eq!((memory.ends.len(), memory.addresses.len()), (100, 100));
         assert_eq!(memory.names(address(899), now), []);
         assert_eq!(memory.names(address(900), now), [name("a.example")]);
         let later = now + 2000 * SECOND;
-        memory.remember(&name("a.example"), address(1), later, later + SECOND);
-        assert_eq!((memory.ends.len(), memory.addresses.len()), (1, 1));
+        memory.remember(A, &name("a.example"), address(1), later, later + SECOND);
+        assert_eq!((memory.ends.len(), memory.addresses.len(), memory.owners.len()), (1, 1, 1));
+    }
+
+    #[test]
+    fn who_asks_for_more_than_its_share_pushes_out_its_own() {
+        let (mut memory, now) = (Memory::new(100, 10), Instant::now());
+        memory.remember(B, &name("b.example"), address(1), now, now + SECOND);
+        for number in 2..1000 {
+            memory.remember(A, &name(&format!("n{number}.example")), address(number), now, now + 2 * SECOND);
+        }
+        assert_eq!((memory.ends.len(), memory.addresses.len(), memory.owners.len()), (11, 11, 2));
+        assert_eq!(memory.names(address(1), now), [name("b.example")]);
+        assert_eq!(memory.names(address(989), now), []);
+        assert_eq!(memory.names(address(999), now), [name("n999.example")]);
+        // What another one asks for too is that one's.
+        memory.remember(B, &name("n999.example"), address(999), now, now + 2 * SECOND);
+        assert_eq!((memory.owners[&A].len(), memory.owners[&B].len()), (9, 2));
     }
 
     #[test]
     fn an_address_has_the_names_remembered_last() {
-        let (mut memory, now) = (Memory::new(1000), Instant::now());
+        let (mut memory, now) = (Memory::new(1000, 1000), Instant::now());
         for number in 0..100 {
-            memory.remember(&name(&format!("n{number}.example")), address(1), now, now + SECOND);
+            memory.remember(A, &name(&format!("n{number}.example")), address(1), now, now + SECOND);
         }
         let names = memory.names(address(1), now);
         assert_eq!((names.len(), memory.ends.len()), (NAMES_AN_ADDRESS, NAMES_AN_ADDRESS));
