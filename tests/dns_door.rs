@@ -298,36 +298,189 @@ async fn a_long_answer_is_cut_over_udp_and_whole_over_tcp() {
 #[tokio::test]
 async fn other_types_are_told_or_held_back() {
     let gate = Setup::allow(&["a.example"]).start().await;
-    for kind in [
+    let held_back = [
         RecordType::HTTPS,
         RecordType::SVCB,
-        RecordType::CNAME,
-        RecordType::PTR,
-        RecordType::NS,
         RecordType::ANY,
         RecordType::NULL,
+        RecordType::HINFO,
+        RecordType::DNSKEY,
+        RecordType::DS,
+        RecordType::RRSIG,
         RecordType::from(65_280),
-    ] {
+    ];
+    for kind in held_back {
         let answer = ask(&gate, "a.example", kind).await;
-        assert_eq!(
-            (answer.metadata.response_code, answer.answers.len()),
-            (ResponseCode::NoError, 0),
-            "{kind}"
-        );
+        let told = (answer.metadata.response_code, answer.answers.len());
+        assert_eq!(told, (ResponseCode::NoError, 0), "{kind}");
+    }
+    let zones = [RecordType::AXFR, RecordType::IXFR];
+    for kind in zones {
+        let code = ask(&gate, "a.example", kind).await.metadata.response_code;
+        assert_eq!(code, ResponseCode::Refused, "{kind}");
     }
     assert!(gate.servers.asked().is_empty(), "nobody was asked for those");
-    for kind in [RecordType::AXFR, RecordType::IXFR] {
+
+    use hickory_proto::rr::rdata::{CNAME, MX, NS, NULL, PTR, SRV, TXT};
+    let target = || Name::from_ascii("elsewhere.example.").unwrap();
+    let uri = RecordType::from(256);
+    let told = [
+        (RecordType::TXT, RData::TXT(TXT::new(vec!["v=spf1 -all".into()]))),
+        (RecordType::MX, RData::MX(MX::new(10, target()))),
+        (RecordType::SRV, RData::SRV(SRV::new(1, 2, 88, target()))),
+        (RecordType::CNAME, RData::CNAME(CNAME(target()))),
+        (RecordType::NS, RData::NS(NS(target()))),
+        (RecordType::PTR, RData::PTR(PTR(target()))),
+        (uri, RData::Unknown { code: uri, rdata: NULL::with(b"\0\x01\0\x01krb5srv:m:tcp:kdc".to_vec()) }),
+    ];
+    for (kind, data) in &told {
+        gate.servers.script("a.example", *kind, [Reply::Records(vec![data.clone()])]);
+        let answer = ask(&gate, "a.example", *kind).await;
+        let found: Vec<&RData> = answer.answers.iter().map(|record| &record.data).collect();
+        assert_eq!(found, [data], "{kind}");
+    }
+    for kind in [RecordType::CAA, RecordType::SOA, RecordType::NAPTR, RecordType::SSHFP, RecordType::TLSA] {
         assert_eq!(
             ask(&gate, "a.example", kind).await.metadata.response_code,
-            ResponseCode::Refused,
+            ResponseCode::NXDomain,
             "{kind}"
         );
     }
-    for kind in [RecordType::TXT, RecordType::MX, RecordType::SRV] {
-        ask(&gate, "a.example", kind).await;
+    assert_eq!(gate.servers.asked().len(), told.len() + 5, "{:?}", gate.servers.asked());
+    // A reverse look-up is a question for a name that no rule lists: no at once, and nobody is asked.
+    let reverse = ask(&gate, "34.216.184.93.in-addr.arpa", RecordType::PTR).await;
+    assert_eq!(reverse.metadata.response_code, ResponseCode::NXDomain);
+    assert_eq!(gate.servers.asked().len(), told.len() + 5);
+    gate.stop(held_back.len() + zones.len() + told.len() + 5 + 1).await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_question_but_its_name_and_type_is_passed_on() {
+    let gate = Setup::allow(&["a.example"]).start().await;
+    gate.servers.set("a.example", &["93.184.216.34"]);
+    let mut message = with_edns(question("a.example", A), 1232);
+    // The case of letters is a bit each; a client subnet, a cookie and an option that nobody knows are more.
+    message.queries[0] = Query::query(Name::from_ascii("A.exAMPle.").unwrap(), A);
+    message.metadata.checking_disabled = true;
+    message.metadata.authentic_data = true;
+    let edns = message.edns.as_mut().unwrap();
+    edns.set_dnssec_ok(true);
+    for (code, bytes) in [(8, &b"\0\x01\x18\0\xc0\0\x02"[..]), (10, b"12345678"), (65_001, b"stolen")] {
+        edns.options_mut().insert(EdnsOption::Unknown(code, bytes.to_vec()));
     }
-    assert_eq!(gate.servers.asked(), ["a.example MX", "a.example SRV", "a.example TXT"]);
-    gate.stop(13).await;
+    let answer = send(&gate, &message.to_vec().unwrap()).await;
+    assert_eq!(gate.servers.asked(), ["a.example A"]);
+    // The question comes back letter by letter, as clients that guard against forgery demand (0x20).
+    assert_eq!(answer.queries[0].name().to_ascii(), "A.exAMPle.");
+    assert_eq!(answer.answers[0].name.to_ascii(), "A.exAMPle.");
+    assert!(!answer.metadata.authentic_data && !answer.metadata.authoritative);
+    assert!(answer.edns.unwrap().options().as_ref().is_empty());
+    gate.stop(1).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_names_below_an_allowed_one_leaves_the_others_their_answers() {
+    let policy = "version: 1\nprofiles:\n  - name: p\n    allow: [\"*.flood.example\", {host: \"*.git.example\", ports: [22], protocol: tcp}]\n";
+    let gate = Setup::new(policy).start().await;
+    gate.servers.set("*.flood.example", &["93.184.216.66"]);
+    gate.servers.set("eu.git.example", &["93.184.216.34"]);
+    const FLOOD: usize = 6000;
+    let flood = UdpSocket::bind("127.0.0.2:0").await.unwrap();
+    flood.connect(gate.dns[0]).await.unwrap();
+    let other = UdpSocket::bind("127.0.0.3:0").await.unwrap();
+    other.connect(gate.dns[0]).await.unwrap();
+    let good = question("eu.git.example", A);
+    let (mut refused, mut buffer) = (0, [0; 512]);
+    for round in 0..FLOOD / 100 {
+        for number in 0..100 {
+            let name = format!("n{round}-{number}.flood.example");
+            flood.send(&question(&name, A).to_vec().unwrap()).await.unwrap();
+        }
+        other.send(&good.to_vec().unwrap()).await.unwrap();
+        let count = timeout(PATIENCE, other.recv(&mut buffer)).await.expect("no answer").unwrap();
+        let answer = Message::from_vec(&buffer[..count]).unwrap();
+        assert_eq!(addresses(&answer), ips(&["93.184.216.34"]), "round {round}");
+        for _ in 0..100 {
+            let count = timeout(PATIENCE, flood.recv(&mut buffer)).await.expect("no answer").unwrap();
+            let code = Message::from_vec(&buffer[..count]).unwrap().metadata.response_code;
+            refused += usize::from(code == ResponseCode::Refused);
+        }
+    }
+    let records = gate.records(FLOOD + FLOOD / 100).await;
+    let limited: Vec<_> = records.iter().filter(|record| record["reason"] == "limit_client").collect();
+    assert_eq!(limited.len(), refused);
+    assert!(limited.iter().all(|record| record["client"] == "127.0.0.2"));
+    // The other's one name was asked of the server once, whatever came between.
+    assert_eq!(gate.servers.asked().iter().filter(|asked| asked.starts_with("eu.git")).count(), 1);
+    gate.stop(records.len()).await;
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_connections_and_others_have_theirs() {
+    let gate = Setup::allow(&["a.example"]).start().await;
+    gate.servers.set("a.example", &["93.184.216.34"]);
+    let from = async |ip: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(ip.parse().unwrap(), 0)).unwrap();
+        socket.connect(gate.dns[0]).await.unwrap()
+    };
+    let (mut open, message) = (Vec::new(), question("a.example", A));
+    // Silent ones count too.
+    for _ in 0..128 {
+        open.push(from("127.0.0.2").await);
+    }
+    let first = open.first_mut().unwrap();
+    assert_eq!(addresses(&ask_tcp(first, &message).await), ips(&["93.184.216.34"]));
+    let mut beyond = from("127.0.0.2").await;
+    let read = timeout(PATIENCE, beyond.read_u8()).await.expect("it stays open");
+    assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    let mut other = from("127.0.0.3").await;
+    assert_eq!(addresses(&ask_tcp(&mut other, &message).await), ips(&["93.184.216.34"]));
+    drop(open);
+    // Once they are gone there is room again.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let mut stream = from("127.0.0.2").await;
+        let bytes = message.to_vec().unwrap();
+        let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+        let sent = stream.write_all(&[&length[..], &bytes].concat()).await;
+        if sent.is_ok() && stream.read_u16().await.is_ok() {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the places are never given back");
+    }
+    gate.stop(3).await;
+}
+
+#[tokio::test]
+async fn questions_over_tcp_come_in_any_pieces_and_several_at_once() {
+    let gate = Setup::allow(&["\"*.example\""]).start().await;
+    gate.servers.set("a.example", &["93.184.216.34"]);
+    gate.servers.set("b.example", &["93.184.216.35"]);
+    let framed = |name: &str| {
+        let bytes = question(name, A).to_vec().unwrap();
+        [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat()
+    };
+    let mut stream = TcpStream::connect(gate.dns[0]).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let flight = [framed("a.example"), framed("b.example"), framed("a.example")].concat();
+    for piece in flight.chunks(3) {
+        stream.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    for expected in ["93.184.216.34", "93.184.216.35", "93.184.216.34"] {
+        let mut answer = vec![0; usize::from(timeout(PATIENCE, stream.read_u16()).await.unwrap().unwrap())];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(addresses(&Message::from_vec(&answer).unwrap()), ips(&[expected]));
+    }
+    // A message of no length, or one that is cut, ends the connection without a record.
+    for bytes in [&[0, 0][..], &framed("a.example")[..20]] {
+        let mut stream = TcpStream::connect(gate.dns[0]).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    }
+    gate.stop(3).await;
 }
 
 #[tokio::test]

@@ -8,11 +8,27 @@
 mod dns;
 #[path = "doors/gate.rs"]
 mod gate;
+#[path = "transparent/hello.rs"]
+mod hello;
 #[path = "doors/namespace.rs"]
 mod namespace;
+#[path = "transparent/remembered.rs"]
+mod remembered;
+#[path = "transparent/requests.rs"]
+mod requests;
 #[path = "doors/server.rs"]
 mod server;
+#[path = "it/support/tls.rs"]
+mod tls;
+#[path = "it/support/upstream.rs"]
+mod upstream;
 
+/// What the servers of other tests count on.
+mod support {
+    pub use crate::gate::PATIENCE;
+}
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, Query, ResponseCode};
@@ -49,6 +65,10 @@ async fn listen(to: &str) -> Result<String, std::io::ErrorKind> {
 }
 
 const RESET: Result<String, std::io::ErrorKind> = Err(std::io::ErrorKind::ConnectionReset);
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
 
 /// The records in the order in which their flows began: their ids are consecutive.
 async fn in_order(gate: &Gate, count: usize) -> Vec<Value> {

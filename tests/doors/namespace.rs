@@ -12,9 +12,16 @@ use tokio::net::{TcpSocket, TcpStream};
 /// Where the client connects from.
 pub const CLIENT_V4: &str = "10.9.0.1";
 pub const CLIENT_V6: &str = "fd09::1";
-/// Where servers are, each a public address.
-const SERVERS: [&str; 6] =
-    ["93.184.216.34", "93.184.216.35", "93.184.216.53", "93.184.216.66", "2606:2800::34", "2606:2800::66"];
+/// Where servers are, each but one a public address.
+const SERVERS: [&str; 7] = [
+    "93.184.216.34",
+    "93.184.216.35",
+    "93.184.216.53",
+    "93.184.216.66",
+    "10.8.0.34",
+    "2606:2800::34",
+    "2606:2800::66",
+];
 
 const INSIDE: &str = "EXEAT_TEST_NAMESPACE";
 

@@ -50,6 +50,27 @@ impl Server {
         .await
     }
 
+    /// Says this whenever it has heard more: to what it had heard before, and to what is new.
+    pub async fn saying(
+        address: &str,
+        answer: impl Fn(&[u8], &[u8]) -> Vec<u8> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(address, move |mut stream| {
+            let answer = answer.clone();
+            async move {
+                let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+                while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                    let said = answer(&heard, &buffer[..count]);
+                    heard.extend_from_slice(&buffer[..count]);
+                    if stream.write_all(&said).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+        .await
+    }
+
     /// Answers requests with its own name and the Host that it was sent.
     pub async fn page(address: &str, name: &'static str) -> Self {
         Self::start(address, move |mut stream| async move {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsCode;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// What one question is answered with. Names that no test set up do not exist.
+/// What one question is answered with. Names that no test set up do not exist; `*.` stands for one label.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     /// Those of the question's family; none is an empty answer (NODATA).
@@ -95,7 +96,8 @@ impl Dns {
         self.zone.replies.lock().unwrap().insert((name.to_owned(), family), replies);
     }
 
-    /// Every question so far, as `name TYPE` and, over TCP, `name TYPE tcp`, sorted.
+    /// Every question so far, as `name TYPE` and, over TCP, `name TYPE tcp`, sorted. What a question has besides is
+    /// told behind it: ` options` of EDNS, ` dnssec` for signatures or unchecked data.
     pub(crate) fn asked(&self) -> Vec<String> {
         let mut asked = self.zone.asked.lock().unwrap().clone();
         asked.sort();
@@ -105,12 +107,24 @@ impl Dns {
 
 impl Zone {
     /// The next reply to a question.
-    fn take(&self, query: &Query, transport: Transport) -> Reply {
+    fn take(&self, request: &Message, query: &Query, transport: Transport) -> Reply {
         let name = query.name().to_ascii().trim_end_matches('.').to_owned();
-        let suffix = if transport == Transport::Tcp { " tcp" } else { "" };
+        let edns = request.edns.as_ref();
+        let options = edns
+            .is_some_and(|edns| edns.options().as_ref().iter().any(|(code, _)| *code != EdnsCode::Padding));
+        let dnssec = edns.is_some_and(|edns| edns.flags().dnssec_ok) || request.metadata.checking_disabled;
+        let mut suffix = String::new();
+        for (is_so, text) in
+            [(transport == Transport::Tcp, " tcp"), (options, " options"), (dnssec, " dnssec")]
+        {
+            suffix += if is_so { text } else { "" };
+        }
         self.asked.lock().unwrap().push(format!("{name} {}{suffix}", query.query_type()));
         let mut replies = self.replies.lock().unwrap();
-        match replies.get_mut(&(name, query.query_type())) {
+        let wild = name.split_once('.').map(|(_, above)| format!("*.{above}")).unwrap_or_default();
+        let key = [name, wild].into_iter().map(|name| (name, query.query_type()));
+        let key = key.into_iter().find(|key| replies.contains_key(key));
+        match key.and_then(|key| replies.get_mut(&key)) {
             // The question is asked again over TCP, and gets the same reply there.
             Some(replies) if matches!(replies[0], Reply::Truncated(_)) && transport == Transport::Udp => {
                 replies[0].clone()
@@ -125,7 +139,7 @@ impl Zone {
     async fn answer(&self, request: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let request = Message::from_vec(request).unwrap();
         let query = request.queries[0].clone();
-        let mut reply = self.take(&query, transport);
+        let mut reply = self.take(&request, &query, transport);
         let mut message = Message::response(request.metadata.id, request.metadata.op_code);
         message.metadata.recursion_available = true;
         message.add_query(query.clone());
