@@ -15,6 +15,9 @@ const HEADER: usize = 12;
 const UDP_PLAIN: usize = 512;
 /// The most that is sent over UDP to anyone: what passes every network in one piece (DNS flag day 2020).
 const UDP_MAX: u16 = 1232;
+/// The longest message that is read as a question. One with a name and every option of EDNS is far shorter; of 64 KB
+/// over TCP, thousands of compressed names would have to be read before they are no question.
+const QUESTION_MAX: usize = 4096;
 /// The extended errors "Blocked" and "Filtered" (RFC 8914 §4.16, §4.18), and the code of the option.
 const EXTENDED_ERROR: u16 = 15;
 const BLOCKED: u16 = 15;
@@ -77,7 +80,8 @@ impl Asked {
         if unread.op_code != OpCode::Query {
             return Some(Self { fault: Some(ResponseCode::NotImp), ..unread });
         }
-        let Ok(message) = Message::from_vec(bytes) else { return Some(unread) };
+        let read = if bytes.len() <= QUESTION_MAX { Message::from_vec(bytes).ok() } else { None };
+        let Some(message) = read else { return Some(unread) };
         let edns = message.edns.as_ref();
         let room = match (transport, edns) {
             (Transport::Udp, Some(edns)) => usize::from(edns.max_payload().min(UDP_MAX)).max(UDP_PLAIN),
