@@ -99,6 +99,7 @@ fn all() -> Vec<(&'static str, fn())> {
         attacks::who_takes_a_port_that_exeat_left_does_not_take_its_way_out,
         attacks::an_icmp_error_carries_nothing_to_a_server_that_was_called,
         attacks::neighbours_and_odd_sockets_are_no_way_out,
+        attacks::services_on_the_loopback_of_a_gateway_are_not_for_its_clients,
         gateway::nothing_but_the_allowed_names_gets_out_through_iptables,
         gateway::nothing_but_the_allowed_names_gets_out_through_iptables_legacy,
         gateway::nothing_but_the_allowed_names_gets_out_through_nft,

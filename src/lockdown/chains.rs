@@ -61,6 +61,10 @@ fn gateway(plan: &Plan, interfaces: &[String], subnets: &[IpNet]) -> Vec<Chain> 
 fn sources(plan: &Plan, interfaces: &[String], subnets: &[IpNet]) -> Chain {
     let lie = "the source is not behind this interface: an answer would carry the packet out";
     let mut rules = vec![head(plan), Rule::new([Spoofed], Drop, lie)];
+    // Where route_localnet is set, as kube-proxy does, the kernel would take them. Those of IPv6 it never takes.
+    let inward =
+        Rule::new([Destination(LOOPBACK_V4.into())], Drop, "loopback addresses never come by a wire");
+    rules.push(inward);
     if !subnets.is_empty() {
         let unnumbered = [UNNUMBERED_V4.into(), UNNUMBERED_V6.into(), LINK_LOCAL.into()];
         let own = unnumbered.map(|network| (network, "has no address yet, or none beyond the link"));

@@ -142,3 +142,24 @@ pub(crate) fn neighbours_and_odd_sockets_are_no_way_out() {
         assert_eq!(world.leaks(), [], "{format}");
     }
 }
+
+/// Where `route_localnet` is set, a neighbour can write to loopback addresses, behind which nobody expects it.
+pub(crate) fn services_on_the_loopback_of_a_gateway_are_not_for_its_clients() {
+    let world = World::gateway();
+    let _exeat = Exeat::start_as(&world, As::Taker);
+    for (place, interface) in [(&world.instance, "up0"), (world.locked(), "in0")] {
+        place.must(&format!("sysctl -qw net.ipv4.conf.{interface}.route_localnet=1"));
+    }
+    world.instance.must("ip route del local 127.0.0.0/8 dev lo table local");
+    world.instance.must("ip route add 127.7.7.7/32 via 10.77.0.1 src 10.77.0.2");
+    let at = SocketAddr::from(([127, 7, 7, 7], 7300));
+    let listener = world.locked().inside(move || TcpListener::bind(at).unwrap());
+    let connects =
+        || world.instance.inside(move || TcpStream::connect_timeout(&at, Duration::from_secs(2))).is_ok();
+    assert!(connects());
+    for more in [&["--format", "iptables"][..], &["--format", "nft"], &["--tproxy"]] {
+        world.apply(&[&["--gateway", "--interface", "in0"], more].concat()).good();
+        assert!(!connects(), "{more:?}");
+    }
+    drop(listener);
+}

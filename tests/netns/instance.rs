@@ -1,7 +1,8 @@
 //! On the instance: no way out but exeat, in each format of the rules.
 
 use crate::exeat::Exeat;
-use crate::internet::{ALLOWED, ALLOWED_V4, ALLOWED_V6, GIT_V4, GIT_V6};
+use crate::gateway::allowed_names_answer;
+use crate::internet::ALLOWED;
 use crate::place::As;
 use crate::ways;
 use crate::world::World;
@@ -26,19 +27,7 @@ fn nothing_but_the_allowed_names_gets_out(format: &str) {
     assert_eq!(ways::open(&world.instance, &ways), [""; 0]);
     ways::send_silent(&world.instance);
     assert_eq!(world.leaks(), []);
-    for (url, server) in [
-        (format!("http://{ALLOWED}/"), ":80"),
-        (format!("https://{ALLOWED}/"), ":443"),
-        // An address that is not the name's own, and the name in the server name: the name's server answers.
-    ] {
-        let answer = world.instance.run(As::Program, &["curl", "-sk", "--max-time", "5", &url], "").good();
-        let servers = [ALLOWED_V4.to_owned(), format!("[{ALLOWED_V6}]")];
-        assert!(servers.iter().any(|ip| answer == format!("this is {ip}{server}\n")), "{url}: {answer:?}");
-    }
-    for git in [format!("TCP4:{GIT_V4}:22"), format!("TCP6:[{GIT_V6}]:22")] {
-        let said = world.instance.run(As::Program, &["socat", "-t1", "-T2", "-", &git], "x");
-        assert!(said.out.starts_with("SSH-2.0-at-"), "{git}: {said:?}");
-    }
+    allowed_names_answer(&world);
     assert_eq!(world.leaks(), []);
 
     exeat.kill();

@@ -69,6 +69,14 @@ pub(crate) fn nothing_is_applied_while_nobody_listens_for_one_of_the_families() 
     assert_eq!(refused.code, Some(1));
     assert!(refused.err.contains("the stub resolver 127.0.0.53"), "{refused:?}");
     assert_eq!(saved(&world), before);
+    // That of the system counts where the settings name none.
+    fs::write(&world.instance.resolv_conf, "nameserver 127.0.0.54\noptions edns0\n").unwrap();
+    let own = settings.replace("dns: { servers: [11.0.0.53] }\n", "");
+    assert!(own.len() < settings.len());
+    fs::write(world.path("exeat.yaml"), own).unwrap();
+    let refused = world.apply(&[]);
+    assert!(refused.err.contains("the stub resolver 127.0.0.54"), "{refused:?}");
+    assert_eq!((refused.code, saved(&world)), (Some(1), before));
     world.apply(&["--ahead"]).good();
 }
 

@@ -23,11 +23,14 @@ impl Server {
         }
         let keys = format!("AuthorizedKeysFile={key}.pub");
         let daemon = place.must("which sshd");
-        // sshd wants to be called by its full name, and a directory that its unit would have made.
-        let script = "mkdir -p /run/sshd && exec \"$@\"";
+        // sshd wants to be called by its full name, a directory that its unit would have made, and to read whether root's
+        // account is locked: in a user namespace that file is somebody else's.
+        let (shadow, script) =
+            (world.path("shadow"), "mkdir -p /run/sshd && mount --bind \"$0\" /etc/shadow && exec \"$@\"");
+        std::fs::write(&shadow, "root:*:19000:0:99999:7:::\n").unwrap();
         let options = ["StrictModes=no", "UsePAM=no", "PidFile=none", "PermitRootLogin=yes", &keys];
         let mut words =
-            vec!["sh", "-c", script, "sh", daemon.trim(), "-D", "-e", "-f", "/dev/null", "-h", &host];
+            vec!["sh", "-c", script, &shadow, daemon.trim(), "-D", "-e", "-f", "/dev/null", "-h", &host];
         words.extend(options.iter().flat_map(|option| ["-o", option]));
         let at: Vec<String> = addresses.iter().map(|address| format!("ListenAddress={address}")).collect();
         words.extend(at.iter().flat_map(|at| ["-o", at]));

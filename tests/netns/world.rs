@@ -120,17 +120,19 @@ impl World {
     fn empty() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = tempfile::tempdir().unwrap();
+        // By the number of this run, so that another one can take away what was left.
+        let prefix = format!("exeat-{}-", std::process::id());
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
         let resolv_conf = directory.path().join("resolv.conf");
         fs::write(&resolv_conf, format!("nameserver {DNS_V4}\n")).unwrap();
-        // exeat runs as a user who may not see where it was built.
-        let binary = directory.path().join("exeat");
-        fs::copy(env!("CARGO_BIN_EXE_exeat"), &binary).unwrap();
+        // exeat runs as a user who may not see where it was built. It is large: a second name costs nothing.
+        let (built, binary) = (env!("CARGO_BIN_EXE_exeat"), directory.path().join("exeat"));
+        fs::hard_link(built, &binary).or_else(|_| fs::copy(built, &binary).map(drop)).unwrap();
         open(directory.path());
         let place = |what| Place::new(number, what, &resolv_conf);
         let (instance, internet) = (place("instance"), place("internet"));
-        // Every program may ping, as on most systems.
-        let pings = "net.ipv4.ping_group_range=0 2147483647";
+        // Every program may ping, as on most systems; a user namespace has no larger groups.
+        let pings = "net.ipv4.ping_group_range=0 61002";
         instance.run(As::Root, &["sysctl", "-qw", pings], "").good();
         let tap = Tap::default();
         Self {
