@@ -148,7 +148,10 @@ impl Shared {
     }
 
     async fn handshake(&self) -> io::Result<TlsStream<net::TcpStream>> {
-        let stream = net::TcpStream::connect(self.address).await?;
+        let stream = net::TcpStream::connect(self.address).await.inspect_err(|_| {
+            // What was wrong with it before is not what is wrong now.
+            *lock(&self.fault) = None;
+        })?;
         sys::tune(&stream)?;
         self.tls.connect(self.name.clone(), stream).await.map_err(|error| {
             tracing::debug!(server = %self.address, %error, "the TLS handshake failed");

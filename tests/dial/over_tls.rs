@@ -322,12 +322,12 @@ async fn a_server_that_closes_without_an_answer_is_told_as_such() {
         }
     });
     let server = format!("tls://{address}#dns.example").parse().unwrap();
-    let found = look_up(&scene.resolver(vec![server]), "a.example").await;
-    assert_eq!(found, Err(Failure::Tls("the DNS server closes the connection without an answer")));
-    // Nobody is there at all.
+    let resolver = scene.resolver(vec![server]);
+    let closes = Failure::Tls("the DNS server closes the connection without an answer");
+    assert_eq!(look_up(&resolver, "a.example").await, Err(closes));
+    // Now nobody is there at all, and that is told, not what was wrong before.
     serving.shutdown().await;
-    let server = format!("tls://{address}#dns.example").parse().unwrap();
-    assert_eq!(look_up(&scene.resolver(vec![server]), "a.example").await, Err(Failure::Unreachable));
+    assert_eq!(look_up(&resolver, "a.example").await, Err(Failure::Unreachable));
 }
 
 #[tokio::test]
