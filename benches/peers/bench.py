@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import signal
+import sys
 
 from loads import PROXY_CORE, Generator
 from place import PROXY, Place, raise_file_limit
@@ -49,6 +51,8 @@ class Bench:
     def __enter__(self):
         if os.cpu_count() < 2:
             raise SystemExit("needs two cores: one for the proxy, one for the load")
+        # Whoever ends it, nothing of it may stay.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         return self
 
     def __exit__(self, *_):

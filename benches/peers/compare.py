@@ -1,7 +1,6 @@
 """Side by side: every proxy gets every load, in turn, again and again."""
 
-from loads import LOADS, PROXY_CORE
-from place import PROXY
+from loads import LOADS
 
 
 def compare(bench, loads, proxies):

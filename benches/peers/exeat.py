@@ -28,7 +28,9 @@ class Exeat:
         return door in ("explicit", "transparent")
 
     def command(self, home, door="explicit"):
-        (home / "policies").mkdir()
+        # The records have a directory of their own: what is written beside a policy makes exeat read that again.
+        for name in ("policies", "lists", "logs"):
+            (home / name).mkdir()
         write_rules(home, self.rules)
         ports = f"[{ORIGIN}-{ORIGIN + PORTS - 1}]"
         policy = [
@@ -36,20 +38,20 @@ class Exeat:
             "profiles:",
             "  - name: bench",
             "    clients: [127.0.0.0/8]",
-            "    allow_file: [../rules.txt]",
+            "    allow_file: [../lists/rules.txt]",
             "    allow:",
             f'      - {{ host: ".origin.example", ports: {ports}, private: true }}',
             f'      - {{ host: "*-origin.example", ports: {ports}, private: true }}',
         ]
         for number in range(1, self.profiles):
             client = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-            policy.append(f"  - {{ name: p{number}, clients: [{client}], allow_file: [../rules.txt] }}")
+            policy.append(f"  - {{ name: p{number}, clients: [{client}], allow_file: [../lists/rules.txt] }}")
         (home / "policies/policy.yaml").write_text("\n".join(policy) + "\n")
         addresses = f"['127.0.0.1:{PROXY}']"
         (home / "exeat.yaml").write_text(
             f"listen: {{ {door}: {addresses}, admin: '127.0.0.1:{ADMIN}', dns: ['127.0.0.1:{DNS}']"
             + (", explicit: []" if door == "transparent" else "")
-            + f" }}\nthreads: 1\naudit: {{ path: records.jsonl }}\ndns: {{ servers: ['127.0.0.1:53'] }}\n"
+            + f" }}\nthreads: 1\naudit: {{ path: logs/records.jsonl }}\ndns: {{ servers: ['127.0.0.1:53'] }}\n"
             f"limits: {{ flows: {self.flows} }}\npolicy: [policies]\n"
         )
         return [self.program, "serve", "--config", home / "exeat.yaml"]
@@ -57,8 +59,8 @@ class Exeat:
 
 def write_rules(home, rules, generation=0):
     """Half of them names, half of them wildcards; written beside and renamed, as an editor does."""
-    new = home / "rules.new"
+    new = home / "lists/rules.new"
     with open(new, "w") as file:
         for number in range(rules):
             file.write(f"{'*.' if number % 2 else ''}n{number}.g{generation}.d{number % 997}.example.org\n")
-    new.rename(home / "rules.txt")
+    new.rename(home / "lists/rules.txt")

@@ -143,4 +143,5 @@ def raise_file_limit():
     except (ValueError, PermissionError):
         limit = hard
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    return (limit - 2_000) // 2
+    # An eighth and some are for connections to upstreams that are kept, pipes, look-ups.
+    return (limit * 7 // 8 - 2_000) // 2

@@ -12,7 +12,6 @@ def table(samples):
     if not rows:
         return ""
     lines = [
-        "## What is to be reached", "",
         "| | exeat | against | ratio | target | reached |", "|---|---|---|---|---|---|",
     ]
     for what, ours, against, ratio, target, good in rows:

@@ -7,13 +7,18 @@ import time
 import exeat as gate
 from loads import LOAD_CORE
 
+# Of what one core can do.
+BUSY = 0.6
+
 
 def reload(bench, exeat, rate, seconds, reloads):
     """{quiet: report, reloaded: report, reloads}; the first one has no reload, for what the machine does anyway."""
     generator, place = bench.generator("explicit"), bench.place("explicit")
-    arguments = ["overload", "--rate", str(rate), "-c", "20000"]
     with bench.started(exeat, "explicit") as process:
-        generator.run(arguments, "explicit", 0.3)
+        peak = generator.run(["tunnels", "-c", "64"], "explicit", bench.seconds)["rate"]
+        # What the machine can't carry without a reload would say nothing of the reload.
+        rate = int(min(rate, BUSY * peak))
+        arguments = ["overload", "--rate", str(rate), "-c", "20000"]
         quiet = generator.run(arguments, "explicit", seconds)
         command = [*generator.command(arguments, "explicit"), "--seconds", str(seconds)]
         load = place.start(command, LOAD_CORE, stdout=subprocess.PIPE)

@@ -8,6 +8,8 @@ from loads import LOADS
 
 # What the comparison is against, and what no proxy with a policy can pass.
 CEILINGS = ("direct", "bare relay", "bare splice")
+# Between them in docs/performance.md stands what is to be reached.
+MARKS = ("<!-- reached: written by `make bench-peers` -->", "<!-- /reached -->")
 # Measured elsewhere, in the study that set the targets; rules, tunnels a second.
 SMOKESCREEN_KNOWN = [(1, 3_600), (10_000, 107)]
 
@@ -18,7 +20,6 @@ def write(samples, out):
         "# Measured",
         "`make bench-peers` writes this page and its charts. [What it means](../performance.md).",
         about(samples),
-        reached.table(samples),
         comparison(samples, out, "explicit", "By CONNECT, and plain HTTP"),
         comparison(samples, out, "transparent", "Redirected by a firewall, told apart by server name"),
         idle(samples),
@@ -26,6 +27,14 @@ def write(samples, out):
         findings(samples, out),
     ]
     (out / "peers.md").write_text("\n\n".join(part for part in parts if part) + "\n")
+    page = out.with_suffix(".md")
+    if page.exists():
+        before, mark, rest = page.read_text().partition(MARKS[0])
+        _, end, after = rest.partition(MARKS[1])
+        if mark and end:
+            page.write_text(f"{before}{mark}\n{reached.table(samples)}\n{end}{after}")
+    else:
+        print(reached.table(samples))
 
 
 def about(samples):
