@@ -103,7 +103,7 @@ def measure(bench, exeat, options):
     if "compare" in wanted:
         compare(bench, options.loads.split(","), proxies)
     if "idle" in wanted:
-        idle(bench, proxies, *((100, 0.1) if smoke else (40_000, 10)))
+        idle(bench, proxies, *((100, 0.1) if smoke else (40_000, 5)))
     if "growth" in wanted:
         growth(bench, exeat, next(peer for peer in peers.GIVEN if peer.name == "smokescreen"), smoke)
     if "flat" in wanted:
