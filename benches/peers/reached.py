@@ -1,5 +1,7 @@
 """What exeat is to reach, and whether it does: each as a ratio to what was measured in the same run."""
 
+import statistics
+
 EXPLICIT = ("squid", "tinyproxy", "g3proxy", "smokescreen")
 SNI = ("haproxy", "nginx")
 
@@ -120,6 +122,15 @@ def flat(samples):
             rows.append((
                 f"5. instructions a tunnel, {many}", f"{counts[many]:,.0f}", f"{few}: {counts[few]:,.0f}", f"{ratio:.3f}",
                 "≤ 1.05", ratio <= 1.05,
+            ))
+    for what, few, many in (("rules", "10", "1000000"), ("profiles", "1", "1000")):
+        curve = samples.findings.get(f"growth, {what}", {})
+        if few in curve and many in curve:
+            pairs = [later["rate"] / first["rate"] for first, later in zip(curve[few], curve[many])]
+            ratio = statistics.median(pairs)
+            rows.append((
+                f"tunnels a second with {int(many):,} {what}, median of pairs", "", f"with {few}", f"{ratio:.2f}", "≥ 0.95",
+                ratio >= 0.95,
             ))
     reload = samples.findings.get("reload")
     if reload:
