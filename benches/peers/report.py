@@ -42,7 +42,8 @@ def about(samples):
     versions = ", ".join(f"{name} {version}" for name, version in sorted(samples.versions.items()))
     lines = [
         f"On {machine.get('cores')} cores of {machine.get('cpu')}, Linux {machine.get('kernel')}: the proxy alone on one"
-        " core with one worker, load and origin on the other. Medians of rounds in which the proxies took turns."
+        " core with one worker, load and origin on the other. Rounds"
+        f" of each load, of which the medians stand here: {rounds(samples)}; the proxies took turns."
         " exeat checks server names against 1,000 rules, writes a record of each flow to a file and counts metrics;"
         " the others have no rules (Smokescreen: one) and no logs (Smokescreen has no switch for its own)."
     ]
@@ -54,6 +55,12 @@ def about(samples):
     if samples.missing:
         lines += [f"**Not installed, so not measured: {', '.join(samples.missing)}.**"]
     return "\n".join(lines)
+
+
+def rounds(samples):
+    """How many there were, of one load or another."""
+    counts = {len(measured) for results in samples.loads.values() for measured in results.values()}
+    return " or ".join(map(str, sorted(counts))) or "no"
 
 
 def comparison(samples, out, door, title):
