@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod import;
 mod lockdown;
 mod serve;
 mod suggest;
@@ -31,6 +32,7 @@ enum Command {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     Suggest(suggest::SuggestArgs),
+    Import(import::ImportArgs),
     Lockdown(lockdown::LockdownArgs),
     Verify(verify::VerifyArgs),
 }
@@ -71,6 +73,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Suggest(args) => suggest::run(args),
+        Command::Import(args) => import::run(args),
         Command::Lockdown(args) => lockdown::run(args),
         Command::Verify(args) => verify::run(args),
     }

@@ -8,6 +8,7 @@ mod collapse;
 mod count;
 pub mod draft;
 mod group;
+pub mod import;
 mod observation;
 mod options;
 mod rules;

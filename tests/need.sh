@@ -28,6 +28,7 @@ need python3-pip /usr/bin/python3 -m pip --version
 need python3-websocket /usr/bin/python3 -c 'import websocket'
 need python3-websockets /usr/bin/python3 -c 'import websockets'
 need socat socat -V
+need squid squid -v
 need systemd systemd-analyze --version
 need util-linux setpriv --version
 need wget wget --version

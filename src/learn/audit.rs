@@ -5,6 +5,7 @@ use std::io::{self, BufRead};
 use std::net::IpAddr;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::destination::Destination;
 use crate::host::{Host, Name};
@@ -97,6 +98,7 @@ struct Keys<'l> {
     #[serde(borrow)]
     ingress: Cow<'l, str>,
     client: IpAddr,
+    user: Option<IgnoredAny>,
     profiles: Vec<Box<str>>,
     host: Option<Cow<'l, str>>,
     port: Option<u16>,
@@ -155,6 +157,7 @@ impl Keys<'_> {
             time,
             ingress,
             client,
+            named: self.user.is_some(),
             profiles: self.profiles,
             to,
             sight,

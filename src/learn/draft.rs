@@ -1,5 +1,6 @@
 //! A policy in the making, and the one writer of policy files: what it writes is read back as the same rules.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use ipnet::IpNet;
@@ -13,6 +14,8 @@ use crate::yaml;
 const WIDTH_MAX: usize = 100;
 /// Comments stand behind rules in one column, unless a rule is longer than this.
 const COLUMN_MAX: usize = 60;
+/// The longest name of a profile.
+const NAME_MAX: usize = 63;
 
 /// A policy file: comments, profiles, comments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Profile {
     /// `None`: every client.
     pub clients: Option<Vec<Who>>,
     pub mode: Mode,
+    /// Written as a comment: nobody has said yet whom it is for.
+    pub offered: bool,
     pub allow: Vec<Entry>,
     pub deny: Vec<Entry>,
 }
@@ -94,11 +99,16 @@ impl fmt::Display for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head.iter().try_for_each(|line| comment(f, "", line))?;
         f.write_str("version: 1\n")?;
-        match self.profiles.is_empty() {
-            true => f.write_str("profiles: []\n")?,
-            false => f.write_str("profiles:\n")?,
+        match self.profiles.iter().any(|profile| !profile.offered) {
+            false => f.write_str("profiles: []\n")?,
+            true => f.write_str("profiles:\n")?,
         }
-        self.profiles.iter().try_for_each(|profile| profile.fmt(f))?;
+        for profile in &self.profiles {
+            match profile.offered {
+                true => profile.to_string().lines().try_for_each(|line| writeln!(f, "# {line}"))?,
+                false => profile.fmt(f)?,
+            }
+        }
         self.foot.iter().try_for_each(|line| comment(f, "", line))
     }
 }
@@ -160,6 +170,20 @@ impl fmt::Display for Rule {
         }
         f.write_str(" }")
     }
+}
+
+/// The name as a profile may be called, and as none is called yet.
+pub fn unused(name: &str, taken: &mut BTreeSet<String>) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
+    let plain = plain.trim_start_matches(['-', '_', '.']);
+    let plain =
+        if plain.is_empty() { "profile" } else { &plain[..plain.len().min(NAME_MAX - "-new-999999".len())] };
+    let numbered = (2..).map(|number| format!("{plain}-new-{number}"));
+    let free = [plain.to_owned(), format!("{plain}-new")].into_iter().chain(numbered);
+    let free = free.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
+    taken.insert(free.clone());
+    free
 }
 
 /// A network, or the address of one that has no more.

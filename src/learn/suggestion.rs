@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::learn::count::{Count, plural};
-use crate::learn::draft::{self, Draft, Profile};
+use crate::learn::draft::{self, Draft, Profile, unused};
 use crate::learn::group::Group;
 use crate::learn::options::By;
 use crate::learn::settle::Settled;
@@ -17,9 +17,6 @@ use crate::learn::tally::{Key, Tally};
 use crate::policy::terms;
 use crate::policy::who::Who;
 use crate::reason::Reason;
-
-/// The longest name of a profile.
-const NAME_MAX: usize = 63;
 
 /// A policy that would have been enough; prints as the file.
 #[derive(Debug)]
@@ -119,6 +116,12 @@ impl Tally {
 
     fn foot(&self, only_asked: (u64, Count)) -> Vec<String> {
         let mut foot = Vec::new();
+        if !self.named.is_zero() {
+            foot.push(format!(
+                "By users or certificates, for whom `clients` has the addresses alone: {}. Name them before you use it.",
+                self.named
+            ));
+        }
         if !self.covered.is_zero() {
             foot.push(format!("Allowed by the baseline already: {}.", self.covered));
         }
@@ -182,18 +185,4 @@ fn aggregated(group: &Group) -> Vec<IpNet> {
 
 fn networks(networks: Vec<IpNet>) -> Vec<Who> {
     networks.into_iter().map(Who::Network).collect()
-}
-
-/// The name as a profile may be called, and as none is called yet.
-fn unused(name: &str, taken: &mut BTreeSet<String>) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
-    let plain = plain.trim_start_matches(['-', '_', '.']);
-    let plain =
-        if plain.is_empty() { "profile" } else { &plain[..plain.len().min(NAME_MAX - "-new-999999".len())] };
-    let numbered = (2..).map(|number| format!("{plain}-new-{number}"));
-    let free = [plain.to_owned(), format!("{plain}-new")].into_iter().chain(numbered);
-    let free = free.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
-    taken.insert(free.clone());
-    free
 }

@@ -32,6 +32,8 @@ pub struct Tally {
     pub(super) first: Option<Timestamp>,
     /// Allowed by the baseline.
     pub(super) covered: Count,
+    /// Of clients that proved to be somebody.
+    pub(super) named: Count,
     /// What says nothing about destinations.
     pub(super) left: HashMap<Reason, Count>,
     /// What found no room.
@@ -57,6 +59,7 @@ impl Tally {
             all: Count::default(),
             first: None,
             covered: Count::default(),
+            named: Count::default(),
             left: HashMap::new(),
             lost: Count::default(),
             destinations: 0,
@@ -73,6 +76,9 @@ impl Tally {
             (Case::Nothing, _) | (_, None) => self.left.entry(seen.reason).or_default().add(seen.time),
             (Case::Covered, _) => self.covered.add(seen.time),
             (case, Some(to)) => {
+                if seen.named {
+                    self.named.add(seen.time);
+                }
                 if self.keep(seen, to, &case).is_none() {
                     self.lost.add(seen.time);
                 }

@@ -412,6 +412,13 @@ fn a_baseline_leaves_what_is_new() {
 }
 
 #[test]
+fn clients_with_a_name_are_pointed_out() {
+    let lines = SEEN.line().replace("\"user\":null", "\"user\":\"alice\"");
+    let text = tally(Options::default(), None, &lines).suggest().to_string();
+    assert!(text.contains("has the addresses alone: 1 flow, last 2026-11-22. Name them before"), "{text}");
+}
+
+#[test]
 fn nothing_seen_allows_nothing() {
     let text = suggest(&[]);
     assert!(text.ends_with("version: 1\nprofiles:\n  - name: learned\n"), "{text}");

@@ -10,6 +10,7 @@ mod drain;
 mod every_flow;
 mod forward;
 mod guard;
+mod import;
 mod inside_http;
 mod lifetime;
 mod limits;

@@ -1,0 +1,120 @@
+//! `exeat import`: the rules of another program as a policy.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+
+use crate::cli::{PARTLY, USAGE, print};
+use crate::file;
+use crate::learn::import::{Imported, aviatrix, smokescreen, squid};
+use crate::mistake::{Mistake, Place};
+
+/// The largest file that is read.
+const SIZE_MAX: u64 = 64 << 20;
+
+/// Translate the rules of another program into a policy
+///
+/// Prints the policy; what has no equal is told on stderr line by line, and stands in comments at the end. Exits with 0
+/// if everything has an equal, otherwise with 3.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Example:\n  exeat import squid /etc/squid/squid.conf > policy.yaml && exeat check policy.yaml"
+)]
+pub(super) struct ImportArgs {
+    #[command(subcommand)]
+    from: From,
+    /// Print no policy unless everything has an equal
+    #[arg(long, global = true)]
+    strict: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum From {
+    /// Aviatrix' FQDN egress tags: Terraform (HCL, JSON, state), the controller's API, or CSV
+    #[command(after_help = "Example:\n  exeat import aviatrix --client prod=10.0.1.0/24 tags.csv")]
+    Aviatrix {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The clients of a tag, instead of those in the file; may be repeated
+        #[arg(long, value_name = "TAG=CIDR", value_parser = client)]
+        client: Vec<(String, IpNet)>,
+        /// Take rules without a mode, as in CSV, as a black list
+        #[arg(long)]
+        black: bool,
+    },
+    /// Smokescreen's ACL, v1
+    #[command(after_help = "Example:\n  exeat import smokescreen --client ci=10.0.1.0/24 acl.yaml")]
+    Smokescreen {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The clients of a role; may be repeated. A role without stays a comment
+        #[arg(long, value_name = "ROLE=CIDR", value_parser = client)]
+        client: Vec<(String, IpNet)>,
+        /// Ports that are allowed, instead of 443 and 80; may be repeated
+        #[arg(long, value_name = "PORT|RANGE", value_parser = ports)]
+        ports: Vec<(u16, u16)>,
+    },
+    /// Squid's acl and http_access lines, with what they include
+    #[command(after_help = "Example:\n  exeat import squid /etc/squid/squid.conf")]
+    Squid {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// Runs the command.
+pub(super) fn run(args: ImportArgs) -> ExitCode {
+    match imported(args.from) {
+        Err(mistakes) => {
+            mistakes.iter().for_each(|mistake| anstream::eprintln!("{mistake}"));
+            ExitCode::from(USAGE)
+        }
+        Ok(imported) => {
+            imported.remarks.iter().for_each(|remark| anstream::eprintln!("{remark}"));
+            let lost = imported.lost();
+            if lost == 0 || !args.strict {
+                print(&imported.policy());
+            }
+            if lost > 0 {
+                let more = if args.strict { "; no policy is printed" } else { "" };
+                anstream::eprintln!("{lost} of these have no equal{more}");
+            }
+            ExitCode::from(if lost > 0 { PARTLY } else { 0 })
+        }
+    }
+}
+
+fn imported(from: From) -> Result<Imported, Vec<Mistake>> {
+    match from {
+        From::Aviatrix { file, client, black } => {
+            aviatrix::import(&file, &read(&file)?, &aviatrix::Options { clients: client, black })
+        }
+        From::Smokescreen { file, client, ports } => {
+            smokescreen::import(&file, &read(&file)?, &smokescreen::Options { clients: client, ports })
+        }
+        From::Squid { file } => squid::import(&file),
+    }
+}
+
+fn read(path: &Path) -> Result<String, Vec<Mistake>> {
+    file::read(path, SIZE_MAX).map_err(|error| vec![Mistake::error(Place::start(path), error.to_string())])
+}
+
+fn client(text: &str) -> Result<(String, IpNet), String> {
+    let (name, network) = text.rsplit_once('=').ok_or("write NAME=CIDR, like ci=10.0.1.0/24")?;
+    let network = network.parse::<IpNet>().or_else(|_| network.parse::<std::net::IpAddr>().map(IpNet::from));
+    match network {
+        Ok(network) => Ok((name.to_owned(), network.trunc())),
+        Err(_) => Err("after the = there is no network, like 10.0.1.0/24".to_owned()),
+    }
+}
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first @ 1..), Ok(last)) if first <= last => Ok((first, last)),
+        _ => Err("write a port from 1 to 65535, or a range like 8000-8100".to_owned()),
+    }
+}

@@ -1,0 +1,160 @@
+//! The lines of squid.conf: words, quoted files, includes, conditions.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use globset::Glob;
+
+use crate::file;
+use crate::mistake::{Mistake, Place};
+
+/// The largest file that is read.
+const SIZE_MAX: u64 = 64 << 20;
+/// How deep includes may go; Squid has the same bound.
+const DEPTH_MAX: usize = 16;
+
+/// One line, after its continuations are joined.
+#[derive(Clone, Debug)]
+pub(super) struct Directive {
+    pub(super) file: Arc<Path>,
+    pub(super) line: u32,
+    pub(super) text: String,
+    pub(super) words: Vec<String>,
+}
+
+/// The lines of a file and of all that it includes, in order.
+pub(super) fn read(path: &Path) -> Result<Vec<Directive>, Vec<Mistake>> {
+    let mut reading = Reading::default();
+    reading.file(path, 0);
+    match reading.mistakes.is_empty() {
+        true => Ok(reading.directives),
+        false => Err(reading.mistakes),
+    }
+}
+
+/// The items of a file that an acl names: one a line, up to a comment.
+pub(super) fn items(directive: &Directive, path: &str) -> Result<Vec<String>, Mistake> {
+    let path = beside(&directive.file, path);
+    let text = file::read(&path, SIZE_MAX).map_err(|error| {
+        let place = Place { file: Arc::clone(&directive.file), line: directive.line, column: 1 };
+        Mistake::error(place, format!("it names {}: {error}", path.display()))
+    })?;
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+#[derive(Default)]
+struct Reading {
+    directives: Vec<Directive>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Reading {
+    fn file(&mut self, path: &Path, depth: usize) {
+        let text = match file::read(path, SIZE_MAX) {
+            Ok(text) => text,
+            Err(error) => return self.mistakes.push(Mistake::error(Place::start(path), error.to_string())),
+        };
+        let path: Arc<Path> = path.into();
+        // Whether the lines of each open `if` count.
+        let mut conditions: Vec<bool> = Vec::new();
+        for (line, text) in joined(&text) {
+            let words = words(&text);
+            let Some(first) = words.first() else { continue };
+            let place = || Place { file: Arc::clone(&path), line, column: 1 };
+            match (first.as_str(), &words[1..]) {
+                ("if", condition) => match holds(&condition.concat()) {
+                    Some(holds) => conditions.push(holds),
+                    None => {
+                        let what = format!("the condition of `{}` can't be told", text.trim());
+                        self.mistakes.push(Mistake::error(place(), what).hint("write true, false, or 1 = 2"));
+                        conditions.push(false);
+                    }
+                },
+                ("else", []) => conditions.iter_mut().next_back().into_iter().for_each(|last| *last = !*last),
+                ("endif", []) => drop(conditions.pop()),
+                _ if conditions.contains(&false) => {}
+                ("include", files) if depth < DEPTH_MAX => {
+                    for included in files.iter().flat_map(|file| found(&beside(&path, file))) {
+                        self.file(&included, depth + 1);
+                    }
+                }
+                ("include", _) => {
+                    self.mistakes
+                        .push(Mistake::error(place(), format!("includes go deeper than {DEPTH_MAX} files")));
+                }
+                _ => self.directives.push(Directive { file: Arc::clone(&path), line, text, words }),
+            }
+        }
+    }
+}
+
+/// Lines without comments, a `\` at the end of one joining the next, each with the number of its first.
+fn joined(text: &str) -> Vec<(u32, String)> {
+    let mut lines: Vec<(u32, String)> = Vec::new();
+    let mut open = false;
+    for (line, number) in text.lines().zip(1..) {
+        if line.trim_start().starts_with('#') {
+            continue;
+        }
+        let (piece, goes_on) = match line.strip_suffix('\\') {
+            Some(piece) => (piece, true),
+            None => (line, false),
+        };
+        match (open, lines.last_mut()) {
+            (true, Some((_, whole))) => whole.push_str(piece),
+            _ => lines.push((number, piece.to_owned())),
+        }
+        open = goes_on;
+    }
+    lines
+}
+
+/// Words up to a comment; a quoted word keeps its first quote, so that it can be told.
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() && !rest.starts_with('#') {
+        let (word, after) = match rest.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) {
+            Some((quoted, after)) => (format!("\"{quoted}"), after),
+            None => {
+                let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+                (rest[..end].to_owned(), &rest[end..])
+            }
+        };
+        words.push(word);
+        rest = after.trim_start();
+    }
+    words
+}
+
+fn holds(condition: &str) -> Option<bool> {
+    match condition {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => {
+            let (a, b) = condition.split_once('=')?;
+            Some(a.trim().parse::<i64>().ok()? == b.trim().parse::<i64>().ok()?)
+        }
+    }
+}
+
+/// A path as it is meant in a file.
+fn beside(file: &Path, path: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(path.trim_matches('"'))
+}
+
+/// The files that an include means, `*` in its last part standing for any, in the order of their names.
+fn found(path: &Path) -> Vec<PathBuf> {
+    let pattern = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if !pattern.contains(['*', '?', '[']) {
+        return vec![path.to_owned()];
+    }
+    let (Ok(glob), Some(directory)) = (Glob::new(&pattern), path.parent()) else { return Vec::new() };
+    let glob = glob.compile_matcher();
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> =
+        entries.filter(|entry| glob.is_match(entry.file_name())).map(|entry| entry.path()).collect();
+    files.sort();
+    files
+}
