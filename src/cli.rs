@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod import;
 mod lockdown;
+mod run;
 mod serve;
 mod suggest;
 mod verify;
@@ -14,6 +15,8 @@ use std::process::ExitCode;
 use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+
+use crate::jail;
 
 /// The environment variable that says how much exeat tells about itself.
 const LOG: &str = "EXEAT_LOG";
@@ -29,12 +32,19 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Run(Box<run::RunArgs>),
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     Suggest(suggest::SuggestArgs),
     Import(import::ImportArgs),
     Lockdown(lockdown::LockdownArgs),
     Verify(verify::VerifyArgs),
+    /// Makes the namespaces of a jail; `run` starts it
+    #[command(hide = true)]
+    JailStage(run::InsideArgs),
+    /// The first process of a jail; its stage starts it
+    #[command(hide = true)]
+    JailFirst(run::InsideArgs),
 }
 
 /// How a command prints its answer.
@@ -59,7 +69,9 @@ const PARTLY: u8 = 3;
 /// Runs the command that was typed.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    // What runs beside a command of the user's has something to say only when something is wrong.
+    let level = if matches!(cli.command, Command::Run(_)) { "warn" } else { "info" };
+    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -70,12 +82,15 @@ pub fn run() -> ExitCode {
         .init();
     match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Suggest(args) => suggest::run(args),
         Command::Import(args) => import::run(args),
         Command::Lockdown(args) => lockdown::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::JailStage(args) => jail::stage(args.command),
+        Command::JailFirst(args) => jail::first(args.command),
     }
 }
 

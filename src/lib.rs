@@ -57,6 +57,7 @@ pub mod sys;
 pub mod yaml;
 
 // beside: used by commands alone
+pub mod jail;
 pub mod learn;
 pub mod lockdown;
 pub mod verify;

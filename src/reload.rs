@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::today;
 use crate::flow::Ledger;
@@ -28,6 +28,10 @@ use crate::resolve::Resolver;
 /// looked at too, for there are changes that no watch sees: in a file that is mounted by itself, behind a
 /// link, over a network, in a directory that was replaced.
 const GLANCE: Duration = Duration::from_secs(30);
+
+/// A command in a jail may be over before anyone could change a file, and a watch takes the kernel up to 25 ms to take
+/// down. What changed until then is seen at the first glance.
+const BRIEF: Duration = Duration::from_secs(1);
 
 /// The policy in force and all that depends on it.
 #[derive(Clone, Debug)]
@@ -95,6 +99,9 @@ impl Reload {
 
     /// Follows changes of the files, hang-ups and midnights until the hang-ups end.
     pub async fn run(mut self, mut hangups: mpsc::Receiver<()>) {
+        if self.audience != Audience::Clients {
+            sleep(BRIEF).await;
+        }
         let mut watch = Watch::new();
         let mut judged_on = today();
         // The first glance is now: something may have changed before the watch stood.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -20,6 +21,7 @@ use crate::drain;
 use crate::explicit;
 use crate::gate::http::Pool;
 use crate::names::{Names, keep_listed};
+use crate::policy::Policy;
 use crate::proxy::Proxy;
 use crate::reload::{InForce, Reload};
 use crate::server::listeners::Listeners;
@@ -81,6 +83,11 @@ impl Server {
     /// Where the admin door listens.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.listeners.admin.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// The policy in force, now and later.
+    pub fn policy(&self) -> Arc<ArcSwap<Policy>> {
+        Arc::clone(&self.proxy.policy)
     }
 
     /// Serves until a [`Signal::Stop`], or until nobody can send one any more.

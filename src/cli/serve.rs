@@ -127,7 +127,7 @@ fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
     Ok(settings)
 }
 
-fn refuse(mistakes: &[Mistake]) -> ExitCode {
+pub(super) fn refuse(mistakes: &[Mistake]) -> ExitCode {
     for mistake in mistakes {
         anstream::eprintln!("{mistake}");
     }

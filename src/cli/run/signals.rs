@@ -1,0 +1,67 @@
+//! Signals for the command that come to exeat.
+
+use std::io;
+use std::thread;
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// What is passed on. Stops and resizes come from the terminal, which knows the command itself.
+const PASSED_ON: [Signal; 6] =
+    [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+/// The sender is the kernel: the terminal (sigaction(2)).
+const KERNEL: i32 = 0x80;
+
+/// Signals that no longer end exeat.
+#[derive(Debug)]
+pub(super) struct Signals {
+    passed_on: SigSet,
+    /// What was blocked before.
+    before: SigSet,
+}
+
+impl Signals {
+    /// Blocks them for this thread and all that it will start.
+    pub(super) fn block() -> io::Result<Self> {
+        let passed_on = SigSet::from_iter(PASSED_ON);
+        let mut blocked = passed_on;
+        // So that the terminal can be taken back from the background.
+        blocked.add(Signal::SIGTTOU);
+        let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        Ok(Self { passed_on, before })
+    }
+
+    /// Starts a program, which has blocked what exeat had when it was started itself.
+    pub(super) fn lifted<T>(&self, start: impl FnOnce() -> T) -> T {
+        let Ok(blocked) = self.before.thread_swap_mask(SigmaskHow::SIG_SETMASK) else { return start() };
+        let started = start();
+        // It was a mask before and is one still: this can't fail.
+        let _ = blocked.thread_set_mask();
+        started
+    }
+
+    /// One that came before there was a command to pass it on to.
+    pub(super) fn pending(&self) -> Option<i32> {
+        let signals =
+            SignalFd::with_flags(&self.passed_on, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok()?;
+        let signal = signals.read_signal().ok()??;
+        i32::try_from(signal.ssi_signo).ok()
+    }
+
+    /// Passes on, from a thread of its own, what comes from now on; but not what the terminal sends: it sends that to
+    /// the command as well, which is of the same group of processes.
+    pub(super) fn forward(self, pass_on: impl Fn(i32) + Send + 'static) {
+        let Ok(signals) = SignalFd::with_flags(&self.passed_on, SfdFlags::SFD_CLOEXEC) else { return };
+        let forward = move || {
+            while let Ok(Some(signal)) = signals.read_signal() {
+                if signal.ssi_code != KERNEL
+                    && let Ok(signal) = i32::try_from(signal.ssi_signo)
+                {
+                    pass_on(signal);
+                }
+            }
+        };
+        // It ends with the process. Without it the command runs all the same.
+        drop(thread::Builder::new().name("signals".to_owned()).spawn(forward));
+    }
+}

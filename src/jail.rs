@@ -1,0 +1,29 @@
+//! The jail of `exeat run`: namespaces in which every address is the jail's own, and only exeat's doors answer.
+//!
+//! Three programs take part, all of them exeat. The one that was typed stays outside, serves the doors and dials. It
+//! starts a stage that makes the namespaces and, as the first process in them, [`first`], which lays everything out,
+//! gives up all power, starts the command and ends everything with it. They speak over one socket pair.
+
+mod calls;
+mod channel;
+mod doors;
+mod fault;
+mod first;
+mod identities;
+mod masks;
+mod mounts;
+mod network;
+mod outside;
+mod privileges;
+mod redirect;
+mod running;
+mod stage;
+
+pub use channel::Ending;
+pub use doors::{DOOR_V4, EXPLICIT_PORT};
+pub use fault::Fault;
+pub use first::first;
+pub use outside::{Built, Plan};
+pub use redirect::Redirect;
+pub use running::Running;
+pub use stage::stage;

@@ -1,0 +1,85 @@
+//! The sockets of the doors, made inside so that they are of the jail's network for ever.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::jail::channel::{DESCRIPTORS_MAX, Standing};
+use crate::jail::redirect::Redirect;
+use crate::server::Doors;
+use crate::sys;
+
+/// Where the doors are inside. No interface has these addresses of documentation (RFC 5737, RFC 3849), so that the
+/// jail's own loopback is left to the command.
+pub const DOOR_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(super) const DOOR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub const EXPLICIT_PORT: u16 = 3128;
+pub(super) const TRANSPARENT_PORT: u16 = 3129;
+pub(super) const DNS_PORT: u16 = 53;
+/// Ports that are listened on where nothing redirects: each takes one descriptor of a message that has room for
+/// so many, beside the other doors'.
+pub(super) const PORTS_MAX: usize = DESCRIPTORS_MAX - 8;
+
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) explicit: Vec<TcpListener>,
+    pub(super) transparent: Vec<TcpListener>,
+    pub(super) dns: Vec<(UdpSocket, TcpListener)>,
+}
+
+impl Sockets {
+    /// Opens every door; without a redirection one on each port, whatever the address.
+    pub(super) fn open(redirect: Redirect, ports: &[u16]) -> io::Result<Self> {
+        let has_v6 = datagrams((Ipv6Addr::UNSPECIFIED, 0).into()).is_ok();
+        let v4 = |port| SocketAddr::from((DOOR_V4, port));
+        let v6 = |port| has_v6.then_some(SocketAddr::from((DOOR_V6, port)));
+        let any = |port| match has_v6 {
+            true => SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+            false => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        };
+        let (transparent, dns): (Vec<_>, Vec<_>) = match redirect {
+            Redirect::Nft | Redirect::Iptables => (
+                [Some(v4(TRANSPARENT_PORT)), v6(TRANSPARENT_PORT)].into_iter().flatten().collect(),
+                [Some(v4(DNS_PORT)), v6(DNS_PORT)].into_iter().flatten().collect(),
+            ),
+            Redirect::Nothing => {
+                let free = |port: &u16| ![DNS_PORT, EXPLICIT_PORT].contains(port);
+                (ports.iter().copied().filter(free).map(any).collect(), vec![any(DNS_PORT)])
+            }
+        };
+        let both = |address| Ok((datagrams(address)?, sys::listen(address)?));
+        Ok(Self {
+            explicit: vec![sys::listen(v4(EXPLICIT_PORT))?],
+            transparent: transparent.into_iter().map(sys::listen).collect::<io::Result<_>>()?,
+            dns: dns.into_iter().map(both).collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// All of them in the order in which [`take`] finds them.
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let listeners = self.explicit.iter().chain(&self.transparent).map(AsFd::as_fd);
+        let dns = self.dns.iter().flat_map(|(socket, listener)| [socket.as_fd(), listener.as_fd()]);
+        listeners.chain(dns).collect()
+    }
+}
+
+fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = sys::listen_udp_each(address, 1)?.pop();
+    socket.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// The doors, from the descriptors that came with the news that they stand; `None` if there are not as many as that
+/// says.
+pub(super) fn take(standing: &Standing, descriptors: Vec<OwnedFd>) -> Option<Doors> {
+    if descriptors.len() != standing.explicit + standing.transparent + 2 * standing.dns {
+        return None;
+    }
+    let mut descriptors = descriptors.into_iter();
+    let explicit = descriptors.by_ref().take(standing.explicit).map(TcpListener::from).collect();
+    let transparent = descriptors.by_ref().take(standing.transparent).map(TcpListener::from).collect();
+    let mut dns = Vec::new();
+    while let (Some(socket), Some(listener)) = (descriptors.next(), descriptors.next()) {
+        dns.push((UdpSocket::from(socket), TcpListener::from(listener)));
+    }
+    Some(Doors { explicit, transparent, dns, outside: Vec::new() })
+}

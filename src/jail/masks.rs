@@ -1,0 +1,169 @@
+//! What of the outside's files leads out of a network namespace: unix sockets that have paths. They are masked by
+//! directory and one by one, less what is shared on purpose.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
+
+use crate::jail::channel::Layout;
+use crate::jail::doors::DOOR_V4;
+use crate::jail::fault::{Fault, Step};
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where a file is kept that is to lie over another.
+const KEPT: &str = "/run/exeat";
+/// Nobody listens behind it.
+const INERT: &str = "/dev/null";
+/// Ways of virtual machines to each other and to their host.
+const DEVICES: [&str; 2] = ["/dev/vsock", "/dev/vhost-vsock"];
+
+/// What is to be masked.
+#[derive(Debug)]
+pub(super) struct Masks<'a> {
+    pub(super) layout: &'a Layout,
+    /// The outside's `/proc/net/unix`.
+    pub(super) unix_sockets: File,
+}
+
+/// A place that stays what it is outside.
+struct Shared<'a> {
+    path: &'a Path,
+    /// Opened before anything lies over it.
+    place: OwnedFd,
+}
+
+impl Masks<'_> {
+    /// Lays them all; returns what the caller should know.
+    pub(super) fn lay(mut self) -> Result<Vec<String>, Fault> {
+        let resolv_conf = fs::canonicalize(RESOLV_CONF);
+        let shared =
+            self.layout.share.iter().map(|path| Shared::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let mut list = Vec::new();
+        let list_of = Fault::at(Step::Mounts, "the list of unix sockets");
+        self.unix_sockets.read_to_end(&mut list).map_err(list_of)?;
+
+        for directory in &self.layout.empty {
+            self.empty(directory)?;
+        }
+        for shared in shared.iter().filter(|shared| self.hides(shared.path)) {
+            shared.give_back().map_err(at(shared.path))?;
+        }
+        for socket in paths(&list).filter(|path| !self.hides(path)) {
+            if !shared.iter().any(|shared| socket.starts_with(shared.path)) {
+                mask_socket(socket)?;
+            }
+        }
+        for device in DEVICES.map(Path::new).into_iter().filter(|device| device.exists()) {
+            mount_bind(INERT, device).map_err(at(device))?;
+        }
+        match resolv_conf.and_then(|path| self.resolv_conf(&path)) {
+            Ok(()) => Ok(Vec::new()),
+            Err(error) => Ok(vec![format!("no {RESOLV_CONF} could be laid, names may not resolve: {error}")]),
+        }
+    }
+
+    /// Whether a path lies in a directory that holds nothing.
+    fn hides(&self, path: &Path) -> bool {
+        self.layout.empty.iter().any(|directory| path.starts_with(directory))
+    }
+
+    /// Lays an empty directory over another, or makes it in one that is laid already.
+    fn empty(&self, directory: &Path) -> Result<(), Fault> {
+        let inside = |other: &&PathBuf| directory != other.as_path() && directory.starts_with(other);
+        if self.layout.empty.iter().any(|other| inside(&other)) {
+            let made = fs::create_dir_all(directory)
+                .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(0o700)));
+            return made.map_err(at(directory));
+        }
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        mount("tmpfs", directory, "tmpfs", flags, c"mode=0755,size=64m").map_err(at(directory))
+    }
+
+    fn resolv_conf(&self, path: &Path) -> io::Result<()> {
+        let text = format!("# the DNS door of exeat\nnameserver {DOOR_V4}\n{}", self.layout.resolv_conf);
+        if self.hides(path) {
+            fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            return fs::write(path, text);
+        }
+        fs::create_dir_all(KEPT)?;
+        let kept = Path::new(KEPT).join("resolv.conf");
+        fs::write(&kept, text)?;
+        Ok(mount_bind(&kept, path)?)
+    }
+}
+
+impl<'a> Shared<'a> {
+    fn open(path: &'a Path) -> Result<Self, Fault> {
+        let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        Ok(Self { path, place: place.map_err(at(path))? })
+    }
+
+    /// Puts it where it was, in what now lies over it.
+    fn give_back(&self) -> io::Result<()> {
+        let source = format!("/proc/self/fd/{}", self.place.as_raw_fd());
+        if fs::metadata(&source)?.is_dir() {
+            fs::create_dir_all(self.path)?;
+        } else {
+            fs::create_dir_all(self.path.parent().unwrap_or(Path::new("/")))?;
+            File::create(self.path)?;
+        }
+        Ok(mount_bind_recursive(source, self.path)?)
+    }
+}
+
+/// For `map_err`: this place could not be laid as it should.
+fn at<E: Into<io::Error>>(path: &Path) -> impl FnOnce(E) -> Fault {
+    Fault::at(Step::Mounts, path.display())
+}
+
+/// Lays something inert over a socket. One that this user can't get at, the command can't either.
+fn mask_socket(path: &Path) -> Result<(), Fault> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    let unreachable = |error: &io::Error| matches!(error.kind(), NotADirectory | NotFound | PermissionDenied);
+    match fs::metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Ok(()),
+        Err(error) if unreachable(&error) => return Ok(()),
+        found => found.map_err(at(path))?,
+    };
+    match mount_bind(INERT, path).map_err(io::Error::from) {
+        Err(error) if unreachable(&error) => Ok(()),
+        laid => laid.map_err(at(path)),
+    }
+}
+
+/// The paths of a `/proc/net/unix`: what follows seven columns, unless it is abstract or relative.
+fn paths(list: &[u8]) -> impl Iterator<Item = &Path> {
+    list.split(|&byte| byte == b'\n').skip(1).filter_map(|line| {
+        let mut rest = line;
+        for _ in 0..7 {
+            let start = rest.iter().position(|&byte| byte != b' ')?;
+            let end = rest[start..].iter().position(|&byte| byte == b' ')?;
+            rest = &rest[start + end..];
+        }
+        let path = Path::new(std::ffi::OsStr::from_bytes(rest.get(1..)?));
+        path.is_absolute().then_some(path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_found_and_abstract_names_are_not() {
+        let list = b"Num       RefCount Protocol Flags    Type St Inode Path\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 18405 /tmp/a socket\n\
+            0000000000000000: 00000002 00000000 00000000 0002 01    77 /run/log\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 18406\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 18407 @/tmp/.X11-unix/X0\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 18408 here\n";
+        let found: Vec<&Path> = paths(list).collect();
+        assert_eq!(found, [Path::new("/tmp/a socket"), Path::new("/run/log")]);
+    }
+}

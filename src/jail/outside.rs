@@ -1,0 +1,132 @@
+//! The outside's part: starts the stage, gives the namespaces their identities, and gets the doors' sockets back.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{geteuid, getpid, set_child_subreaper};
+
+use crate::jail::channel::{Channel, Layout, News, Order};
+use crate::jail::doors::{PORTS_MAX, take};
+use crate::jail::fault::{Fault, Step};
+use crate::jail::identities;
+use crate::jail::redirect::Redirect;
+use crate::jail::running::{Running, bury};
+use crate::jail::stage::{SELF, STAGE};
+use crate::server::Doors;
+
+/// What is to run in the jail.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub command: Vec<OsString>,
+    /// What the command's environment has beside the caller's.
+    pub environment: Vec<(&'static str, String)>,
+    /// Paths that are inside what they are outside, although they lie where everything is masked.
+    pub share: Vec<PathBuf>,
+    /// Ports that the policy lists: where nothing can redirect, the jail listens on these.
+    pub ports: Vec<u16>,
+}
+
+/// A jail that stands, with nothing in it yet. If it is dropped, it is taken down.
+#[derive(Debug)]
+pub struct Built {
+    channel: Channel,
+    pub redirect: Redirect,
+    /// What does not work in it.
+    pub warnings: Vec<String>,
+}
+
+impl Built {
+    /// Builds it, and opens its doors. Call it before there are threads that start programs.
+    pub fn new(plan: &Plan) -> Result<(Self, Doors), Fault> {
+        let failed = |error: io::Error| Fault::new(Step::Namespaces, error);
+        // The stage ends at once and leaves us the jail's first process.
+        set_child_subreaper(Some(getpid())).map_err(|errno| failed(errno.into()))?;
+        let (channel, theirs) = Channel::pair().map_err(failed)?;
+        let mut stage = Command::new(SELF);
+        stage.arg0("exeat").args([STAGE, "--"]).args(&plan.command).stdin(Stdio::from(theirs));
+        let spawned = stage.envs(plan.environment.iter().map(|(key, value)| (key, value))).spawn();
+        let pid = spawned.map_err(failed)?.id();
+        // It holds the other end of the channel.
+        drop(stage);
+        let built = Self::follow(channel, pid, plan);
+        if built.is_err() {
+            bury();
+        }
+        built
+    }
+
+    fn follow(channel: Channel, pid: u32, plan: &Plan) -> Result<(Self, Doors), Fault> {
+        let lost = |error: io::Error| Fault::new(Step::Channel, error);
+        let (News::Unshared, _) = news(&channel)? else { return Err(Fault::gone()) };
+        identities::bring(pid).map_err(Fault::at(Step::Namespaces, "users and groups"))?;
+        channel.send(&Order::Identified, &[]).map_err(lost)?;
+        let layout = layout(plan).map_err(|error| Fault::new(Step::Mounts, error))?;
+        let unix_sockets = File::open("/proc/net/unix").map_err(lost)?;
+        let stdin = io::stdin();
+        channel.send(&Order::LayOut(layout), &[stdin.as_fd(), unix_sockets.as_fd()]).map_err(lost)?;
+        let (News::Standing(standing), descriptors) = news(&channel)? else { return Err(Fault::gone()) };
+        let doors = take(&standing, descriptors).ok_or_else(Fault::gone)?;
+        let mut warnings = standing.warnings;
+        if standing.redirect == Redirect::Nothing && plan.ports.len() > PORTS_MAX {
+            warnings.push(format!(
+                "without nft or iptables only the first {PORTS_MAX} of the policy's ports are open"
+            ));
+        }
+        Ok((Self { channel, redirect: standing.redirect, warnings }, doors))
+    }
+
+    /// Starts the command.
+    pub fn begin(self) -> Result<Running, Fault> {
+        self.channel.send(&Order::Begin, &[]).map_err(|error| Fault::new(Step::Channel, error))?;
+        match news(&self.channel) {
+            Ok(_) => Ok(Running::new(self.channel)),
+            Err(fault) => {
+                drop(self.channel);
+                bury();
+                Err(fault)
+            }
+        }
+    }
+}
+
+fn news(channel: &Channel) -> Result<(News, Vec<std::os::fd::OwnedFd>), Fault> {
+    match channel.receive().map_err(|error| Fault::new(Step::Channel, error))? {
+        Some((News::Failed(fault), _)) => Err(fault),
+        Some(news) => Ok(news),
+        None => Err(Fault::gone()),
+    }
+}
+
+/// Sockets of the system and of this user's programs stand below `/run`, by whatever name it goes.
+fn layout(plan: &Plan) -> io::Result<Layout> {
+    let mut empty = vec![PathBuf::from("/run")];
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    for other in [Some(PathBuf::from("/var/run")), runtime].into_iter().flatten() {
+        // A link leads to what is masked already; what is not there needs no mask.
+        let Ok(real) = fs::canonicalize(other) else { continue };
+        if !empty.contains(&real) && real != Path::new("/") {
+            empty.push(real);
+        }
+    }
+    let share = plan.share.iter().map(|path| {
+        fs::canonicalize(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("--share {}: {error}", path.display())))
+    });
+    let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let kept = resolv_conf.lines().filter(|line| {
+        let key = line.split_whitespace().next();
+        matches!(key, Some("search" | "domain" | "options"))
+    });
+    Ok(Layout {
+        empty,
+        share: share.collect::<io::Result<_>>()?,
+        resolv_conf: kept.map(|line| format!("{line}\n")).collect(),
+        ports: plan.ports.iter().copied().take(PORTS_MAX).collect(),
+        owns_sys: geteuid().is_root(),
+    })
+}

@@ -1,0 +1,85 @@
+//! A jail with the command in it, as the outside knows it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, wait};
+use tokio::sync::oneshot;
+
+use crate::jail::channel::{Channel, Ending, News, Order};
+use crate::jail::fault::Fault;
+use crate::lock::lock;
+
+type Answer = oneshot::Sender<io::Result<TcpStream>>;
+
+/// A hold on it. When the last one is gone the jail ends, with all that is in it.
+#[derive(Clone, Debug)]
+pub struct Running(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    channel: Channel,
+    /// Who waits for a connection to a port of the inside, in the order in which they were asked for.
+    waiting: Mutex<VecDeque<Answer>>,
+}
+
+impl Running {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self(Arc::new(Shared { channel, waiting: Mutex::default() }))
+    }
+
+    /// Sends the command a signal. One that has ended has no use for it.
+    pub fn signal(&self, signal: i32) {
+        let _ = self.0.channel.send(&Order::Signal(signal), &[]);
+    }
+
+    /// Connects to a port of the jail's loopback.
+    pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        let (answer, connected) = oneshot::channel();
+        {
+            // Asked for under the lock, so that the answers come in this order.
+            let mut waiting = lock(&self.0.waiting);
+            self.0.channel.send(&Order::Connect(port), &[])?;
+            waiting.push_back(answer);
+        }
+        connected.await.map_err(|_| io::Error::from(io::ErrorKind::ConnectionAborted))?
+    }
+
+    /// Waits until the command has ended, and everything else in the jail with it. For one thread, once.
+    pub fn wait(&self) -> Result<Ending, Fault> {
+        let ending = loop {
+            match self.0.channel.receive() {
+                Ok(Some((News::Ended(ending), _))) => break Ok(ending),
+                Ok(Some((News::Connected, descriptors))) => {
+                    let stream = descriptors.into_iter().next().map(TcpStream::from);
+                    self.answer(stream.ok_or_else(|| io::ErrorKind::InvalidData.into()));
+                }
+                Ok(Some((News::NotConnected(why), _))) => self.answer(Err(io::Error::other(why))),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break Err(Fault::gone()),
+            }
+        };
+        bury();
+        ending
+    }
+
+    fn answer(&self, connected: io::Result<TcpStream>) {
+        if let Some(answer) = lock(&self.0.waiting).pop_front() {
+            // Who no longer waits needs no answer.
+            let _ = answer.send(connected);
+        }
+    }
+}
+
+/// Waits for the processes that the jail was made of. The first one of a namespace is gone when all others are.
+pub(super) fn bury() {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Ways out of a network namespace, tried one by one.
+
+use std::fs;
+use std::io::Write;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::process::Command;
+use std::thread;
+
+use crate::world::{self, Ran, Who, World};
+
+/// Each line of what the probes print: what was tried, and how it went.
+fn probe(world: &World, who: Who) -> Ran {
+    let script = world.path("probe.py");
+    fs::write(&script, include_str!("probe.py")).unwrap();
+    let abstract_name = format!("exeat-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+    // Held from the first call on.
+    if let Ok(listener) = UnixListener::bind_addr(&address) {
+        thread::spawn(move || {
+            listener.incoming().for_each(|stream| drop(stream.unwrap().write_all(b"outside")))
+        });
+    }
+    let outside = std::process::id().to_string();
+    let abstract_name = abstract_name.as_str();
+    world.run(who, &[], &["/usr/bin/python3", script.to_str().unwrap(), abstract_name, &outside])
+}
+
+#[test]
+fn no_way_around_the_network_leads_out() {
+    world::test("escape::no_way_around_the_network_leads_out", |who, world| {
+        let ran = probe(world, who);
+        ran.good();
+        for line in ran.out.lines() {
+            assert!(!line.contains("OUT"), "{line}\n{ran:#?}");
+        }
+        // Every probe was made.
+        assert_eq!(ran.out.lines().filter(|line| line.contains("held")).count(), 21, "{ran:#?}");
+    });
+}
+
+#[test]
+fn nothing_inside_has_or_gets_power() {
+    world::test("escape::nothing_inside_has_or_gets_power", |who, world| {
+        let status = world.run(who, &[], &["grep", "-E", "^(Cap|NoNewPrivs|Seccomp:)", "/proc/self/status"]);
+        for line in status.good().lines() {
+            let (key, value) = line.split_once(':').unwrap();
+            let wanted = match key {
+                "NoNewPrivs" => "1",
+                "Seccomp" => "2",
+                _ => "0000000000000000",
+            };
+            assert_eq!(value.trim(), wanted, "{line}");
+        }
+        // A setuid program of root stays who it was started by.
+        if who == Who::User {
+            let id = world.path("id");
+            fs::copy("/usr/bin/id", &id).unwrap();
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&id, fs::Permissions::from_mode(0o4755)).unwrap();
+            assert_eq!(world.run(who, &[], &[id.to_str().unwrap(), "-u"]).good(), world::USER.to_string());
+        }
+        for command in [
+            "mount -t tmpfs none /mnt",
+            "umount /run",
+            "nft list ruleset",
+            "ip link set lo down",
+            "ip route flush table local",
+            "nsenter -t 1 -n true",
+            "nsenter -t 1 -U true",
+            "nsenter -t 1 -m true",
+            "kill -9 1; kill -0 1 && exit 1; false",
+            "echo x > /proc/sys/kernel/core_pattern",
+            "echo 1 > /proc/sys/net/ipv4/ip_forward",
+        ] {
+            let ran = world.sh(who, &format!("PATH=$PATH:/usr/sbin:/sbin; {command}"));
+            assert!(ran.code.is_some_and(|code| code != 0), "{command}: {ran:?}");
+        }
+    });
+}
+
+#[test]
+fn a_user_namespace_inside_has_no_power_over_the_jail() {
+    world::test("escape::a_user_namespace_inside_has_no_power_over_the_jail", |who, world| {
+        let nested = |line: &str| {
+            let script = format!("PATH=$PATH:/usr/sbin:/sbin; {line}");
+            // The kernel lets nobody make root of a namespace who could not be it before (user_namespaces(7)).
+            let map = if who == Who::User { "--map-root-user" } else { "--keep-caps" };
+            world.run(who, &[], &["unshare", "--user", map, "--mount", "sh", "-c", &script])
+        };
+        nested("true").good();
+        for command in [
+            "ip link set lo down",
+            "nft add table inet x",
+            "umount /run",
+            "umount /proc",
+            "umount /proc/sys",
+            "umount /etc/resolv.conf",
+            "mount --bind / /mnt",
+            "mount -o remount,rw,bind /proc/sys",
+            "nsenter -t 1 -n true",
+        ] {
+            let ran = nested(command);
+            assert!(ran.code.is_some_and(|code| code != 0), "{command}: {ran:?}");
+        }
+        // A network of its own leads nowhere at all.
+        let ran = world.run(who, &[], &["unshare", "-Un", "sh", "-c", "tail -n +2 /proc/net/route | wc -l"]);
+        assert_eq!(ran.good(), "0");
+    });
+}
+
+#[test]
+fn what_the_caller_had_open_is_closed() {
+    world::test("escape::what_the_caller_had_open_is_closed", |who, world| {
+        let command = world.exeat(who, &[], &["sh", "-c", "ls /proc/self/fd; cat <&9"]);
+        // The shell opens it for exeat as a careless caller would.
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec 9</etc/hostname; exec \"$@\"", "sh"]).args(words);
+        shell.current_dir(world.directory.path());
+        let ran = Ran::new(shell.output().unwrap());
+        assert_ne!(ran.code, Some(0));
+        // The last one is the directory that is being listed.
+        assert_eq!(ran.out.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"], "{ran:?}");
+    });
+}

@@ -1,0 +1,154 @@
+//! What belongs to a command and is held by it: an ssh server to reach, ports that are published, paths that are shared.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixListener;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::world::{self, Who, World};
+
+/// Long enough for anything on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An ssh server for one key, which runs one command.
+pub struct Sshd {
+    child: Child,
+    pub port: u16,
+}
+
+impl Sshd {
+    pub fn start(world: &World, address: &str) -> Self {
+        let at = |name: &str| world.path(name).to_str().unwrap().to_owned();
+        for key in ["hostkey", "id"] {
+            let made =
+                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at(key)]).status();
+            assert!(made.unwrap().success());
+        }
+        fs::copy(at("id.pub"), at("authorized")).unwrap();
+        // A port that was free a moment ago, in a namespace that nobody else is in.
+        let port = std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "ListenAddress {address}\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
+             PermitRootLogin yes\nForceCommand echo over ssh\nPidFile none\n",
+            at("hostkey"),
+            at("authorized")
+        );
+        fs::write(at("sshd_config"), config).unwrap();
+        let sshd =
+            ["/usr/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|path| fs::exists(path).unwrap()).unwrap();
+        // It insists on this directory.
+        let _ = fs::create_dir_all("/run/sshd");
+        let mut command = Command::new(sshd);
+        command.args(["-D", "-e", "-f", &at("sshd_config")]).stdin(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
+        wait("sshd does not listen", || TcpStream::connect((address, port)).is_ok());
+        Self { child, port }
+    }
+
+    pub fn client_line(&self, world: &World, who: Who, host: &str) -> String {
+        let at = |name: &str| world.path(name).to_str().unwrap().to_owned();
+        format!(
+            "cp {id} {id}-{who:?} && chmod 600 {id}-{who:?} && ssh -n -o BatchMode=yes -o StrictHostKeyChecking=no \
+             -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=20 -F none -i {id}-{who:?} \
+             -p {} {user}@{host}",
+            self.port,
+            id = readable(&at("id")),
+            user = "root",
+        )
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Lets everyone read a file of a test.
+fn readable(path: &str) -> &str {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    path
+}
+
+pub fn wait(otherwise: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{otherwise}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_published_port_is_reached_from_this_host() {
+    world::test("held::a_published_port_is_reached_from_this_host", |who, world| {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = "import socket\ns = socket.create_server(('127.0.0.1', 8123))\nwhile True:\n c, _ = s.accept()\n \
+            c.sendall(b'inside: ' + c.recv(100)); c.close()";
+        let mut child = world
+            .exeat(who, &["--publish", &format!("{port}:8123")], &["/usr/bin/python3", "-c", server])
+            .spawn()
+            .unwrap();
+        let ask = || {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+            stream.write_all(b"hello").ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok()?;
+            Some(answer)
+        };
+        wait("the port does not answer", || ask().as_deref() == Some("inside: hello"));
+        assert!(TcpStream::connect("127.0.0.1:8123").is_err(), "what is not published is not there");
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(143));
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    });
+}
+
+#[test]
+fn what_is_shared_is_there_and_nothing_beside_it() {
+    world::test("held::what_is_shared_is_there_and_nothing_beside_it", |who, world| {
+        let directory = tempfile::Builder::new().prefix("exeat-test-").tempdir_in("/run").unwrap();
+        open_to_all(directory.path());
+        let (shared, other) = (directory.path().join("shared.sock"), directory.path().join("other.sock"));
+        let elsewhere = world.path("elsewhere.sock");
+        for path in [&shared, &other, &elsewhere] {
+            let listener = UnixListener::bind(path).unwrap();
+            open_to_all(path);
+            thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let _ = stream.unwrap().write_all(b"outside");
+                }
+            });
+        }
+        let ask = |flags: &[&str], path: &std::path::Path| {
+            let script = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\nprint(s.recv(9).decode())";
+            world.run(who, flags, &["/usr/bin/python3", "-c", script, path.to_str().unwrap()])
+        };
+        for path in [&shared, &other, &elsewhere] {
+            let ran = ask(&[], path);
+            assert!(ran.code != Some(0) && ran.out.is_empty(), "{}: {ran:?}", path.display());
+            assert_eq!(ask(&["--share", path.to_str().unwrap()], path).good(), "outside");
+        }
+        let share = ["--share", shared.to_str().unwrap()];
+        assert_ne!(ask(&share, &other).code, Some(0));
+        let missing = world.run(who, &["--share", "/run/not/there"], &["true"]);
+        assert!(missing.code == Some(1) && missing.error.contains("--share /run/not/there"), "{missing:?}");
+        // A directory that was entered before it was masked would still lead to what is in it.
+        let mut command = world.exeat(who, &[], &["sh", "-c", "ls"]);
+        let inside = crate::world::Ran::new(command.current_dir(directory.path()).output().unwrap());
+        assert!(inside.code == Some(1) && inside.error.contains("--share"), "{inside:?}");
+    });
+}
+
+fn open_to_all(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+}

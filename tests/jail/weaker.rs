@@ -1,0 +1,161 @@
+//! Jails on machines that have less: no nft, no iptables, no namespaces at all; and what is said of it.
+
+use std::fs;
+use std::process::Command;
+
+use rustix::process::geteuid;
+
+use crate::servers::{Trust, Web};
+use crate::world::{self, ALLOWED, DENIED, Ran, Who};
+
+#[test]
+fn where_nothing_can_redirect_the_ports_of_the_policy_are_open() {
+    world::test("weaker::where_nothing_can_redirect_the_ports_of_the_policy_are_open", |who, world| {
+        if !geteuid().is_root() {
+            return;
+        }
+        let files = world.path("none");
+        let trust = Trust::new(world.directory.path());
+        let web = Web::tls(&format!("{ALLOWED}:0"), &files, &trust);
+        let evil = Web::plain(&format!("{DENIED}:0"), &files);
+        world.policy(&[&format!("{{ host: a.example, ports: [{}], protocol: tls }}", web.port)]);
+        for (missing, redirects) in [("nft", true), ("nft iptables-restore ip6tables-restore", false)] {
+            let line = format!(
+                "curl -sS --noproxy '*' --max-time 20 --cacert {} https://a.example:{port}/; \
+                 curl -sS --noproxy '*' --max-time 20 http://{DENIED}:{evil}/ || echo refused; \
+                 curl -sS --noproxy '*' --max-time 20 -k https://{DENIED}:{port}/ || echo refused",
+                trust.file.display(),
+                port = web.port,
+                evil = evil.port,
+            );
+            let command = world.exeat(who, &["--audit", "records.jsonl"], &["sh", "-c", &line]);
+            let words = std::iter::once(command.get_program()).chain(command.get_args());
+            let mut unshare = Command::new("unshare");
+            let hide = format!(
+                "for tool in {missing}; do for path in /usr/sbin/$tool /sbin/$tool /usr/bin/$tool; do \
+                 test ! -e $path || mount --bind /dev/null $path; done; done; exec \"$@\""
+            );
+            unshare.args(["--mount", "sh", "-c", &hide, "sh"]).args(words);
+            let ran = Ran::new(unshare.current_dir(world.directory.path()).output().unwrap());
+            let wanted = format!("hello from a.example:{}\nrefused\nrefused", web.port);
+            assert_eq!(ran.good(), wanted, "{ran:?}");
+            assert_eq!(ran.error.contains("neither nft nor iptables"), !redirects, "{ran:?}");
+        }
+        assert_eq!(evil.connections(), 0);
+    });
+}
+
+#[test]
+fn where_the_kernel_forbids_namespaces_the_setting_is_named() {
+    world::test("weaker::where_the_kernel_forbids_namespaces_the_setting_is_named", |who, world| {
+        if who == Who::User {
+            return;
+        }
+        let command = world.exeat(who, &[], &["true"]);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let mut unshare = Command::new("unshare");
+        let line = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+        unshare.args(["--user", "--map-root-user", "sh", "-c", line, "sh"]).args(words);
+        let ran = Ran::new(unshare.output().unwrap());
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        for words in
+            ["user.max_user_namespaces is 0", "sysctl -w user.max_user_namespaces=", "--explicit-only"]
+        {
+            assert!(ran.error.contains(words), "{ran:?}");
+        }
+    });
+}
+
+#[test]
+fn without_a_jail_the_proxy_is_offered_and_it_is_said_that_this_is_weaker() {
+    world::test(
+        "weaker::without_a_jail_the_proxy_is_offered_and_it_is_said_that_this_is_weaker",
+        |who, world| {
+            let files = world.path("none");
+            let (web, evil) =
+                (Web::plain(&format!("{ALLOWED}:0"), &files), Web::plain(&format!("{DENIED}:0"), &files));
+            world.policy(&[&format!("{{ host: a.example, ports: [{}], protocol: http }}", web.port)]);
+            let line = format!(
+                "curl -sS --max-time 20 http://a.example:{}/; curl -sS -o /dev/null -w '%{{http_code}}' --max-time 20 http://evil.example:{}/; exit 4",
+                web.port, evil.port
+            );
+            let ran = world.run(who, &["--explicit-only"], &["sh", "-c", &line]);
+            assert_eq!(ran.code, Some(4), "{ran:?}");
+            assert_eq!(ran.out, format!("hello from a.example:{}\n403", web.port));
+            assert!(ran.error.contains("weaker"), "{ran:?}");
+            assert_eq!(evil.connections(), 0);
+            assert_eq!(world.run(who, &["--explicit-only", "--share", "/run"], &["true"]).code, Some(2));
+        },
+    );
+}
+
+#[test]
+fn what_was_denied_is_told_with_the_line_that_would_allow_it_and_recorded() {
+    world::test(
+        "weaker::what_was_denied_is_told_with_the_line_that_would_allow_it_and_recorded",
+        |who, world| {
+            let files = world.path("none");
+            let (web, evil) =
+                (Web::plain(&format!("{ALLOWED}:0"), &files), Web::plain(&format!("{DENIED}:0"), &files));
+            world.policy(&[&format!("{{ host: a.example, ports: [{}], protocol: http }}", web.port)]);
+            let line = format!(
+                "curl -sS --max-time 20 http://a.example:{web}/; curl -sS -o /dev/null --max-time 20 http://evil.example:{evil}/; \
+             curl -sS -o /dev/null --max-time 20 http://evil.example:{evil}/; getent hosts other.example",
+                web = web.port,
+                evil = evil.port
+            );
+            let ran = world.run(who, &["--audit", "records.jsonl"], &["sh", "-c", &line]);
+            assert_eq!(
+                ran.out,
+                format!("hello from a.example:{}\n", web.port),
+                "nothing else is on its output"
+            );
+            for words in [
+                "2 destinations were denied".to_owned(),
+                format!("evil.example:{}: no_rule (2 times)", evil.port),
+                format!("- {{ host: evil.example, ports: [{}] }}", evil.port),
+                "other.example: no_rule".to_owned(),
+                "- other.example".to_owned(),
+            ] {
+                assert!(ran.error.contains(&words), "{words}: {ran:#?}");
+            }
+            let records = world.records("records.jsonl");
+            let of = |verdict: &str| records.iter().filter(|record| record["verdict"] == verdict).count();
+            assert!(of("allow") == 1 && of("deny") >= 3, "{records:#?}");
+            assert!(records.iter().all(|record| record["client"] == "127.0.0.1"));
+            // Where nothing is denied, nothing is said.
+            assert_eq!(world.sh(who, "true").error, "");
+            fs::remove_file(world.path("records.jsonl")).unwrap();
+        },
+    );
+}
+
+#[test]
+fn profiles_that_name_clients_are_chosen_by_name() {
+    world::test("weaker::profiles_that_name_clients_are_chosen_by_name", |who, world| {
+        let web = Web::plain(&format!("{ALLOWED}:0"), &world.path("none"));
+        let policy = format!(
+            "version: 1\nprofiles:\n  - name: builds\n    clients: [10.0.0.0/8]\n    allow:\n      \
+             - {{ host: a.example, ports: [{}], protocol: http }}\n",
+            web.port
+        );
+        fs::write(world.path("policy.yaml"), policy).unwrap();
+        let url = format!("http://a.example:{}/", web.port);
+        let curl = ["curl", "-fsS", "--max-time", "20", &url];
+        let ran = world.run(who, &[], &curl);
+        assert!(ran.code == Some(2) && ran.error.contains("--profile: builds"), "{ran:?}");
+        assert_eq!(world.run(who, &["--profile", "build"], &curl).code, Some(2));
+        assert!(world.run(who, &["--profile", "builds"], &curl).good().starts_with("hello"));
+        // What the host has on loopback, and what it alone may ask, is not the jail's.
+        let outside = Web::plain("127.0.0.1:0", &world.path("none"));
+        let policy = "version: 1\nprofiles:\n  - name: all\n    allow:\n      - { cidr: 169.254.169.254/32, ports: [80], protocol: http }\n";
+        fs::write(world.path("policy.yaml"), policy).unwrap();
+        let line = format!(
+            "curl -sS --noproxy '*' http://127.0.0.1:{}/ || curl -sS --max-time 20 http://169.254.169.254/",
+            outside.port
+        );
+        let ran = world.sh(who, &line);
+        assert!(ran.out.contains("address_prohibited"), "{ran:?}");
+        assert_eq!(outside.connections(), 0);
+    });
+}

@@ -1,0 +1,148 @@
+//! A place with files, servers behind the gate, and commands that are run in jails.
+
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use rustix::process::geteuid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::namespace;
+
+/// Where servers are; the namespace gives loopback these addresses.
+pub const ALLOWED: &str = "93.184.216.34";
+pub const DENIED: &str = "93.184.216.66";
+pub const ALLOWED_V6: &str = "2606:2800::34";
+
+/// Who runs exeat.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Who {
+    /// Whoever runs the tests.
+    Myself,
+    /// A user without any power.
+    User,
+}
+
+/// A user of every system without any power there. It has to have a name, or ssh won't run.
+pub const USER: u32 = 1;
+
+pub struct World {
+    pub directory: TempDir,
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub error: String,
+}
+
+/// Runs a test in a namespace of its own, as everyone in turn.
+pub fn test(name: &str, body: impl Fn(Who, &World)) {
+    namespace::run(name, async {
+        let world = World::new();
+        body(Who::Myself, &world);
+        if geteuid().is_root() && !is_root_of_a_user_namespace() {
+            body(Who::User, &World::new());
+        }
+    });
+}
+
+impl World {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+        let world = Self { directory };
+        let addresses = format!(
+            "127.0.0.1 localhost\n{ALLOWED} a.example b.example git.example\n{ALLOWED_V6} six.example\n\
+             {DENIED} evil.example\n127.0.0.1 inner.example\n"
+        );
+        fs::write(world.path("hosts"), addresses).unwrap();
+        let settings =
+            format!("dns: {{ hosts: {}, servers: ['{ALLOWED}:1'] }}\n", world.path("hosts").display());
+        fs::write(world.path("exeat.yaml"), settings).unwrap();
+        world.policy(&[]);
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Replaces the policy by one profile for everyone with these rules.
+    pub fn policy(&self, allow: &[&str]) {
+        let rules: String = allow.iter().map(|rule| format!("      - {rule}\n")).collect();
+        let text =
+            format!("version: 1\nprofiles:\n  - name: everyone\n    allow:\n      - x.example\n{rules}");
+        fs::write(self.path("policy.yaml"), text).unwrap();
+    }
+
+    /// `exeat run`, with flags before the command.
+    pub fn exeat(&self, who: Who, flags: &[&str], command: &[impl AsRef<OsStr>]) -> Command {
+        let mut exeat = match who {
+            Who::Myself => Command::new(binary()),
+            Who::User => {
+                let mut setpriv = Command::new("setpriv");
+                let id = USER.to_string();
+                setpriv.args(["--reuid", &id, "--regid", &id, "--clear-groups"]).arg(binary());
+                setpriv
+            }
+        };
+        exeat.args(["run", "--config"]).arg(self.path("exeat.yaml"));
+        exeat.arg("--policy").arg(self.path("policy.yaml")).args(flags).arg("--").args(command);
+        exeat.current_dir(self.directory.path()).env("HOME", self.directory.path()).env("LC_ALL", "C");
+        exeat.env_remove("XDG_RUNTIME_DIR").stdin(Stdio::null());
+        exeat
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, who: Who, flags: &[&str], command: &[impl AsRef<OsStr>]) -> Ran {
+        Ran::new(self.exeat(who, flags, command).output().unwrap())
+    }
+
+    /// Runs a line of a shell.
+    pub fn sh(&self, who: Who, line: &str) -> Ran {
+        self.run(who, &[], &["sh", "-c", line])
+    }
+
+    /// The records in a file.
+    pub fn records(&self, name: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Ran {
+    pub fn new(output: Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: output.status.code(), out: text(&output.stdout), error: text(&output.stderr) }
+    }
+
+    #[track_caller]
+    pub fn good(&self) -> &str {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        self.out.trim()
+    }
+}
+
+/// A copy of the binary where everyone gets at it.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = BINARY.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let path = directory.path().join("exeat");
+        fs::copy(env!("CARGO_BIN_EXE_exeat"), &path).unwrap();
+        (directory, path)
+    });
+    path
+}
+
+fn is_root_of_a_user_namespace() -> bool {
+    !fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295")
+}
