@@ -18,7 +18,7 @@ fn probe(world: &World, who: Who) -> Ran {
     // Held from the first call on.
     if let Ok(listener) = UnixListener::bind_addr(&address) {
         thread::spawn(move || {
-            listener.incoming().for_each(|stream| drop(stream.unwrap().write_all(b"outside")))
+            listener.incoming().for_each(|stream| drop(stream.unwrap().write_all(b"outside")));
         });
     }
     let outside = std::process::id().to_string();
