@@ -2,6 +2,7 @@
 
 mod identity;
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -69,6 +70,13 @@ impl Client {
         Self::new(SocketAddr::new(ip, 0), IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
+    /// The same client as this user, and with a certificate of this name.
+    #[must_use]
+    pub fn named(self, user: Option<User>, certificate: Option<&str>) -> Self {
+        let certificate = certificate.map(|name| Arc::new(Certificate { name: name.into() }));
+        Self { user: user.map(Arc::new), certificate, ..self }
+    }
+
     pub fn ip(&self) -> IpAddr {
         self.address.ip()
     }
@@ -77,6 +85,23 @@ impl Client {
     pub fn name(&self) -> Option<&str> {
         let certificate = || self.certificate.as_deref().map(|certificate| &*certificate.name);
         self.user.as_deref().map(|user| &*user.name).or_else(certificate)
+    }
+}
+
+/// For people: its address, and who it is if that is known.
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.ip())?;
+        if let Some(user) = &self.user {
+            write!(f, " as {}", user.name)?;
+            if !user.groups.is_empty() {
+                write!(f, " of {}", user.groups.join(", "))?;
+            }
+        }
+        match &self.certificate {
+            Some(certificate) => write!(f, " with the certificate {}", certificate.name),
+            None => Ok(()),
+        }
     }
 }
 
@@ -112,10 +137,12 @@ mod tests {
     fn a_client_is_called_by_its_user_rather_than_its_certificate() {
         let mut client = Client::supposed("10.0.0.1".parse().unwrap());
         assert_eq!(client.name(), None);
-        client.certificate = Some(Arc::new(Certificate { name: "spiffe://corp/ci/1".into() }));
+        client = client.named(None, Some("spiffe://corp/ci/1"));
         assert_eq!(client.name(), Some("spiffe://corp/ci/1"));
-        client.user = Some(Arc::new(User::supposed("alice", &[])));
+        assert_eq!(client.to_string(), "10.0.0.1 with the certificate spiffe://corp/ci/1");
+        client = client.named(Some(User::supposed("alice", &["ci".to_owned(), "dev".to_owned()])), None);
         assert_eq!(client.name(), Some("alice"));
+        assert_eq!(client.to_string(), "10.0.0.1 as alice of ci, dev");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Settings: what exeat does when nobody says otherwise, and what `exeat.yaml` says.
 
+mod credentials;
 mod reading;
+mod values;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth;
 use crate::dns::{Denied, Https, Manners};
 use crate::host::Name;
 use crate::mistake::{Mistake, Place};
@@ -24,6 +27,8 @@ pub struct Settings {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub dns: Dns,
+    /// How clients of the explicit door say who they are; `None`: they need not.
+    pub auth: Option<auth::Settings>,
     pub admin_expose: Expose,
     /// Names by which the admin door may be addressed, besides `localhost` and its addresses.
     pub admin_names: Vec<Name>,
@@ -125,6 +130,7 @@ impl Default for Settings {
                 max_ttl: seconds(300),
                 manners: Manners { denied: Denied::NoSuchName, https: Https::Empty },
             },
+            auth: None,
             admin_expose: Expose::Metrics,
             admin_names: Vec::new(),
         }

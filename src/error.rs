@@ -22,6 +22,10 @@ pub enum Error {
     BadClientHello(&'static str),
     #[error("the head did not arrive in time")]
     HeadTimeout,
+    #[error("credentials are needed")]
+    AuthRequired,
+    #[error("{0}")]
+    AuthFailed(AuthFailure),
     #[error("too many flows are open")]
     LimitFlows,
     #[error("this client has too many flows open")]
@@ -58,6 +62,18 @@ pub enum Error {
     Internal(Cow<'static, str>),
 }
 
+/// In what credentials are wrong. Whether there is such a user is told to nobody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthFailure {
+    /// They are of a kind that is not taken, or can't be read.
+    #[error("{0}")]
+    Credentials(Cow<'static, str>),
+    #[error("the user's name or the password is wrong")]
+    Password,
+    #[error("{0}")]
+    Token(Box<str>),
+}
+
 impl Error {
     /// The word for it in records, metrics and replies.
     pub fn reason(&self) -> Reason {
@@ -67,6 +83,8 @@ impl Error {
             Self::HostMismatch(_) => Reason::HostMismatch,
             Self::BadClientHello(_) => Reason::BadClientHello,
             Self::HeadTimeout => Reason::HeadTimeout,
+            Self::AuthRequired => Reason::AuthRequired,
+            Self::AuthFailed(_) => Reason::AuthFailed,
             Self::LimitFlows => Reason::LimitFlows,
             Self::LimitClient => Reason::LimitClient,
             Self::AuditUnavailable => Reason::AuditUnavailable,

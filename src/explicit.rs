@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -67,20 +68,35 @@ impl Door {
             return self.connect(request).await;
         }
         let flow = self.exchanges.begin(Ingress::Forward);
-        self.exchanges.answer(flow, request, clock).await
+        flow.ends_with_connection();
+        match self.standing(&flow, request.headers()).await {
+            Ok(standing) => self.exchanges.answer(flow, standing, request, clock).await,
+            Err(error) => self.refuse(flow, error, None, &Manner::of(&request)),
+        }
     }
 
     /// Answers a CONNECT; nothing is behind the 200 yet but a connection.
     async fn connect(&self, request: Request<Incoming>) -> Response<ReplyBody> {
         let flow = self.exchanges.begin(Ingress::Connect);
-        let standing = self.exchanges.standing();
         flow.ends_with_connection();
         let manner = Manner::of(&request);
         let to = match request::connect_target(&request) {
             Ok(to) => to,
-            Err(error) => return self.exchanges.refuse(flow, error, None, &standing, &manner),
+            Err(error) => return self.refuse(flow, error, None, &manner),
         };
         flow.to(&to);
+        let standing = match self.standing(&flow, request.headers()).await {
+            Ok(standing) => standing,
+            Err(error) => {
+                return self.exchanges.refuse(
+                    flow,
+                    error,
+                    Some(&to),
+                    &self.exchanges.standing_of(None),
+                    &manner,
+                );
+            }
+        };
         match self.open(&flow, &standing, &to).await {
             Ok(upstream) => {
                 flow.status(StatusCode::OK.as_u16());
@@ -89,6 +105,27 @@ impl Door {
             }
             Err(error) => self.exchanges.refuse(flow, error, Some(&to), &standing, &manner),
         }
+    }
+
+    /// Refuses a request of whom nobody knows whose it is.
+    fn refuse(
+        &self,
+        flow: Flow,
+        error: Error,
+        to: Option<&Destination>,
+        manner: &Manner,
+    ) -> Response<ReplyBody> {
+        self.exchanges.refuse(flow, error, to, &self.exchanges.standing_of(None), manner)
+    }
+
+    /// The standing of whoever sent a request: its credentials are its own, not the connection's.
+    async fn standing(&self, flow: &Flow, headers: &HeaderMap) -> Result<Arc<Standing>, Error> {
+        let proxy = self.exchanges.proxy();
+        if proxy.auth.is_none() {
+            return Ok(self.exchanges.standing());
+        }
+        let user = proxy.identify(flow, &self.exchanges.client(), headers).await?;
+        Ok(self.exchanges.standing_of(user))
     }
 
     async fn open(&self, flow: &Flow, standing: &Standing, to: &Destination) -> Result<Upstream, Error> {

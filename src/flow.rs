@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::client::Client;
+use crate::client::{Client, User};
 use crate::counters::Counters;
 use crate::destination::Destination;
 use crate::error::Error;
@@ -129,6 +129,11 @@ impl Flow {
             Ok(())
         });
         taken.unwrap_or(Ok(()))
+    }
+
+    /// Whose credentials came with it.
+    pub fn user(&self, user: &Arc<User>) {
+        self.open.facts(|facts| facts.record.client.user = Some(Arc::clone(user)));
     }
 
     /// Where the client wants to go.

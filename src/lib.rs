@@ -18,6 +18,7 @@ pub mod explicit;
 pub mod transparent;
 
 // core: what every door shares
+pub mod auth;
 pub mod gate;
 pub mod proxy;
 pub mod reply;
@@ -37,6 +38,7 @@ pub mod record;
 
 // decision: pure functions from bytes and rules to verdicts
 pub mod guard;
+pub mod identity;
 pub mod policy;
 pub mod sniff;
 

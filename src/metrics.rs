@@ -1,5 +1,6 @@
 //! What exeat counts: one struct, passed down, with its own registry and every label resolved beforehand.
 
+mod auth;
 mod buckets;
 mod register;
 mod rules;
@@ -14,6 +15,7 @@ use crate::ingress::Ingress;
 use crate::metrics::register::Register;
 use crate::reason::Reason;
 
+pub use self::auth::{AuthCounters, AuthEvent};
 pub use self::rules::{RuleHits, SERIES_MAX};
 
 /// Every metric of exeat. `docs/metrics.md` says what each one means.
@@ -35,6 +37,7 @@ pub struct Metrics {
     reloads: IntCounter,
     reloads_failed: IntCounter,
     records_lost: IntCounter,
+    auth: AuthCounters,
 }
 
 impl Metrics {
@@ -83,6 +86,7 @@ impl Metrics {
                 "exeat_records_lost_total",
                 "Audit records that could not be kept because the sink stalled.",
             )?,
+            auth: AuthCounters::new(&register)?,
             registry,
         };
         Ok(metrics)
@@ -130,6 +134,11 @@ impl Metrics {
     /// The counter for records that could not be kept.
     pub fn records_lost(&self) -> IntCounter {
         self.records_lost.clone()
+    }
+
+    /// How credentials fared.
+    pub fn auth(&self) -> &AuthCounters {
+        &self.auth
     }
 
     /// Notes the policy that is now in force.

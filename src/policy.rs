@@ -65,6 +65,11 @@ impl Policy {
         self.clients.subject(client, &self.rules.profiles, self.revision)
     }
 
+    /// A client that no profile is for, not even those for everyone.
+    pub fn nobody(&self) -> Subject {
+        Subject::nobody(self.revision)
+    }
+
     /// The decision: no I/O, no clock but `today`, no allocation. The subject must be this policy's own.
     pub fn decide<'a>(&'a self, subject: &'a Subject, question: &Question<'a>, today: Date) -> Verdict<'a> {
         debug_assert_eq!(subject.revision, self.revision, "a subject of another revision");

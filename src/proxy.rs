@@ -1,11 +1,14 @@
 //! What every door does with a flow: decide, admit, dial, and relay to the end.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use hyper::header::HeaderMap;
 
-use crate::client::Client;
+use crate::auth::Authenticator;
+use crate::client::{Client, User};
 use crate::clock::today;
 use crate::destination::Destination;
 use crate::dial::{Dialer, Source, Upstream};
@@ -26,6 +29,8 @@ use crate::via::Via;
 pub struct Proxy {
     pub ledger: Arc<Ledger>,
     pub dialer: Dialer,
+    /// `None`: nobody has to say who it is.
+    pub auth: Option<Arc<Authenticator>>,
     pub policy: Arc<ArcSwap<Policy>>,
     pub relay: Relay,
     pub bounds: Bounds,
@@ -73,12 +78,41 @@ impl Proxy {
         Arc::new(Standing { client, policy, subject, profiles })
     }
 
-    /// The same standing, or a new one if the policy has changed since.
+    /// The same standing, or a new one if the policy or the user has changed since.
     pub fn refreshed(&self, standing: &Arc<Standing>) -> Arc<Standing> {
-        if Arc::ptr_eq(&standing.policy, &self.policy.load()) {
-            return Arc::clone(standing);
+        let client = &standing.client;
+        let today = self.auth.as_ref().map_or(Some(Cow::Borrowed(client)), |auth| auth.still(client));
+        match today {
+            Some(Cow::Borrowed(_)) if Arc::ptr_eq(&standing.policy, &self.policy.load()) => {
+                Arc::clone(standing)
+            }
+            Some(client) => self.standing(client.into_owned()),
+            None => {
+                // Whose tunnel it was is no more: not even what the address alone may do is done in that name.
+                let policy = self.policy.load_full();
+                let subject = policy.nobody();
+                Arc::new(Standing { client: client.clone(), policy, subject, profiles: Profiles::default() })
+            }
         }
-        self.standing(standing.client.clone())
+    }
+
+    /// Whose credentials came with a request, where the settings want to know.
+    pub async fn identify(
+        &self,
+        flow: &Flow,
+        client: &Client,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<User>>, Error> {
+        let Some(auth) = &self.auth else { return Ok(None) };
+        let user = tokio::select! {
+            biased;
+            stop = flow.stopped() => return Err(stop.into()),
+            user = auth.identify(client, headers) => user?,
+        };
+        if let Some(user) = &user {
+            flow.user(user);
+        }
+        Ok(user)
     }
 
     /// Asks the policy, and tells the flow what it said.
@@ -153,6 +187,7 @@ impl Proxy {
             explain::remedy(&standing.policy, &standing.subject, &standing.client, to, &denial)
         });
         Refusal {
+            challenges: self.auth.as_ref().map(|auth| auth.challenges(error)).unwrap_or_default(),
             reason: denial.reason,
             message: error.to_string(),
             destination: to,

@@ -5,6 +5,7 @@
 
 mod watch;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::auth::Authenticator;
 use crate::clock::today;
 use crate::flow::Ledger;
 use crate::gate::http::Pool;
@@ -39,6 +41,8 @@ pub struct InForce {
     pub policy: Arc<ArcSwap<Policy>>,
     pub ledger: Arc<Ledger>,
     pub pool: Arc<Pool>,
+    /// `None`: nobody has to say who it is.
+    pub auth: Option<Arc<Authenticator>>,
 }
 
 /// Keeps the policy in force the same as what the files say.
@@ -53,6 +57,7 @@ pub struct Reload {
     /// When the policy and the files of the resolver were last read.
     policy_read: SystemTime,
     names_read: SystemTime,
+    users_read: SystemTime,
     /// Why the files do not make a policy now.
     broken: Vec<Mistake>,
 }
@@ -89,6 +94,7 @@ impl Reload {
             content,
             policy_read: read,
             names_read: read,
+            users_read: read,
             broken: Vec::new(),
         }
     }
@@ -108,8 +114,9 @@ impl Reload {
         let mut glances = interval(GLANCE);
         glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let names = self.resolver.files();
-            watch.set(self.files.directories().chain(names.iter().filter_map(|path| path.parent())));
+            let (names, users) = (self.resolver.files(), self.user_files());
+            let beside = names.iter().chain(&users).filter_map(|path| path.parent());
+            watch.set(self.files.directories().chain(beside));
             tokio::select! {
                 () = watch.changed() => {
                     let changed = watch.settled().await;
@@ -120,6 +127,7 @@ impl Reload {
                         return;
                     }
                     self.reload_names();
+                    self.reload_users().await;
                     self.reload_policy(Cause::HangUp).await;
                 }
                 _ = glances.tick() => {
@@ -141,6 +149,9 @@ impl Reload {
         if self.resolver.files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
             self.reload_names();
         }
+        if self.user_files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
+            self.reload_users().await;
+        }
         if self.files.directories().any(|path| changed.is_in(path)) {
             self.reload_policy(Cause::Change).await;
         }
@@ -153,12 +164,21 @@ impl Reload {
         let names = || files.iter().map(PathBuf::as_path);
         let policy = || self.files.files().chain(self.files.directories());
         let new_names = is_newer(names(), self.names_read);
+        let user_files = self.user_files();
+        let users = || user_files.iter().map(PathBuf::as_path);
+        let new_users = is_newer(users(), self.users_read);
         let new_policy = !self.broken.is_empty() || is_newer(policy(), self.policy_read);
-        if (new_names && !is_quiet(names())) || (new_policy && !is_quiet(policy())) {
+        if (new_names && !is_quiet(names()))
+            || (new_policy && !is_quiet(policy()))
+            || (new_users && !is_quiet(users()))
+        {
             return false;
         }
         if new_names {
             self.reload_names();
+        }
+        if new_users {
+            self.reload_users().await;
         }
         if new_policy {
             self.reload_policy(Cause::Glance).await;
@@ -171,6 +191,21 @@ impl Reload {
         if let Err(error) = self.resolver.reload() {
             tracing::warn!("{error}; what it said before stays in force");
         }
+    }
+
+    /// Reads the users and keys again; flows of users who are no more end.
+    async fn reload_users(&mut self) {
+        self.users_read = SystemTime::now();
+        let Some(auth) = self.in_force.auth.clone() else { return };
+        let in_force = self.in_force.clone();
+        let revoked = spawn_blocking(move || auth.reload().then(|| in_force.judge_open_flows()));
+        if let Ok(Some(revoked)) = revoked.await {
+            tracing::info!(revoked, "the users have changed");
+        }
+    }
+
+    fn user_files(&self) -> Vec<PathBuf> {
+        self.in_force.auth.iter().flat_map(|auth| auth.files()).collect()
     }
 
     /// Loads the policy; without a change nothing comes of it, unless someone asked for it.
@@ -234,10 +269,15 @@ impl InForce {
     }
 
     fn judge_open_flows(&self) -> usize {
-        let policy = Arc::clone(&self.policy);
+        let (policy, auth) = (Arc::clone(&self.policy), self.auth.clone());
         self.ledger.rejudge(move |client, question| {
+            // A user who is no more has no flows, whoever else comes from the same address.
+            let Some(client) = auth.as_ref().map_or(Some(Cow::Borrowed(client)), |auth| auth.still(client))
+            else {
+                return false;
+            };
             let policy = policy.load();
-            policy.decide(&policy.subject(client), question, today()).is_allow()
+            policy.decide(&policy.subject(&client), question, today()).is_allow()
         })
     }
 }

@@ -20,6 +20,8 @@ pub const TLS_ACCESS_DENIED: [u8; 7] = [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x31
 /// A refusal, with all that helps its reader to go on.
 #[derive(Debug)]
 pub struct Refusal<'a> {
+    /// What to say who one is with, for a client that has to.
+    pub challenges: Vec<HeaderValue>,
     pub reason: Reason,
     /// What happened, in words.
     pub message: String,
@@ -61,6 +63,9 @@ impl Refusal<'_> {
         let proxy_status = format!("{PROXY_NAME}; error={proxy_error}; details=\"{}\"", self.reason);
         if let Ok(value) = HeaderValue::from_str(&proxy_status) {
             headers.insert(PROXY_STATUS, value);
+        }
+        for challenge in &self.challenges {
+            headers.append(header::PROXY_AUTHENTICATE, challenge.clone());
         }
         if status == StatusCode::FORBIDDEN {
             headers.insert(X_PROXY_ERROR, HeaderValue::from_static("blocked-by-allowlist"));

@@ -33,6 +33,7 @@ pub use files::FileError;
 use files::Hosts;
 pub use server::{Server, ServerError};
 use servers::Servers;
+pub use trust::read as authorities;
 
 /// Questions that may be under way over one connection to a server.
 const AT_ONCE: usize = 4096;

@@ -101,6 +101,9 @@ impl Server {
         let mut background = JoinSet::new();
         background.spawn(reload.run(hangups));
         background.spawn(sweep(in_force.clone()));
+        if let Some(auth) = proxy.auth.clone() {
+            background.spawn(async move { auth.refresh().await });
+        }
         if !listeners.transparent_addresses().is_empty() {
             let (resolver, policy) = (Arc::clone(answers.resolver()), Arc::clone(&in_force.policy));
             background.spawn(keep_listed(Arc::clone(&names), resolver, policy));

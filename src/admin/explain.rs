@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::admin::State;
 use crate::admin::answer::{self, Answer, Refusal};
-use crate::client::Client;
+use crate::client::{Client, User};
 use crate::policy::asked::{Asked, Inside};
 use crate::policy::explain::explain;
 
@@ -31,6 +31,11 @@ struct Question {
     to: String,
     /// For `http://`: the request's method.
     method: Option<String>,
+    user: Option<String>,
+    /// Of the user.
+    #[serde(default)]
+    groups: Vec<String>,
+    certificate: Option<String>,
 }
 
 pub(super) async fn respond<B>(state: &State, body: B) -> Result<Answer, Refusal>
@@ -68,7 +73,11 @@ where
         };
         *method = given;
     }
-    Ok((Client::supposed(question.client), asked))
+    if question.user.is_none() && !question.groups.is_empty() {
+        return Err(bad("only users are in groups: say which `user`".to_owned()));
+    }
+    let user = question.user.map(|user| User::supposed(&user, &question.groups));
+    Ok((Client::supposed(question.client).named(user, question.certificate.as_deref()), asked))
 }
 
 fn bad(hint: String) -> Refusal {

@@ -8,7 +8,7 @@ use clap::Args;
 use jiff::civil::Date;
 
 use crate::cli::{DENIED, Format, USAGE, print};
-use crate::client::Client;
+use crate::client::{Client, User};
 use crate::clock::today;
 use crate::mistake::Mistake;
 use crate::policy::asked::Asked;
@@ -22,6 +22,7 @@ use crate::policy::explain::{Explanation, explain};
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  exeat explain --policy /etc/exeat/policies --client 10.0.1.9 static.crates.io\n  \
+                  exeat explain --policy /etc/exeat/policies --client 10.0.0.7 --user alice --group ci github.com\n  \
                   exeat explain --allow '*.example.com' http://pub.example.com/file"
 )]
 pub(super) struct ExplainArgs {
@@ -34,6 +35,15 @@ pub(super) struct ExplainArgs {
     /// The address of the client
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub client: IpAddr,
+    /// The user that the client's credentials are of
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// A group that the user is in; may be repeated
+    #[arg(long, value_name = "NAME", requires = "user")]
+    pub group: Vec<String>,
+    /// The name of the client's certificate
+    #[arg(long, value_name = "NAME")]
+    pub cert: Option<String>,
     /// How to print the answer
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -66,7 +76,9 @@ fn answer(args: ExplainArgs, today: Date) -> Result<Explanation, String> {
     let loaded =
         Sources { paths: args.policy, allow: args.allow }.load().map_err(|mistakes| listed(&mistakes))?;
     let policy = loaded.builder.finish(0);
-    Ok(explain(&policy, &Client::supposed(args.client), &asked, today))
+    let user = args.user.map(|user| User::supposed(&user, &args.group));
+    let client = Client::supposed(args.client).named(user, args.cert.as_deref());
+    Ok(explain(&policy, &client, &asked, today))
 }
 
 fn listed(mistakes: &[Mistake]) -> String {
@@ -82,6 +94,9 @@ mod tests {
             policy: Vec::new(),
             allow: allow.iter().map(ToString::to_string).collect(),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            user: None,
+            group: Vec::new(),
+            cert: None,
             format: Format::Text,
             destination: destination.to_owned(),
         };

@@ -82,7 +82,7 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
     };
     let server = match Server::new(&settings, sources) {
         Ok(server) => server,
-        Err(StartError::Policy(mistakes)) => return refuse(&mistakes),
+        Err(StartError::Policy(mistakes) | StartError::Users(mistakes)) => return refuse(&mistakes),
         Err(error) => {
             tracing::error!("{error}");
             return ExitCode::from(FAILED);

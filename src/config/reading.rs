@@ -1,22 +1,18 @@
 //! From the text of `exeat.yaml` to its meaning.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::SignedDuration;
-
+use crate::config::credentials;
+use crate::config::values::{duration, each, number, path};
 use crate::config::{Audit, Dns, Expose, Limits, Listen, Settings, Timeouts};
 use crate::dns::{Denied, Https};
 use crate::host::Name;
 use crate::mistake::{Mistake, Severity};
 use crate::resolve::Server;
-use crate::yaml::{Field, Fields, Reader};
+use crate::yaml::{Field, Reader};
 
-/// More would be no time-out any more.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The audit path that means the standard output.
 const STDOUT: &str = "-";
 
@@ -24,10 +20,10 @@ const STDOUT: &str = "-";
 pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>> {
     let mut settings = Settings::default();
     let mut reader = Reader::new(Arc::from(path));
-    if let Some(root) = reader.parse(text).filter(|root| !root.is_null()) {
-        read(&mut reader, Field::top("the settings", &root), &mut settings);
-    }
     let directory = path.parent().unwrap_or(Path::new(""));
+    if let Some(root) = reader.parse(text).filter(|root| !root.is_null()) {
+        read(&mut reader, Field::top("the settings", &root), directory, &mut settings);
+    }
     let Settings { policy, dns, audit, .. } = &mut settings;
     let paths = policy.iter_mut().chain(&mut dns.hosts).chain(&mut dns.ca).chain([&mut audit.path]);
     for path in paths.filter(|path| path.as_os_str() != STDOUT) {
@@ -40,9 +36,19 @@ pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>
     Ok(settings)
 }
 
-fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
-    let known =
-        ["listen", "policy", "audit", "threads", "limits", "timeouts", "dns", "admin_expose", "admin_names"];
+fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Settings) {
+    let known = [
+        "listen",
+        "policy",
+        "audit",
+        "threads",
+        "limits",
+        "timeouts",
+        "dns",
+        "auth",
+        "admin_expose",
+        "admin_names",
+    ];
     let Some(fields) = reader.map(top, &known) else { return };
     if let Some(field) = fields.get("listen") {
         listen(reader, field, &mut settings.listen);
@@ -65,6 +71,7 @@ fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
     if let Some(field) = fields.get("dns") {
         dns(reader, field, &mut settings.dns);
     }
+    settings.auth = fields.get("auth").and_then(|field| credentials::read(reader, field, directory));
     if let Some(field) = fields.get("admin_expose") {
         let words = [("metrics", Expose::Metrics), ("all", Expose::All)];
         set(&mut settings.admin_expose, reader.word(field, &words));
@@ -162,41 +169,6 @@ fn set<T>(setting: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *setting = value;
     }
-}
-
-/// Reads every item of a list; one that is wrong is left out, as the file is refused then.
-fn each<T>(
-    reader: &mut Reader,
-    field: Field<'_>,
-    mut read: impl FnMut(&mut Reader, Field<'_>) -> Option<T>,
-) -> Vec<T> {
-    let items = reader.list(field);
-    items.filter_map(|item| read(reader, item)).collect()
-}
-
-fn number(reader: &mut Reader, fields: &Fields<'_>, key: &str, range: RangeInclusive<i64>) -> Option<usize> {
-    let field = fields.get(key)?;
-    reader.integer(field, range).and_then(|number| usize::try_from(number).ok())
-}
-
-fn duration(reader: &mut Reader, fields: &Fields<'_>, key: &str) -> Option<Duration> {
-    let field = fields.get(key)?;
-    reader.parsed(field, "a duration of more than 0 and at most 30 days, like 500ms, 10s, 5m or 1h", |text| {
-        let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-        match Duration::try_from(duration) {
-            Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
-            _ => Err("out of range".to_owned()),
-        }
-    })
-}
-
-fn path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {
-    let text = reader.text(field)?;
-    if text.is_empty() {
-        reader.wrong(field, "a path");
-        return None;
-    }
-    Some(PathBuf::from(text))
 }
 
 fn address(reader: &mut Reader, field: Field<'_>) -> Option<SocketAddr> {

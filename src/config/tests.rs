@@ -1,4 +1,6 @@
 use super::*;
+use crate::auth::{KeySource, KeyUrl, PasswordFiles, Required};
+use crate::identity::{Algorithm, TokenRules};
 
 fn parse(text: &str) -> Result<Settings, Vec<Mistake>> {
     Settings::parse(Path::new("/etc/exeat/exeat.yaml"), text)
@@ -90,4 +92,84 @@ admin_expose: everything
 fn a_file_that_can_t_be_read_is_a_mistake() {
     let mistakes = Settings::load(Path::new("/nonexistent/exeat.yaml")).unwrap_err();
     assert!(mistakes[0].to_string().contains("/nonexistent/exeat.yaml:1:1: error: can't be read"));
+}
+
+#[test]
+fn credentials_are_read() {
+    let text = r#"
+auth:
+  realm: the gate
+  required: [10.0.2.0/24, 192.0.2.7]
+  allow_plaintext_auth: true
+  basic: { file: users, groups: /srv/groups }
+  jwt: { jwks: "https://issuer.example/jwks", issuer: "https://issuer.example", audience: [exeat, gate], algorithms: [ES256],
+         user_claim: email, groups_claim: /realm/roles, leeway: 0s, refresh: 10m, ca: ca.pem }
+"#;
+    let auth = parse(text).unwrap().auth.unwrap();
+    assert_eq!(auth.place.to_string(), "/etc/exeat/exeat.yaml:3:3");
+    assert_eq!((auth.realm.as_str(), auth.allow_plaintext), ("the gate", true));
+    let networks = ["10.0.2.0/24", "192.0.2.7/32"].map(|network| network.parse().unwrap());
+    assert_eq!(auth.required, Required::From(networks.to_vec()));
+    let files = PasswordFiles { users: "/etc/exeat/users".into(), groups: Some("/srv/groups".into()) };
+    assert_eq!(auth.passwords, Some(files));
+    let tokens = auth.tokens.unwrap();
+    let rules = TokenRules {
+        issuer: "https://issuer.example".into(),
+        audience: vec!["exeat".into(), "gate".into()],
+        algorithms: vec![Algorithm::Es256],
+        user_claim: "email".into(),
+        groups_claim: Some("/realm/roles".into()),
+        leeway: 0,
+    };
+    assert_eq!(tokens.rules, rules);
+    let keys = KeySource::Url {
+        url: KeyUrl::parse("https://issuer.example/jwks").unwrap(),
+        ca: Some("/etc/exeat/ca.pem".into()),
+        refresh: Duration::from_secs(600),
+    };
+    assert_eq!(tokens.keys, keys);
+
+    let least = parse("auth: { jwt: { jwks: keys.json, issuer: i, audience: a } }").unwrap().auth.unwrap();
+    assert_eq!(
+        (least.realm.as_str(), least.required, least.allow_plaintext),
+        ("exeat", Required::Everyone, false)
+    );
+    let tokens = least.tokens.unwrap();
+    assert_eq!(tokens.keys, KeySource::File("/etc/exeat/keys.json".into()));
+    let rules = tokens.rules;
+    assert_eq!((rules.user_claim.as_str(), rules.groups_claim, rules.leeway), ("sub", None, 30));
+    assert_eq!(rules.algorithms, [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa]);
+}
+
+#[test]
+fn every_mistake_about_credentials_is_told() {
+    let text = r#"
+auth:
+  realm: "a\"b"
+  required: sometimes
+  basic: { groups: "" }
+  jwt: { jwks: "http://issuer.example", audience: [], algorithms: [HS256], leeway: 10m, issuer: "" }
+"#;
+    let told = |text| parse(text).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let at =
+        |line: &str, column: u32, rest: &str| format!("/etc/exeat/exeat.yaml:{line}:{column}: error: {rest}");
+    for (mistake, expected) in told(text).iter().zip([
+        at("3", 10, "`realm` is the text \"a\\\"b\""),
+        at("4", 13, "`required` is the text \"sometimes\""),
+        at("5", 10, "`file` is missing in `basic`"),
+        at("5", 20, "`groups` is the text \"\""),
+        at("6", 16, "`jwks` is the text \"http://issuer.example\": keys come over https or from a file"),
+        at("6", 51, "`audience` is an empty list: no token could be for exeat"),
+        at("6", 68, "`algorithms` is the text \"HS256\""),
+        at("6", 84, "`leeway` is the text \"10m\": out of range"),
+        at("6", 97, "`issuer` is the text \"\""),
+    ]) {
+        assert!(mistake.starts_with(&expected), "{mistake}\n{expected}");
+    }
+    assert_eq!(told(text).len(), 9, "{:#?}", told(text));
+    assert!(told("auth: {}")[0].contains("`auth` says of no credentials that they are taken"));
+    let file = told("auth: { jwt: { jwks: keys.json, issuer: i, audience: a, ca: x, refresh: 5m } }");
+    assert!(
+        file.iter().all(|mistake| mistake.contains("is about keys that come from a URL")) && file.len() == 2
+    );
 }

@@ -25,6 +25,7 @@ pub struct Row {
     pub flow: String,
     pub ingress: &'static str,
     pub client: SocketAddr,
+    pub user: Option<String>,
     #[serde(serialize_with = "names")]
     pub profiles: Option<Profiles>,
     pub destination: Option<String>,
@@ -73,6 +74,7 @@ impl Row {
             flow: record.flow.to_string(),
             ingress: record.ingress.as_str(),
             client: record.client.address,
+            user: record.client.name().map(str::to_owned),
             profiles: record.profiles.clone(),
             destination: record.to.as_ref().map(ToString::to_string),
             server_name: record.inside.server_name().map(ToString::to_string),

@@ -58,6 +58,26 @@ impl Register<'_> {
         self.pair(opts, "result", ["success", "failure"])
     }
 
+    /// One counter for each pair of a scheme and a result.
+    pub(super) fn auth<const N: usize>(&self, pairs: [[&str; 2]; N]) -> Result<Vec<IntCounter>, Error> {
+        let opts = Opts::new(
+            "exeat_auth_total",
+            "Requests to the explicit door by what became of their credentials, where settings have `auth`.",
+        );
+        let family = self.add(IntCounterVec::new(opts, &["scheme", "result"])?)?;
+        pairs.iter().map(|labels| family.get_metric_with_label_values(labels)).collect()
+    }
+
+    /// The counters for files of users and for issuers' keys, each by success and failure.
+    pub(super) fn auth_reloads(&self) -> Result<[[IntCounter; 2]; 2], Error> {
+        let opts =
+            Opts::new("exeat_auth_reloads_total", "Attempts to get users or keys anew, by their result.");
+        let family = self.add(IntCounterVec::new(opts, &["of", "result"])?)?;
+        let one = |of, result| family.get_metric_with_label_values(&[of, result]);
+        let both = |of| Ok::<_, Error>([one(of, "success")?, one(of, "failure")?]);
+        Ok([both("users")?, both("keys")?])
+    }
+
     pub(super) fn rule_hits(&self) -> Result<IntCounterVec, Error> {
         let opts = Opts::new(
             "exeat_rule_hits_total",

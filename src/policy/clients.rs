@@ -35,6 +35,10 @@ pub struct Subject {
 }
 
 impl Subject {
+    pub(super) fn nobody(revision: u64) -> Self {
+        Self { revision, profiles: Box::default(), on_this_host: false, reports: false }
+    }
+
     /// Whether what no rule decides is let through and reported.
     pub fn reports(&self) -> bool {
         self.reports

@@ -1,6 +1,7 @@
 //! Policy files: from what people wrote to rules, with every mistake of every file at once.
 
 mod audience;
+mod clients;
 mod conditions;
 mod files;
 mod keys;
@@ -27,6 +28,7 @@ use self::spec::Spec;
 use self::written::Slip;
 
 pub use self::audience::Audience;
+pub use self::conditions::networks;
 pub use self::files::Watch;
 pub use self::suffix::has_one_owner;
 

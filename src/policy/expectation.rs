@@ -5,15 +5,15 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::civil::Date;
 
-use crate::client::Client;
+use crate::client::{Client, User, check_name};
 use crate::mistake::Place;
 use crate::policy::Policy;
 use crate::policy::asked::{Asked, Inside};
 use crate::reason::Reason;
-use crate::yaml::{Field, Reader, quoted};
+use crate::yaml::{Field, Fields, Reader, quoted};
 
 /// The keys of a test.
-pub(super) const KEYS: &[&str] = &["client", "to", "expect", "reason", "method"];
+pub(super) const KEYS: &[&str] = &["client", "user", "groups", "cert", "to", "expect", "reason", "method"];
 
 const VERDICTS: &[(&str, bool)] = &[("allow", true), ("deny", false)];
 
@@ -21,7 +21,7 @@ const VERDICTS: &[(&str, bool)] = &[("allow", true), ("deny", false)];
 #[derive(Clone, Debug)]
 pub struct Expectation {
     pub place: Place,
-    client: IpAddr,
+    client: Client,
     /// The destination as it was written.
     written: Box<str>,
     asked: Asked,
@@ -33,7 +33,7 @@ pub struct Expectation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub place: Place,
-    pub client: IpAddr,
+    pub client: String,
     pub to: String,
     pub expected: String,
     pub got: String,
@@ -44,10 +44,7 @@ pub struct Failure {
 /// Reads a test.
 pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Option<Expectation> {
     let fields = reader.map(Field { key: "test", ..field }, KEYS)?;
-    let client = match fields.get("client") {
-        Some(field) => reader.parsed(field, "the address of a client", str::parse::<IpAddr>),
-        None => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-    };
+    let client = client(reader, &fields);
     let to = reader.required(&fields, "the test", "to");
     let asked = to.and_then(|field| reader.parsed(field, "a host, host:port or URL", Asked::parse));
     let allow = reader.required(&fields, "the test", "expect").and_then(|field| reader.word(field, VERDICTS));
@@ -76,10 +73,45 @@ pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Option<Expectation>
     })
 }
 
+/// Reads who asks.
+fn client(reader: &mut Reader, fields: &Fields<'_>) -> Option<Client> {
+    let address = match fields.get("client") {
+        Some(field) => reader.parsed(field, "the address of a client", str::parse::<IpAddr>),
+        None => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    };
+    let user = fields.get("user").and_then(|field| name(reader, field));
+    let certificate = fields.get("cert").and_then(|field| name(reader, field));
+    let mut groups = Vec::new();
+    if let Some(field) = fields.get("groups") {
+        groups.extend(
+            reader
+                .list(field)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .filter_map(|group| name(reader, group).map(str::to_owned)),
+        );
+        if fields.get("user").is_none() {
+            let hint = "add `user`: only users are in groups";
+            reader.error(fields.key_at("groups"), "`groups` in a test without a user").hint(hint);
+        }
+    }
+    Some(Client::supposed(address?).named(user.map(|user| User::supposed(user, &groups)), certificate))
+}
+
+fn name<'n>(reader: &mut Reader, field: Field<'n>) -> Option<&'n str> {
+    let text = reader.text(field)?;
+    if let Err(error) = check_name(text) {
+        let what = format!("`{}` is {}: {error}", field.key, quoted(text));
+        reader.error(field.node.at, what).hint("it must be a name as credentials have it");
+        return None;
+    }
+    Some(text)
+}
+
 impl Expectation {
     /// Asks the policy, and says in what it fails.
     pub fn failure(&self, policy: &Policy, today: Date) -> Option<Failure> {
-        let subject = policy.subject(&Client::supposed(self.client));
+        let subject = policy.subject(&self.client);
         let verdict = self.asked.verdict(policy, &subject, today);
         let is_allowed = verdict.is_allow();
         if is_allowed == self.allow && self.reason.is_none_or(|reason| reason == verdict.reason) {
@@ -89,7 +121,7 @@ impl Expectation {
         let got = Outcome { allow: is_allowed, reason: Some(verdict.reason) };
         Some(Failure {
             place: self.place.clone(),
-            client: self.client,
+            client: self.client.to_string(),
             to: self.written.to_string(),
             expected: expected.to_string(),
             got: got.to_string(),

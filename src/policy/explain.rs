@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use crate::client::Client;
+use crate::client::{Client, User};
 use crate::destination::Destination;
 use crate::host::Host;
 use crate::policy::asked::Asked;
@@ -28,6 +28,10 @@ pub struct Explanation {
     pub reason: &'static str,
     pub destination: String,
     pub client: IpAddr,
+    /// Who the client is, as far as that was said.
+    pub user: Option<String>,
+    pub groups: Vec<String>,
+    pub certificate: Option<String>,
     /// The profiles that take part for the client.
     pub profiles: Vec<String>,
     /// The rule that decided; for a denial, the one that came nearest to allowing it.
@@ -69,10 +73,21 @@ pub fn explain(policy: &Policy, client: &Client, asked: &Asked, today: Date) -> 
         reason: verdict.reason.as_str(),
         destination: asked.to.to_string(),
         client: client.ip(),
+        user: client.user.as_deref().map(|user| user.name.to_string()),
+        groups: client.user.iter().flat_map(|user| &user.groups).map(ToString::to_string).collect(),
+        certificate: client.certificate.as_deref().map(|certificate| certificate.name.to_string()),
         profiles: policy.profile_names(&subject).map(str::to_owned).collect(),
         rule: verdict.rule.map(RuleShown::new),
         requires: deciding.map(|rule| Requires::new(rule, &asked.to)),
         remedy: remedy(policy, &subject, client, &asked.to, &Denial::from(&verdict)),
+    }
+}
+
+impl Explanation {
+    /// The client in the words in which it was asked about.
+    fn who(&self) -> Client {
+        let user = self.user.as_deref().map(|user| User::supposed(user, &self.groups));
+        Client::supposed(self.client).named(user, self.certificate.as_deref())
     }
 }
 
@@ -133,7 +148,7 @@ fn addresses(terms: &Terms, to: &Destination) -> String {
 /// For people, over several lines.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}  {} for {}", self.verdict, self.destination, self.client)?;
+        writeln!(f, "{}  {} for {}", self.verdict, self.destination, self.who())?;
         writeln!(f, "  reason:    {}", self.reason)?;
         if let Some(rule) = &self.rule {
             let decided = self.requires.is_some() || self.reason == Reason::DeniedByRule.as_str();

@@ -1,4 +1,4 @@
-//! Which authorities may certify a DNS server over TLS.
+//! Which authorities may certify a server that exeat itself asks: of DNS over TLS, or of an issuer's keys.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(super) fn path(chosen: Option<&Path>) -> PathBuf {
 
 /// Reads the authorities. A file of the settings must be good from its beginning to its end; of this host's, as
 /// other programs do, what can't be read is passed over.
-pub(super) fn read(chosen: Option<&Path>) -> Result<RootCertStore, FileError> {
+pub fn read(chosen: Option<&Path>) -> Result<RootCertStore, FileError> {
     let path = path(chosen);
     let wrong = |what: String| FileError::new(&path, io::Error::new(io::ErrorKind::InvalidData, what));
     let text = std::fs::read(&path).map_err(|error| match chosen {

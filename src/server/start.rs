@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use tokio::sync::Semaphore;
 
 use crate::admin::{self, Access, Readiness};
+use crate::auth::Authenticator;
 use crate::config::{Expose, Settings};
 use crate::dial::Dialer;
 use crate::dns;
@@ -49,6 +50,8 @@ pub enum StartError {
     Policy(Vec<Mistake>),
     #[error("can't start threads: {0}")]
     Threads(io::Error),
+    #[error("the users, the keys or the settings for them have mistakes")]
+    Users(Vec<Mistake>),
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
     #[error("can't use the sockets of the jail: {0}")]
@@ -116,6 +119,7 @@ impl Server {
             None => Listeners::bind(&settings.listen, &workers)?,
         };
         let resolver = Arc::new(Resolver::new(resolver_settings(settings, listeners.questions()))?);
+        let auth = authenticator(settings, &resolver, &metrics)?;
         let room = Room::of(files, &workers, listeners.count());
         let limits = room.limits(settings);
         let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
@@ -125,11 +129,12 @@ impl Server {
         let pool = Arc::new(Pool::new(settings.timeouts.keepalive, room.kept));
 
         let reload = Reload::start((sources, audience), loaded, read, Arc::clone(&resolver), |policy| {
-            InForce { policy, ledger: Arc::clone(&ledger), pool }
+            InForce { policy, ledger: Arc::clone(&ledger), pool, auth: auth.clone() }
         });
         let proxy = Arc::new(Proxy {
             ledger: Arc::clone(&ledger),
             dialer: Dialer::new(Arc::clone(&resolver), &listeners.addresses(), settings.timeouts.dial),
+            auth,
             policy: Arc::clone(&reload.in_force().policy),
             relay: Relay::new(relay_limits(settings), room.pipes),
             bounds: bounds(settings),
@@ -201,6 +206,21 @@ impl Room {
             );
         }
         flow::Limits { flows, flows_per_client: settings.limits.flows_per_client.unwrap_or(0) }
+    }
+}
+
+/// What clients say who they are to, if the settings want to know; never in plain text over a network by accident.
+fn authenticator(
+    settings: &Settings,
+    resolver: &Arc<Resolver>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<Authenticator>>, StartError> {
+    let Some(auth) = &settings.auth else { return Ok(None) };
+    let in_the_open = auth.refuse_plaintext(settings.listen.explicit.iter());
+    match (Authenticator::new(auth, Arc::clone(resolver), Arc::clone(metrics)), in_the_open) {
+        (Ok(auth), None) => Ok(Some(Arc::new(auth))),
+        (Ok(_), Some(mistake)) => Err(StartError::Users(vec![mistake])),
+        (Err(mistakes), mistake) => Err(StartError::Users(mistake.into_iter().chain(mistakes).collect())),
     }
 }
 

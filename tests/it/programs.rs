@@ -6,3 +6,4 @@ mod packages;
 mod stage;
 mod talks;
 mod transfers;
+mod users;

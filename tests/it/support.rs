@@ -4,6 +4,7 @@ pub mod binary;
 #[allow(dead_code, reason = "tests/dial.rs shares it, and needs more of it")]
 pub mod dns;
 mod reply;
+pub mod signer;
 pub mod tls;
 pub mod upstream;
 

@@ -8,6 +8,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
+use crate::client::{Client, User};
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::Flow;
@@ -50,15 +51,36 @@ impl Exchanges {
         &self.route.proxy
     }
 
+    /// Whoever opened the connection. Requests to the proxy itself may each be another user's; a tunnel is its
+    /// user's.
+    pub fn client(&self) -> Client {
+        let client = lock(&self.standing).client.clone();
+        match self.route.home {
+            Home::Pool(_) => Client { user: None, ..client },
+            _ => client,
+        }
+    }
+
     /// A flow of this connection's client.
     pub fn begin(&self, ingress: Ingress) -> Flow {
-        self.route.proxy.ledger.begin(ingress, lock(&self.standing).client.clone())
+        self.route.proxy.ledger.begin(ingress, self.client())
     }
 
     /// The client's standing before the policy of this moment.
     pub fn standing(&self) -> Arc<Standing> {
         let mut standing = lock(&self.standing);
         *standing = self.route.proxy.refreshed(&standing);
+        Arc::clone(&standing)
+    }
+
+    /// The standing of this connection's client as the user of one request, which needs not be that of another.
+    pub fn standing_of(&self, user: Option<Arc<User>>) -> Arc<Standing> {
+        let mut standing = lock(&self.standing);
+        if standing.client.user != user {
+            *standing = self.route.proxy.standing(Client { user, ..standing.client.clone() });
+        } else {
+            *standing = self.route.proxy.refreshed(&standing);
+        }
         Arc::clone(&standing)
     }
 
@@ -71,13 +93,13 @@ impl Exchanges {
     pub async fn answer(
         &self,
         flow: Flow,
+        standing: Arc<Standing>,
         mut request: Request<Incoming>,
         clock: Clock,
     ) -> Response<ReplyBody> {
         flow.ends_with_connection();
         clock.begins(flow.meter());
         flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
-        let standing = self.standing();
         let manner = Manner::of(&request);
         let authority = match self.target(&request) {
             Ok(authority) => authority,
@@ -118,7 +140,7 @@ impl Exchanges {
         let mut response = self.route.proxy.refusal(&flow, &error, to, standing).response(&manner.accept);
         // What was read in one way may have been meant in another, and so may what follows it.
         let is_doubtful = matches!(error, Error::BadRequest(_) | Error::HostMismatch(_));
-        if manner.last || is_doubtful || self.route.home.is_spent() {
+        if manner.is_last_after(&error) || is_doubtful || self.route.home.is_spent() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         flow.status(response.status().as_u16());
@@ -165,6 +187,7 @@ impl Exchanges {
 #[derive(Debug)]
 pub struct Manner {
     accept: HeaderMap,
+    has_body: bool,
     /// Nothing that comes after it can be read as a request: what follows a CONNECT is meant for the
     /// tunnel, and where a body that is not wanted ends is not waited for.
     last: bool,
@@ -175,7 +198,17 @@ impl Manner {
         let accept = request.headers().get_all(header::ACCEPT).iter();
         Self {
             accept: accept.map(|value| (header::ACCEPT, value.clone())).collect(),
+            has_body: !request.body().is_end_stream(),
             last: *request.method() == Method::CONNECT || !request.body().is_end_stream(),
+        }
+    }
+
+    /// A client that is asked who it is says so on the same connection: it has sent nothing into a tunnel that it
+    /// may not be given.
+    fn is_last_after(&self, error: &Error) -> bool {
+        match error {
+            Error::AuthRequired | Error::AuthFailed(_) => self.has_body,
+            _ => self.last,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 
+use crate::client::{Certificate, User};
 use crate::destination::Destination;
 use crate::dial::Upstream;
 use crate::gate::http::listened::{Heard, Listened};
@@ -28,6 +29,8 @@ const KEPT_A_KEY: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub client: IpAddr,
+    pub user: Option<Arc<User>>,
+    pub certificate: Option<Arc<Certificate>>,
     pub to: Destination,
     pub policy: u64,
 }

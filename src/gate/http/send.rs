@@ -212,7 +212,14 @@ impl Route {
 }
 
 fn key(standing: &Standing, question: &Question<'_>) -> Key {
-    Key { client: standing.client.ip(), to: question.to.clone(), policy: standing.policy.revision() }
+    let client = &standing.client;
+    Key {
+        client: client.ip(),
+        user: client.user.clone(),
+        certificate: client.certificate.clone(),
+        to: question.to.clone(),
+        policy: standing.policy.revision(),
+    }
 }
 
 /// Whether a request that perhaps reached the upstream may be sent again (RFC 9110 §9.2.2).

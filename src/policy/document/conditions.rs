@@ -39,7 +39,7 @@ pub(super) fn private(reader: &mut Reader, field: Field<'_>) -> Option<Private> 
 }
 
 /// Reads a list of networks that must not be empty.
-pub(super) fn networks(reader: &mut Reader, field: Field<'_>, if_empty: &str) -> Option<Vec<IpNet>> {
+pub fn networks(reader: &mut Reader, field: Field<'_>, if_empty: &str) -> Option<Vec<IpNet>> {
     let is_list = matches!(field.node.value, Value::List(_));
     let items: Vec<_> = reader.list(field).collect();
     if is_list && items.is_empty() {

@@ -5,6 +5,9 @@ pub(super) const FILE: &[&str] = &["version", "profiles", "tests"];
 pub(super) const PROFILE: &[&str] =
     &["name", "clients", "mode", "ech", "allow", "deny", "allow_file", "deny_file"];
 
+/// Of a client that is a map.
+pub(super) const CLIENT: &[&str] = &["user", "group", "cert", "from"];
+
 pub(super) const RULE: &[&str] = &[
     "host",
     "cidr",

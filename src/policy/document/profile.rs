@@ -4,11 +4,10 @@ use std::path::Path;
 
 use super::keys::PROFILE;
 use super::spec::Spec;
-use super::{FLAG, Loader, conditions, list, rule};
+use super::{FLAG, Loader, clients, list, rule};
 use crate::policy::terms::{Action, Mode, Profile};
-use crate::policy::who::Who;
 use crate::policy::{ProfileId, SourceId};
-use crate::yaml::{At, Field, Fields, Key, Node, Reader, Value, quoted};
+use crate::yaml::{At, Field, Fields, Node, Reader, Value, quoted};
 
 /// The longest name of a profile: it is a label of metrics.
 const NAME_MAX: usize = 63;
@@ -20,7 +19,7 @@ impl Loader {
         let profile = Profile {
             name: self.name(reader, &fields).unwrap_or_default(),
             place: reader.place(fields.at),
-            clients: fields.get("clients").map(|field| clients(reader, field)),
+            clients: fields.get("clients").map(|field| clients::read(reader, field)),
             mode: fields.get("mode").and_then(|field| reader.word(field, MODES)).unwrap_or_default(),
             ech_outer: fields.get("ech").and_then(|field| reader.word(field, rule::ECH)).unwrap_or_default(),
         };
@@ -109,33 +108,4 @@ impl Loader {
         self.names.insert(name.to_owned(), reader.place(field.node.at));
         Some(name.to_owned())
     }
-}
-
-/// Reads `clients: [10.0.1.0/24]`.
-fn clients(reader: &mut Reader, field: Field<'_>) -> Vec<Who> {
-    const KINDS: [&str; 3] = ["user:", "cert:", "group:"];
-    if let Value::List(items) = &field.node.value {
-        let named: Vec<&Node> =
-            items.iter().filter(|item| KINDS.iter().any(|kind| item.text.starts_with(kind))).collect();
-        let keyed = items.iter().filter_map(|item| match &item.value {
-            Value::Map(entries) => entries.first().map(|(key, _): &(Key, Node)| key),
-            _ => None,
-        });
-        let keyed: Vec<&Key> =
-            keyed.filter(|key| KINDS.iter().any(|kind| kind.trim_end_matches(':') == &*key.name)).collect();
-        let places =
-            named.iter().map(|node| (node.at, &node.text)).chain(keyed.iter().map(|key| (key.at, &key.name)));
-        let mut is_by_name = false;
-        for (at, text) in places {
-            let what =
-                format!("the client {} is by name: this exeat knows clients by address alone", quoted(text));
-            reader.error(at, what).hint("write addresses and networks, like 10.0.1.0/24");
-            is_by_name = true;
-        }
-        if is_by_name {
-            return Vec::new();
-        }
-    }
-    let networks = conditions::networks(reader, field, "the profile would be for nobody");
-    networks.unwrap_or_default().into_iter().map(Who::Network).collect()
 }

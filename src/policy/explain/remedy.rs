@@ -161,6 +161,11 @@ impl fmt::Display for Remedy {
 
 fn no_profile(profiles: &[Profile], client: &Client) -> Remedy {
     let file = profiles.first().map(|profile| profile.place.file.display().to_string());
-    let advice = "no profile is for this client: add its address to the `clients` of one";
-    Remedy { advice: advice.to_owned(), line: Some(format!("- {}", client.ip())), profile: None, file }
+    let (what, line) = match (&client.user, &client.certificate) {
+        (Some(user), _) => ("its user", format!("user:{}", user.name)),
+        (None, Some(certificate)) => ("its certificate", format!("cert:{}", certificate.name)),
+        (None, None) => ("its address", client.ip().to_string()),
+    };
+    let advice = format!("no profile is for this client: add {what} to the `clients` of one");
+    Remedy { advice, line: Some(format!("- {}", yaml::scalar(&line))), profile: None, file }
 }

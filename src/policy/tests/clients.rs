@@ -1,10 +1,8 @@
 //! Whom profiles are for.
 
-use std::sync::Arc;
-
 use super::draft::{allow, everyone};
 use super::*;
-use crate::client::{Certificate, User};
+use crate::client::User;
 use crate::policy::terms::Profile;
 use crate::policy::who::{CertificatePattern, Named, UserPattern, Who};
 
@@ -23,9 +21,8 @@ fn who(user: Option<&str>, group: Option<&str>, certificate: Option<&str>, from:
 
 fn client(ip: &str, user: Option<(&str, &[&str])>, certificate: Option<&str>) -> Client {
     let groups = |groups: &[&str]| groups.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let user = user.map(|(name, of)| Arc::new(User::supposed(name, &groups(of))));
-    let certificate = certificate.map(|name| Arc::new(Certificate { name: name.into() }));
-    Client { user, certificate, ..Client::supposed(ip.parse().unwrap()) }
+    let user = user.map(|(name, of)| User::supposed(name, &groups(of)));
+    Client::supposed(ip.parse().unwrap()).named(user, certificate)
 }
 
 fn policy(profiles: Vec<Profile>) -> Policy {

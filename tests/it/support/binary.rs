@@ -34,6 +34,8 @@ struct Log {
 /// A directory with settings, a policy and a hosts file.
 pub struct Files {
     pub directory: TempDir,
+    /// How much it tells of itself, in the words of `EXEAT_LOG`.
+    pub log: &'static str,
 }
 
 impl Files {
@@ -49,7 +51,7 @@ impl Files {
              audit: {{ path: records.jsonl }}\ndns: {{ hosts: hosts }}\n{more}"
         );
         fs::write(at("exeat.yaml"), settings).unwrap();
-        Self { directory }
+        Self { directory, log: "info" }
     }
 
     /// `exeat serve` with these files, as somebody types it who stands beside them; `limit` of open files.
@@ -63,6 +65,7 @@ impl Files {
             }
             None => Command::new(exeat),
         };
+        command.env("EXEAT_LOG", self.log);
         command.args(["serve", "--config", "exeat.yaml"]).current_dir(self.directory.path());
         command
     }

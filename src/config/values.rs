@@ -1,0 +1,64 @@
+//! Values of settings: lists, numbers, durations, paths.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::yaml::{Field, Fields, Reader};
+
+/// More would be no time-out any more.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Reads every item of a list; one that is wrong is left out, as the file is refused then.
+pub(super) fn each<T>(
+    reader: &mut Reader,
+    field: Field<'_>,
+    mut read: impl FnMut(&mut Reader, Field<'_>) -> Option<T>,
+) -> Vec<T> {
+    let items = reader.list(field);
+    items.filter_map(|item| read(reader, item)).collect()
+}
+
+pub(super) fn number(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    key: &str,
+    range: RangeInclusive<i64>,
+) -> Option<usize> {
+    let field = fields.get(key)?;
+    reader.integer(field, range).and_then(|number| usize::try_from(number).ok())
+}
+
+pub(super) fn duration(reader: &mut Reader, fields: &Fields<'_>, key: &str) -> Option<Duration> {
+    let field = fields.get(key)?;
+    reader.parsed(field, "a duration of more than 0 and at most 30 days, like 500ms, 10s, 5m or 1h", |text| {
+        let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+        match Duration::try_from(duration) {
+            Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
+            _ => Err("out of range".to_owned()),
+        }
+    })
+}
+
+/// A duration in whole seconds, which may be none.
+pub(super) fn seconds(reader: &mut Reader, fields: &Fields<'_>, key: &str, most: u64) -> Option<u64> {
+    let field = fields.get(key)?;
+    let expected = format!("a duration of whole seconds, from 0s to {most}s");
+    reader.parsed(field, &expected, |text| {
+        let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+        let seconds = Duration::try_from(duration).ok().filter(|wanted| wanted.subsec_nanos() == 0);
+        let seconds = seconds.map(|wanted| wanted.as_secs()).filter(|wanted| *wanted <= most);
+        seconds.ok_or_else(|| "out of range".to_owned())
+    })
+}
+
+pub(super) fn path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {
+    let text = reader.text(field)?;
+    if text.is_empty() {
+        reader.wrong(field, "a path");
+        return None;
+    }
+    Some(PathBuf::from(text))
+}
