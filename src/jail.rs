@@ -4,6 +4,7 @@
 //! starts a stage that makes the namespaces and, as the first process in them, [`first`], which lays everything out,
 //! gives up all power, starts the command and ends everything with it. They speak over one socket pair.
 
+mod addresses;
 mod calls;
 mod channel;
 mod doors;
@@ -19,8 +20,8 @@ mod redirect;
 mod running;
 mod stage;
 
+pub use addresses::{DOOR_V4, EXPLICIT_PORT};
 pub use channel::Ending;
-pub use doors::{DOOR_V4, EXPLICIT_PORT};
 pub use fault::Fault;
 pub use first::first;
 pub use outside::{Built, Plan};

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
 
+use crate::jail::addresses::DOOR_V4;
 use crate::jail::channel::Layout;
-use crate::jail::doors::DOOR_V4;
 use crate::jail::fault::{Fault, Step};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";

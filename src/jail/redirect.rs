@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use crate::jail::doors::{DNS_PORT, DOOR_V4, DOOR_V6, TRANSPARENT_PORT};
+use crate::jail::addresses::{DNS_PORT, DOOR_V4, DOOR_V6, TRANSPARENT_PORT};
 
 /// Where these programs are; the path of the caller may lead elsewhere, or not to them.
 const DIRECTORIES: [&str; 6] =
