@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Readiness};
+use crate::auth::Authenticator;
 use crate::client::{Client, Origin};
 use crate::dns;
 use crate::drain;
@@ -101,9 +102,7 @@ impl Server {
         let mut background = JoinSet::new();
         background.spawn(reload.run(hangups));
         background.spawn(sweep(in_force.clone()));
-        if let Some(auth) = proxy.auth.clone() {
-            background.spawn(async move { auth.refresh().await });
-        }
+        background.spawn(refresh(proxy.auth.clone()));
         if !listeners.transparent_addresses().is_empty() {
             let (resolver, policy) = (Arc::clone(answers.resolver()), Arc::clone(&in_force.policy));
             background.spawn(keep_listed(Arc::clone(&names), resolver, policy));
@@ -224,6 +223,13 @@ async fn serve_admin(listener: TcpListener, state: Arc<admin::State>) {
         if let Some((socket, _)) = accept(listener.accept().await, Origin::Network).await {
             tokio::spawn(admin::serve_connection(socket, Arc::clone(&state)));
         }
+    }
+}
+
+/// Keeps an issuer's keys fresh, where there is one.
+async fn refresh(auth: Option<Arc<Authenticator>>) {
+    if let Some(auth) = auth {
+        auth.refresh().await;
     }
 }
 
