@@ -86,23 +86,14 @@ fn as_root_of_a_user_namespace() -> Footing {
     Footing::Elsewhere(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Takes away what a killed run left behind: namespaces and directories by the number of a run that is no more.
+/// Takes away what a killed run left behind.
 fn sweep() {
-    let is_left = |name: &str| {
-        let pid = name.strip_prefix("exeat-").and_then(|rest| rest.split('-').next());
-        pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
-    };
     let listed = run("ip", ["netns", "list"]).unwrap();
     for line in String::from_utf8_lossy(&listed.stdout).lines() {
         let name = line.split(' ').next().unwrap_or_default();
-        if is_left(name) {
+        let pid = name.strip_prefix("exeat-").and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             run("ip", ["netns", "del", name]);
-        }
-    }
-    for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
-        if is_left(&entry.file_name().to_string_lossy()) {
-            // Another run may be at it too.
-            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }

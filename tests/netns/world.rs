@@ -120,9 +120,7 @@ impl World {
     fn empty() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        // By the number of this run, so that another one can take away what was left.
-        let prefix = format!("exeat-{}-", std::process::id());
-        let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let resolv_conf = directory.path().join("resolv.conf");
         fs::write(&resolv_conf, format!("nameserver {DNS_V4}\n")).unwrap();
         // exeat runs as a user who may not see where it was built. It is large: a second name costs nothing.
