@@ -284,7 +284,7 @@ impl Settings {
         let far =
             plain.into_iter().find(|listener| !is_near(listener.ip())).filter(|_| !self.allow_plaintext)?;
         let what = format!("`auth` lets credentials come to {far}, where anyone on the way can read them");
-        let hint = "listen on a loopback address, or say `allow_plaintext_auth: true` if nobody else is on that network";
+        let hint = "let clients speak TLS there (`tls`), listen on a loopback address, or say `allow_plaintext_auth: true` if nobody else is on that network";
         Some(Mistake::error(self.place.clone(), what).hint(hint))
     }
 }

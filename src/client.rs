@@ -64,6 +64,13 @@ impl Client {
         }
     }
 
+    /// A client as the PROXY header of a load balancer names it. It is never on this host: whatever a
+    /// header says of loopback is said of another host's.
+    pub fn proxied(address: SocketAddr) -> Self {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { on_this_host: false, ..Self::new(address, address.ip()) }
+    }
+
     /// A client that nobody accepted: one that a person asks about. Whether another address is this host's own
     /// is not known then; it matters for metadata addresses alone.
     pub fn supposed(ip: IpAddr) -> Self {
@@ -115,6 +122,14 @@ mod tests {
             Client::new("[::ffff:10.0.1.9]:5000".parse().unwrap(), "::ffff:10.0.1.1".parse().unwrap());
         assert_eq!(client.ip(), "10.0.1.9".parse::<IpAddr>().unwrap());
         assert!(!client.on_this_host);
+    }
+
+    #[test]
+    fn a_proxied_client_is_never_on_this_host() {
+        for text in ["127.0.0.1:5000", "[::ffff:127.0.0.1]:5000", "10.0.1.9:5000"] {
+            let client = Client::proxied(text.parse().unwrap());
+            assert!(!client.on_this_host && client.ip().is_ipv4(), "{text}");
+        }
     }
 
     #[test]

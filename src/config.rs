@@ -1,19 +1,24 @@
 //! Settings: what exeat does when nobody says otherwise, and what `exeat.yaml` says.
 
 mod credentials;
+mod listeners;
 mod reading;
 mod values;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{AddrParseError, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::auth;
 use crate::dns::{Denied, Https, Manners};
 use crate::host::Name;
 use crate::mistake::{Mistake, Place};
 use crate::resolve::Server;
+use crate::tls;
 
 /// Everything that can be set, in its meaning.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,12 +42,22 @@ pub struct Settings {
 /// Where exeat listens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listen {
-    pub explicit: Vec<SocketAddr>,
+    pub explicit: Vec<Listener>,
     /// For connections that a firewall redirects.
-    pub transparent: Vec<SocketAddr>,
+    pub transparent: Vec<Listener>,
     /// For DNS questions, over UDP and TCP.
-    pub dns: Vec<SocketAddr>,
+    pub dns: Vec<Listener>,
     pub admin: Option<SocketAddr>,
+}
+
+/// One listener, and what comes on its connections before what it is for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    pub address: SocketAddr,
+    /// Those whose connections begin with a PROXY header, over TCP.
+    pub senders: Vec<IpNet>,
+    /// `None`: clients speak to it in the clear.
+    pub tls: Option<tls::Files>,
 }
 
 /// Where records go.
@@ -99,13 +114,34 @@ pub enum Expose {
     All,
 }
 
+impl Listen {
+    /// No listener at all.
+    pub fn nowhere() -> Self {
+        Self { explicit: Vec::new(), transparent: Vec::new(), dns: Vec::new(), admin: None }
+    }
+}
+
+impl From<SocketAddr> for Listener {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, senders: Vec::new(), tls: None }
+    }
+}
+
+impl FromStr for Listener {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        text.parse().map(SocketAddr::into)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         let seconds = Duration::from_secs;
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
             listen: Listen {
-                explicit: vec![loopback(3128)],
+                explicit: vec![loopback(3128).into()],
                 transparent: Vec::new(),
                 dns: Vec::new(),
                 admin: Some(loopback(3130)),

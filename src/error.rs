@@ -20,6 +20,14 @@ pub enum Error {
     HostMismatch(&'static str),
     #[error("the ClientHello {0}")]
     BadClientHello(&'static str),
+    #[error("the TLS handshake failed: {0}")]
+    BadHandshake(String),
+    #[error("the client refused the TLS handshake: {0:?}")]
+    HandshakeRefused(rustls::AlertDescription),
+    #[error("the client has no certificate")]
+    CertificateMissing,
+    #[error("the client's certificate {0}")]
+    BadCertificate(&'static str),
     #[error("the head did not arrive in time")]
     HeadTimeout,
     #[error("credentials are needed")]
@@ -81,7 +89,9 @@ impl Error {
             Self::Denied(reason) => *reason,
             Self::BadRequest(_) | Self::HeadTooLong => Reason::BadRequest,
             Self::HostMismatch(_) => Reason::HostMismatch,
-            Self::BadClientHello(_) => Reason::BadClientHello,
+            Self::BadClientHello(_) | Self::BadHandshake(_) => Reason::BadClientHello,
+            Self::CertificateMissing => Reason::AuthRequired,
+            Self::BadCertificate(_) => Reason::AuthFailed,
             Self::HeadTimeout => Reason::HeadTimeout,
             Self::AuthRequired => Reason::AuthRequired,
             Self::AuthFailed(_) => Reason::AuthFailed,
@@ -95,7 +105,7 @@ impl Error {
             Self::DialTimeout => Reason::DialTimeout,
             Self::DialFailed(..) => Reason::DialFailed,
             Self::UpstreamReset | Self::BadResponse(_) => Reason::UpstreamReset,
-            Self::ClientReset => Reason::ClientReset,
+            Self::ClientReset | Self::HandshakeRefused(_) => Reason::ClientReset,
             Self::IdleTimeout => Reason::IdleTimeout,
             Self::Revoked => Reason::Revoked,
             Self::Draining => Reason::Draining,

@@ -1,9 +1,11 @@
 //! The explicit door: clients that know of the proxy send it CONNECT, or whole `http://` requests.
 
+mod http2;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::body::Body;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
@@ -15,12 +17,14 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::Tunnel;
-use crate::gate::http::{Clock, Exchanges, Home, Manner, Pool, ReplyBody, finish, request, serve};
+use crate::gate::http::{Asked, Clock, Exchanges, Home, Manner, Pool, ReplyBody, finish, request, serve};
 use crate::ingress::Ingress;
 use crate::lock::lock;
 use crate::policy::{Question, Seen};
 use crate::proxy::{Proxy, Standing};
 use crate::stream::Stream;
+
+pub use http2::enter as enter_http2;
 
 /// One client connection.
 struct Door {
@@ -56,85 +60,96 @@ pub async fn enter(
     let Some(opened) = opened else {
         return finish(&door.exchanges, served, None, Ingress::Forward).await;
     };
-    let Opened { standing, flow, to, upstream } = opened;
-    let tunnel = Tunnel { proxy, standing, flow, to, client: served.stream, upstream };
+    let tunnel = opened.tunnel(proxy, served.stream);
     // A task of its own, so that the memory of HTTP's does not live as long as the tunnel.
     tokio::spawn(tunnel.enter(None, drain, permit));
 }
 
 impl Door {
-    async fn answer(&self, request: Request<Incoming>, clock: Clock) -> Response<ReplyBody> {
-        if *request.method() == Method::CONNECT {
-            return self.connect(request).await;
+    async fn answer(&self, request: Request<Asked>, clock: Clock) -> Response<ReplyBody> {
+        if *request.method() != Method::CONNECT {
+            return forward(&self.exchanges, request, clock).await;
         }
-        let flow = self.exchanges.begin(Ingress::Forward);
-        flow.ends_with_connection();
-        match self.standing(&flow, request.headers()).await {
-            Ok(standing) => self.exchanges.answer(flow, standing, request, clock).await,
-            Err(error) => self.refuse(flow, error, None, &Manner::of(&request)),
-        }
-    }
-
-    /// Answers a CONNECT; nothing is behind the 200 yet but a connection.
-    async fn connect(&self, request: Request<Incoming>) -> Response<ReplyBody> {
-        let flow = self.exchanges.begin(Ingress::Connect);
-        flow.ends_with_connection();
-        let manner = Manner::of(&request);
-        let to = match request::connect_target(&request) {
-            Ok(to) => to,
-            Err(error) => return self.refuse(flow, error, None, &manner),
-        };
-        flow.to(&to);
-        let standing = match self.standing(&flow, request.headers()).await {
-            Ok(standing) => standing,
-            Err(error) => {
-                return self.exchanges.refuse(
-                    flow,
-                    error,
-                    Some(&to),
-                    &self.exchanges.standing_of(None),
-                    &manner,
-                );
-            }
-        };
-        match self.open(&flow, &standing, &to).await {
-            Ok(upstream) => {
-                flow.status(StatusCode::OK.as_u16());
-                *self.opened() = Some(Opened { standing, flow, to, upstream });
+        match connect(&self.exchanges, &request).await {
+            Ok(opened) => {
+                *self.opened() = Some(opened);
                 Response::new(Either::Left(Full::default()))
             }
-            Err(error) => self.exchanges.refuse(flow, error, Some(&to), &standing, &manner),
+            Err(refusal) => refusal,
         }
-    }
-
-    /// Refuses a request of whom nobody knows whose it is.
-    fn refuse(
-        &self,
-        flow: Flow,
-        error: Error,
-        to: Option<&Destination>,
-        manner: &Manner,
-    ) -> Response<ReplyBody> {
-        self.exchanges.refuse(flow, error, to, &self.exchanges.standing_of(None), manner)
-    }
-
-    /// The standing of whoever sent a request: its credentials are its own, not the connection's.
-    async fn standing(&self, flow: &Flow, headers: &HeaderMap) -> Result<Arc<Standing>, Error> {
-        let proxy = self.exchanges.proxy();
-        if proxy.auth.is_none() {
-            return Ok(self.exchanges.standing());
-        }
-        let user = proxy.identify(flow, &self.exchanges.client(), headers).await?;
-        Ok(self.exchanges.standing_of(user))
-    }
-
-    async fn open(&self, flow: &Flow, standing: &Standing, to: &Destination) -> Result<Upstream, Error> {
-        flow.take_permit()?;
-        let question = Question { to, seen: Seen::Unknown, address: None };
-        self.exchanges.proxy().open(flow, standing, &question, Source::LookUp).await
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
         lock(&self.opened)
     }
+}
+
+impl Opened {
+    fn tunnel(self, proxy: Arc<Proxy>, client: Stream) -> Tunnel {
+        let Self { standing, flow, to, upstream } = self;
+        Tunnel { proxy, standing, flow, to, client, upstream }
+    }
+}
+
+/// Judges a CONNECT; nothing is behind the 200 yet but a connection. A refusal says why there is none.
+async fn connect<B: Body>(
+    exchanges: &Exchanges,
+    request: &Request<B>,
+) -> Result<Opened, Response<ReplyBody>> {
+    let flow = exchanges.begin(Ingress::Connect);
+    flow.ends_with_connection();
+    let manner = Manner::of(request);
+    let refuse = |flow, error, to: Option<&Destination>| {
+        exchanges.refuse(flow, error, to, &exchanges.standing_of(None), &manner)
+    };
+    let to = match request::connect_target(request) {
+        Ok(to) => to,
+        Err(error) => return Err(refuse(flow, error, None)),
+    };
+    flow.to(&to);
+    let standing = match standing(exchanges, &flow, request.headers()).await {
+        Ok(standing) => standing,
+        Err(error) => return Err(refuse(flow, error, Some(&to))),
+    };
+    match open(exchanges, &flow, &standing, &to).await {
+        Ok(upstream) => {
+            flow.status(StatusCode::OK.as_u16());
+            Ok(Opened { standing, flow, to, upstream })
+        }
+        Err(error) => Err(exchanges.refuse(flow, error, Some(&to), &standing, &manner)),
+    }
+}
+
+/// Answers any other request.
+async fn forward(exchanges: &Exchanges, request: Request<Asked>, clock: Clock) -> Response<ReplyBody> {
+    let flow = exchanges.begin(Ingress::Forward);
+    flow.ends_with_connection();
+    match standing(exchanges, &flow, request.headers()).await {
+        Ok(standing) => exchanges.answer(flow, standing, request, clock).await,
+        Err(error) => {
+            exchanges.refuse(flow, error, None, &exchanges.standing_of(None), &Manner::of(&request))
+        }
+    }
+}
+
+/// The standing of whoever sent a request: its credentials are its own, not the connection's, nor those of another
+/// stream of it.
+async fn standing(exchanges: &Exchanges, flow: &Flow, headers: &HeaderMap) -> Result<Arc<Standing>, Error> {
+    let proxy = exchanges.proxy();
+    if proxy.auth.is_none() {
+        return Ok(exchanges.standing());
+    }
+    let user = proxy.identify(flow, &exchanges.client(), headers).await?;
+    Ok(exchanges.standing_of(user))
+}
+
+async fn open(
+    exchanges: &Exchanges,
+    flow: &Flow,
+    standing: &Standing,
+    to: &Destination,
+) -> Result<Upstream, Error> {
+    flow.take_permit()?;
+    let question = Question { to, seen: Seen::Unknown, address: None };
+    exchanges.proxy().open(flow, standing, &question, Source::LookUp).await
 }

@@ -21,6 +21,18 @@ pub enum FileError {
 
 /// Reads a file of at most `limit` bytes; a byte order mark at its start is left out.
 pub fn read(path: &Path, limit: u64) -> Result<String, FileError> {
+    let mut text = String::from_utf8(read_bytes(path, limit)?).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        FileError::NotUtf8(end(&String::from_utf8_lossy(valid)))
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
+}
+
+/// Reads a file of at most `limit` bytes, whatever they are.
+pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let file = File::open(path)?;
     let about = file.metadata()?;
     if about.is_dir() {
@@ -32,14 +44,7 @@ pub fn read(path: &Path, limit: u64) -> Result<String, FileError> {
     if bytes.len() as u64 > limit {
         return Err(FileError::TooLarge(limit));
     }
-    let mut text = String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        FileError::NotUtf8(end(&String::from_utf8_lossy(valid)))
-    })?;
-    if text.starts_with('\u{feff}') {
-        text.drain(..'\u{feff}'.len_utf8());
-    }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// The position behind a text.

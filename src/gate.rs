@@ -7,7 +7,6 @@ pub mod tls;
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::today;
@@ -44,14 +43,9 @@ struct Passed {
 
 impl Tunnel {
     /// Finds out what is inside unless it is known already, judges it, and relays it to its end. Until then a
-    /// drain waits, and the permit to have the connection is not given back. One future without another around
-    /// it: each would keep a copy of what it awaits.
-    pub fn enter(
-        self,
-        first: Option<First>,
-        drain: drain::Watch,
-        permit: OwnedSemaphorePermit,
-    ) -> impl Future<Output = ()> {
+    /// drain waits, and the permit to have the connection, if it has one of its own, is not given back. One future
+    /// without another around it: each would keep a copy of what it awaits.
+    pub fn enter<P>(self, first: Option<First>, drain: drain::Watch, permit: P) -> impl Future<Output = ()> {
         let proxy = Arc::clone(&self.proxy);
         // Boxed, so that the memory it takes to judge does not live as long as the tunnel.
         let judged = Box::pin(self.judge(first, drain.clone()));
@@ -185,6 +179,8 @@ mod tests {
 
     #[test]
     fn the_future_of_a_tunnel_is_small() {
+        use tokio::sync::OwnedSemaphorePermit;
+
         fn size<F>(_: impl FnOnce(Tunnel, Option<First>, drain::Watch, OwnedSemaphorePermit) -> F) -> usize {
             size_of::<F>()
         }

@@ -30,6 +30,7 @@ pub mod names;
 pub mod relay;
 pub mod resolve;
 pub mod stream;
+pub mod tls;
 
 // account: what happened
 pub mod flow;

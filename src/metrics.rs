@@ -36,6 +36,9 @@ pub struct Metrics {
     policy_loaded: prometheus::Gauge,
     reloads: IntCounter,
     reloads_failed: IntCounter,
+    certificate_reloads: IntCounter,
+    certificate_reloads_failed: IntCounter,
+    certificates_expire: prometheus::Gauge,
     records_lost: IntCounter,
     auth: AuthCounters,
 }
@@ -49,6 +52,7 @@ impl Metrics {
         register.build()?;
         let (sent, received) = register.bytes()?;
         let (reloads, reloads_failed) = register.reloads()?;
+        let (certificate_reloads, certificate_reloads_failed) = register.certificate_reloads()?;
         let metrics = Self {
             flows: register.flows()?,
             active: register.active()?,
@@ -82,6 +86,12 @@ impl Metrics {
             )?,
             reloads,
             reloads_failed,
+            certificate_reloads,
+            certificate_reloads_failed,
+            certificates_expire: register.time(
+                "exeat_tls_certificate_expiry_timestamp_seconds",
+                "When the first of the listeners' certificates expires, in seconds since 1970; 0 without TLS.",
+            )?,
             records_lost: register.counter(
                 "exeat_records_lost_total",
                 "Audit records that could not be kept because the sink stalled.",
@@ -156,6 +166,16 @@ impl Metrics {
     /// Counts an attempt to load a changed policy.
     pub fn reloaded(&self, success: bool) {
         if success { self.reloads.inc() } else { self.reloads_failed.inc() }
+    }
+
+    /// Counts an attempt to put changed certificates in force.
+    pub fn certificates_reloaded(&self, success: bool) {
+        if success { self.certificate_reloads.inc() } else { self.certificate_reloads_failed.inc() }
+    }
+
+    /// Notes when the first certificate of a listener expires.
+    pub fn certificates_expire(&self, first: Option<Timestamp>) {
+        self.certificates_expire.set(first.map_or(0.0, |time| time.as_second() as f64));
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

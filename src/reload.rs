@@ -3,9 +3,10 @@
 //! A policy with a mistake changes nothing: the last good one stays in force. The open flows are judged
 //! anew by each new policy, and at each midnight that ends a rule's last day.
 
+mod certificates;
+mod in_force;
 mod watch;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,15 +17,16 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::auth::Authenticator;
 use crate::clock::today;
-use crate::flow::Ledger;
-use crate::gate::http::Pool;
 use crate::mistake::Mistake;
 use crate::policy::document::{Audience, Loaded, Sources};
 use crate::policy::{Policy, document};
+use crate::reload::in_force::warn;
 use crate::reload::watch::{Changed, QUIET, Watch, is_newer, is_quiet};
 use crate::resolve::Resolver;
+
+pub use self::certificates::Certificates;
+pub use self::in_force::InForce;
 
 /// How often the date is looked at: a wait until midnight would miss that the clock is set. The files are
 /// looked at too, for there are changes that no watch sees: in a file that is mounted by itself, behind a
@@ -35,16 +37,6 @@ const GLANCE: Duration = Duration::from_secs(30);
 /// down. What changed until then is seen at the first glance.
 const BRIEF: Duration = Duration::from_secs(1);
 
-/// The policy in force and all that depends on it.
-#[derive(Clone, Debug)]
-pub struct InForce {
-    pub policy: Arc<ArcSwap<Policy>>,
-    pub ledger: Arc<Ledger>,
-    pub pool: Arc<Pool>,
-    /// `None`: nobody has to say who it is.
-    pub auth: Option<Arc<Authenticator>>,
-}
-
 /// Keeps the policy in force the same as what the files say.
 #[derive(Debug)]
 pub struct Reload {
@@ -52,6 +44,7 @@ pub struct Reload {
     audience: Audience,
     in_force: InForce,
     resolver: Arc<Resolver>,
+    certificates: Certificates,
     files: document::Watch,
     content: u64,
     /// When the policy and the files of the resolver were last read.
@@ -76,7 +69,7 @@ impl Reload {
         (sources, audience): (Sources, Audience),
         loaded: Loaded,
         read: SystemTime,
-        resolver: Arc<Resolver>,
+        (resolver, certificates): (Arc<Resolver>, Certificates),
         in_force: impl FnOnce(Arc<ArcSwap<Policy>>) -> InForce,
     ) -> Self {
         let Loaded { builder, warnings, watched, content, .. } = loaded;
@@ -90,6 +83,7 @@ impl Reload {
             audience,
             in_force,
             resolver,
+            certificates,
             files: watched,
             content,
             policy_read: read,
@@ -116,6 +110,7 @@ impl Reload {
         loop {
             let (names, users) = (self.resolver.files(), self.user_files());
             let beside = names.iter().chain(&users).filter_map(|path| path.parent());
+            let beside = beside.chain(self.certificates.directories());
             watch.set(self.files.directories().chain(beside));
             tokio::select! {
                 () = watch.changed() => {
@@ -128,6 +123,7 @@ impl Reload {
                     }
                     self.reload_names();
                     self.reload_users().await;
+                    self.reload_certificates(Cause::HangUp).await;
                     self.reload_policy(Cause::HangUp).await;
                 }
                 _ = glances.tick() => {
@@ -152,6 +148,9 @@ impl Reload {
         if self.user_files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
             self.reload_users().await;
         }
+        if self.certificates.directories().any(|path| changed.is_in(path)) {
+            self.reload_certificates(Cause::Change).await;
+        }
         if self.files.directories().any(|path| changed.is_in(path)) {
             self.reload_policy(Cause::Change).await;
         }
@@ -168,9 +167,13 @@ impl Reload {
         let users = || user_files.iter().map(PathBuf::as_path);
         let new_users = is_newer(users(), self.users_read);
         let new_policy = !self.broken.is_empty() || is_newer(policy(), self.policy_read);
+        let certificates = || self.certificates.files().chain(self.certificates.directories());
+        let new_certificates =
+            !self.certificates.broken.is_empty() || is_newer(certificates(), self.certificates.read);
         if (new_names && !is_quiet(names()))
             || (new_policy && !is_quiet(policy()))
             || (new_users && !is_quiet(users()))
+            || (new_certificates && !is_quiet(certificates()))
         {
             return false;
         }
@@ -179,6 +182,9 @@ impl Reload {
         }
         if new_users {
             self.reload_users().await;
+        }
+        if new_certificates {
+            self.reload_certificates(Cause::Glance).await;
         }
         if new_policy {
             self.reload_policy(Cause::Glance).await;
@@ -206,6 +212,10 @@ impl Reload {
 
     fn user_files(&self) -> Vec<PathBuf> {
         self.in_force.auth.iter().flat_map(|auth| auth.files()).collect()
+    }
+
+    async fn reload_certificates(&mut self, cause: Cause) {
+        self.certificates.reload(cause, self.in_force.ledger.metrics()).await;
     }
 
     /// Loads the policy; without a change nothing comes of it, unless someone asked for it.
@@ -244,46 +254,5 @@ impl Reload {
         }
         tracing::error!("the policy has mistakes: the last good one stays in force");
         self.broken = mistakes;
-    }
-}
-
-impl InForce {
-    /// Swaps the policy and drops the old one, which can take a while: not for an I/O thread.
-    fn replace(&self, loaded: Loaded) {
-        warn(&loaded.warnings);
-        let revision = self.policy.load().revision() + 1;
-        let policy = Arc::new(loaded.builder.finish(revision));
-        self.ledger.metrics().policy_in_force(policy.len(), Timestamp::now());
-        let old = self.policy.swap(Arc::clone(&policy));
-        let revoked = self.judge_open_flows();
-        self.pool.sweep(revision);
-        self.ledger.metrics().rules().keep(&policy);
-        tracing::info!(revision, rules = policy.len(), revoked, "a new policy is in force");
-        drop(old);
-    }
-
-    /// Asks the policy about every open flow, as of today.
-    async fn rejudge(self) {
-        let revoked = spawn_blocking(move || self.judge_open_flows()).await;
-        tracing::info!(revoked = revoked.unwrap_or_default(), "rules have expired");
-    }
-
-    fn judge_open_flows(&self) -> usize {
-        let (policy, auth) = (Arc::clone(&self.policy), self.auth.clone());
-        self.ledger.rejudge(move |client, question| {
-            // A user who is no more has no flows, whoever else comes from the same address.
-            let Some(client) = auth.as_ref().map_or(Some(Cow::Borrowed(client)), |auth| auth.still(client))
-            else {
-                return false;
-            };
-            let policy = policy.load();
-            policy.decide(&policy.subject(&client), question, today()).is_allow()
-        })
-    }
-}
-
-fn warn(warnings: &[Mistake]) {
-    for warning in warnings {
-        tracing::warn!("{warning}");
     }
 }

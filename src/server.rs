@@ -1,6 +1,8 @@
 //! Binds every listener, then serves until told to stop.
 
+mod arrival;
 mod listeners;
+mod sender;
 mod start;
 mod workers;
 
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -25,7 +27,8 @@ use crate::names::{Names, keep_listed};
 use crate::policy::Policy;
 use crate::proxy::Proxy;
 use crate::reload::{InForce, Reload};
-use crate::server::listeners::Listeners;
+use crate::server::arrival::{Arrival, Arrivals, Arrived};
+use crate::server::listeners::{Listeners, with_client};
 use crate::server::workers::Workers;
 use crate::stream::Stream;
 use crate::transparent;
@@ -33,8 +36,6 @@ use crate::transparent;
 pub use listeners::Doors;
 pub use start::{Jailed, StartError};
 
-/// After a failed accept: file descriptors don't come back at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long flows that were told to stop may take to end, and records to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often idle connections to upstreams are looked through.
@@ -54,6 +55,7 @@ pub enum Signal {
 pub struct Server {
     workers: Workers,
     listeners: Listeners,
+    arrivals: Arrivals,
     state: Arc<admin::State>,
     readiness: Arc<Readiness>,
     proxy: Arc<Proxy>,
@@ -69,6 +71,13 @@ impl Server {
     /// Where the explicit door listens.
     pub fn explicit_addresses(&self) -> Vec<SocketAddr> {
         self.listeners.explicit_addresses()
+    }
+
+    /// Whether clients speak TLS to the explicit door, for each of its addresses.
+    pub fn explicit_tls(&self) -> Vec<bool> {
+        let has_tls =
+            |arrival: &Option<Arc<Arrival>>| arrival.as_ref().is_some_and(|arrival| arrival.tls.is_some());
+        self.arrivals.explicit.iter().map(has_tls).collect()
     }
 
     /// Where the transparent door listens.
@@ -93,8 +102,8 @@ impl Server {
 
     /// Serves until a [`Signal::Stop`], or until nobody can send one any more.
     pub async fn run(self, mut signals: mpsc::Receiver<Signal>) {
-        let Self { workers, listeners, state, readiness, proxy, names, answers, reload, connections, drain } =
-            self;
+        let Self { workers, listeners, arrivals, state, readiness, proxy, names, answers, .. } = self;
+        let (reload, connections, drain) = (self.reload, self.connections, self.drain);
         let in_force = reload.in_force().clone();
         let (trigger, watch) = drain::channel();
         let (hangup, hangups) = mpsc::channel(1);
@@ -113,19 +122,24 @@ impl Server {
         let pool = in_force.pool;
         let origin = listeners.origin;
         for (runtime, share) in workers.runtimes().zip(listeners.shares) {
-            let accept = |door: &Door, listener| {
-                let connections = Arc::clone(&connections);
-                runtime.spawn(door.clone().accept(listener, origin, connections, watch.clone()));
+            let accept = |door: &Door, listener, arrival: Option<&Option<Arc<Arrival>>>| {
+                let (arrival, connections) = (arrival.cloned().flatten(), Arc::clone(&connections));
+                let entrance = Entrance { listener, origin, arrival, connections };
+                runtime.spawn(door.clone().accept(entrance, watch.clone()));
             };
             let door = Door::Explicit(Arc::clone(&proxy), Arc::clone(&pool));
-            share.explicit.into_iter().for_each(|listener| accept(&door, listener));
+            for (index, listener) in share.explicit.into_iter().enumerate() {
+                accept(&door, listener, arrivals.explicit.get(index));
+            }
             let (proxy, pool, names) = (Arc::clone(&proxy), Arc::clone(&pool), Arc::clone(&names));
             let door = Door::Transparent(transparent::Door { proxy, pool, names });
-            share.transparent.into_iter().for_each(|listener| accept(&door, listener));
+            for (index, listener) in share.transparent.into_iter().enumerate() {
+                accept(&door, listener, arrivals.transparent.get(index));
+            }
             let door = Door::Dns(Arc::clone(&answers));
-            for (socket, listener) in share.dns {
+            for (index, (socket, listener)) in share.dns.into_iter().enumerate() {
                 runtime.spawn(dns::serve_udp(Arc::clone(&answers), socket, origin, watch.clone()));
-                accept(&door, listener);
+                accept(&door, listener, arrivals.dns.get(index));
             }
         }
         drop(watch);
@@ -137,21 +151,26 @@ impl Server {
         }
 
         readiness.draining();
-        trigger.start();
-        let open = proxy.ledger.open();
-        tracing::info!(open, "draining");
-        tokio::select! {
-            () = trigger.drained() => {}
-            () = sleep(drain) => {}
-            () = stopped_again(&mut signals) => {}
-        }
-        proxy.ledger.stop_all();
-        if timeout(LAST_WORDS, trigger.drained()).await.is_err() {
-            let flows = proxy.ledger.end_all();
-            tracing::warn!(flows, "some connections did not end in time");
-        }
-        proxy.ledger.sink().close(LAST_WORDS);
+        end(&proxy, trigger, drain, signals).await;
     }
+}
+
+/// Lets the open flows end, in their time, and writes the last records.
+async fn end(proxy: &Proxy, trigger: drain::Trigger, drain: Duration, mut signals: mpsc::Receiver<Signal>) {
+    trigger.start();
+    let open = proxy.ledger.open();
+    tracing::info!(open, "draining");
+    tokio::select! {
+        () = trigger.drained() => {}
+        () = sleep(drain) => {}
+        () = stopped_again(&mut signals) => {}
+    }
+    proxy.ledger.stop_all();
+    if timeout(LAST_WORDS, trigger.drained()).await.is_err() {
+        let flows = proxy.ledger.end_all();
+        tracing::warn!(flows, "some connections did not end in time");
+    }
+    proxy.ledger.sink().close(LAST_WORDS);
 }
 
 /// What is behind a listener.
@@ -162,14 +181,18 @@ enum Door {
     Dns(Arc<dns::Door>),
 }
 
+/// A listener, and what it takes connections with.
+struct Entrance {
+    listener: TcpListener,
+    origin: Origin,
+    /// What comes before the door's own.
+    arrival: Option<Arc<Arrival>>,
+    connections: Arc<Semaphore>,
+}
+
 impl Door {
-    async fn accept(
-        self,
-        listener: TcpListener,
-        origin: Origin,
-        connections: Arc<Semaphore>,
-        mut drain: drain::Watch,
-    ) {
+    async fn accept(self, entrance: Entrance, mut drain: drain::Watch) {
+        let Entrance { listener, origin, arrival, connections } = entrance;
         loop {
             // Beyond the limit clients wait in the kernel's queue, where they cost nothing.
             let accepted = async {
@@ -183,8 +206,36 @@ impl Door {
                 accepted = accepted => accepted,
             };
             let Some((permit, accepted)) = accepted else { return };
-            let Some((socket, client)) = accept(accepted, origin).await else { continue };
-            self.clone().enter(client, Stream::new(socket), drain.clone(), permit);
+            let Some((socket, client)) = with_client(accepted, origin).await else { continue };
+            let (door, stream, drain) = (self.clone(), Stream::new(socket), drain.clone());
+            match &arrival {
+                None => door.enter(client, stream, drain, permit),
+                Some(arrival) => {
+                    tokio::spawn(door.arrive(Arc::clone(arrival), client, stream, drain, permit));
+                }
+            }
+        }
+    }
+
+    /// Takes what comes before the door's own off a connection, and lets it in.
+    async fn arrive(
+        self,
+        arrival: Arc<Arrival>,
+        client: Client,
+        stream: Stream,
+        mut drain: drain::Watch,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let arrived = tokio::select! {
+            arrived = arrival.pass(client, stream) => arrived,
+            () = drain.started() => return,
+        };
+        match (arrived, self) {
+            (None, _) => {}
+            (Some(Arrived { client, stream, is_http2: true }), Self::Explicit(proxy, pool)) => {
+                tokio::spawn(explicit::enter_http2(proxy, pool, client, stream, drain, permit));
+            }
+            (Some(Arrived { client, stream, .. }), door) => door.enter(client, stream, drain, permit),
         }
     }
 
@@ -200,27 +251,9 @@ impl Door {
     }
 }
 
-/// The socket and its client, unless accepting failed.
-async fn accept(
-    accepted: std::io::Result<(TcpStream, SocketAddr)>,
-    origin: Origin,
-) -> Option<(TcpStream, Client)> {
-    match accepted {
-        Ok((socket, peer)) => {
-            let local = socket.local_addr().ok()?.ip();
-            Some((socket, origin.client(peer, local)))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "accepting a connection failed");
-            sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
-}
-
 async fn serve_admin(listener: TcpListener, state: Arc<admin::State>) {
     loop {
-        if let Some((socket, _)) = accept(listener.accept().await, Origin::Network).await {
+        if let Some((socket, _)) = with_client(listener.accept().await, Origin::Network).await {
             tokio::spawn(admin::serve_connection(socket, Arc::clone(&state)));
         }
     }

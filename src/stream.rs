@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,14 +20,32 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 /// A connection, and before it the head: bytes that were read from it already and will be read first.
 pub struct Stream {
-    socket: TcpStream,
+    transport: Transport,
     head: BytesMut,
+}
+
+/// What carries the bytes.
+enum Transport {
+    Bare(TcpStream),
+    /// Something that makes other bytes of them before they go over the wire.
+    Layered(Box<dyn Layer>),
+}
+
+/// A protocol that carries a connection inside another one.
+pub trait Layer: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin {
+    /// Breaks it off, so that the peer can't take it for an orderly end.
+    fn reset(self: Box<Self>);
 }
 
 impl Stream {
     /// A connection of which nothing has been read.
     pub fn new(socket: TcpStream) -> Self {
-        Self { socket, head: BytesMut::new() }
+        Self { transport: Transport::Bare(socket), head: BytesMut::new() }
+    }
+
+    /// A connection inside another one.
+    pub fn layered(layer: Box<dyn Layer>) -> Self {
+        Self { transport: Transport::Layered(layer), head: BytesMut::new() }
     }
 
     /// Puts bytes back that were read from it: they come before whatever it has still to give.
@@ -63,7 +80,7 @@ impl Stream {
         poll_fn(|cx| {
             let mut chunk = [const { MaybeUninit::uninit() }; CHUNK];
             let mut buffer = ReadBuf::uninit(&mut chunk[..room]);
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            ready!(self.transport.poll_read(cx, &mut buffer))?;
             self.head.extend_from_slice(buffer.filled());
             Poll::Ready(Ok(buffer.filled().len()))
         })
@@ -73,33 +90,29 @@ impl Stream {
     /// The bare socket, if what is written here is what goes over the wire, and what comes over the
     /// wire is, after the head, what is read here: such bytes may be moved past this type.
     pub fn bare(&self) -> Option<&TcpStream> {
-        Some(&self.socket)
+        match &self.transport {
+            Transport::Bare(socket) => Some(socket),
+            Transport::Layered(_) => None,
+        }
     }
 
-    /// The far end's address.
-    /// Whether the peer has ended its half, without taking a byte: `false` while bytes wait to be read.
-    /// An error says that the connection is broken.
-    pub fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    /// Whether the peer has ended its half: `false` while bytes wait to be read. No byte is taken but into
+    /// the head. An error says that the connection is broken.
+    pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if !self.head.is_empty() {
             return Poll::Ready(Ok(false));
         }
-        let mut byte = [MaybeUninit::uninit()];
-        let count = ready!(self.socket.poll_peek(cx, &mut ReadBuf::uninit(&mut byte)))?;
+        let mut chunk = [const { MaybeUninit::uninit() }; CHUNK];
+        let count = match &mut self.transport {
+            Transport::Bare(socket) => ready!(socket.poll_peek(cx, &mut ReadBuf::uninit(&mut chunk[..1])))?,
+            Transport::Layered(layer) => {
+                let mut buffer = ReadBuf::uninit(&mut chunk);
+                ready!(Pin::new(layer).poll_read(cx, &mut buffer))?;
+                self.head.extend_from_slice(buffer.filled());
+                buffer.filled().len()
+            }
+        };
         Poll::Ready(Ok(count == 0))
-    }
-
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.peer_addr()
-    }
-
-    /// This end's address.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    /// Takes it apart into the socket and the head.
-    pub fn into_parts(self) -> (TcpStream, Bytes) {
-        (self.socket, self.head.freeze())
     }
 
     /// Says a last word and closes so that it arrives: a socket that is dropped with unread bytes
@@ -115,8 +128,11 @@ impl Stream {
 
     /// Closes at once with a reset: for peers that no word can be said to.
     pub fn reset(self) {
-        // It fails on a dead socket only, and that one needs no reset.
-        let _ = self.socket.set_zero_linger();
+        match self.transport {
+            // It fails on a dead socket only, and that one needs no reset.
+            Transport::Bare(socket) => drop(socket.set_zero_linger()),
+            Transport::Layered(layer) => layer.reset(),
+        }
     }
 
     /// Ends the writing half and reads what still comes, until the peer ends too.
@@ -141,7 +157,7 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.head.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, buffer);
+            return self.transport.poll_read(cx, buffer);
         }
         let count = self.head.len().min(buffer.remaining());
         buffer.put_slice(&self.head[..count]);
@@ -156,7 +172,10 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        match &mut self.transport {
+            Transport::Bare(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Transport::Layered(layer) => Pin::new(layer).poll_write(cx, bytes),
+        }
     }
 
     fn poll_write_vectored(
@@ -164,25 +183,50 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        match &mut self.transport {
+            Transport::Bare(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Transport::Layered(layer) => Pin::new(layer).poll_write_vectored(cx, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        match &self.transport {
+            Transport::Bare(socket) => socket.is_write_vectored(),
+            Transport::Layered(layer) => layer.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        match &mut self.transport {
+            Transport::Bare(socket) => Pin::new(socket).poll_flush(cx),
+            Transport::Layered(layer) => Pin::new(layer).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        match &mut self.transport {
+            Transport::Bare(socket) => Pin::new(socket).poll_shutdown(cx),
+            Transport::Layered(layer) => Pin::new(layer).poll_shutdown(cx),
+        }
+    }
+}
+
+impl Transport {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Bare(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Self::Layered(layer) => Pin::new(layer).poll_read(cx, buffer),
+        }
     }
 }
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("socket", &self.socket).field("head", &self.head.len()).finish()
+        let transport: &dyn fmt::Debug = match &self.transport {
+            Transport::Bare(socket) => socket,
+            Transport::Layered(layer) => layer,
+        };
+        f.debug_struct("Stream").field("transport", transport).field("head", &self.head.len()).finish()
     }
 }
 
@@ -229,21 +273,6 @@ mod tests {
         stream.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, hello);
         assert_eq!(stream.fill(1).await.unwrap(), 0);
-    }
-
-    #[tokio::test]
-    async fn the_parts_are_the_socket_and_what_was_read_from_it() {
-        let (mut stream, mut peer) = pair().await;
-        peer.write_all(b"head").await.unwrap();
-        while stream.head().len() < 4 {
-            stream.fill(4).await.unwrap();
-        }
-        let (mut socket, head) = stream.into_parts();
-        assert_eq!(head, "head");
-        socket.write_all(b"reply").await.unwrap();
-        let mut reply = [0; 5];
-        peer.read_exact(&mut reply).await.unwrap();
-        assert_eq!(&reply, b"reply");
     }
 
     #[tokio::test]

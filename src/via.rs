@@ -27,7 +27,11 @@ impl Via {
 
     /// Adds this hop to a message that came in with `version`.
     pub fn stamp(&self, version: Version, headers: &mut HeaderMap) {
-        let version = if version == Version::HTTP_10 { "1.0" } else { "1.1" };
+        let version = match version {
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_2 => "2.0",
+            _ => "1.1",
+        };
         if let Ok(hop) = HeaderValue::try_from(format!("{version} {}", self.0)) {
             headers.append(header::VIA, hop);
         }

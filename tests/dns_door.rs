@@ -272,6 +272,28 @@ async fn what_does_not_exist_and_what_fails_is_told_as_such() {
 }
 
 #[tokio::test]
+async fn a_load_balancer_tells_whose_questions_it_brings_over_tcp() {
+    let setup = Setup::allow(&["a.example"]).zone("a.example", "93.184.216.34");
+    let gate =
+        setup.settings(|all| all.listen.dns[0].senders = vec!["127.0.0.0/8".parse().unwrap()]).start().await;
+    let mut stream = TcpStream::connect(gate.dns[0]).await.unwrap();
+    stream.write_all(b"PROXY TCP4 192.0.2.7 10.0.0.1 4000 53\r\n").await.unwrap();
+    assert_eq!(addresses(&ask_tcp(&mut stream, &question("a.example", A)).await), ips(&["93.184.216.34"]));
+    // Without a header: closed, and recorded.
+    let mut stream = TcpStream::connect(gate.dns[0]).await.unwrap();
+    let bytes = question("a.example", A).to_vec().unwrap();
+    stream.write_all(&[&[0, bytes.len() as u8], &bytes[..]].concat()).await.unwrap();
+    assert_eq!(timeout(PATIENCE, stream.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
+    // Over UDP there is no header.
+    assert_eq!(addresses(&ask(&gate, "a.example", A).await), ips(&["93.184.216.34"]));
+    let records = gate.records(3).await;
+    let facts: Vec<_> = records.iter().map(|record| (&record["client"], &record["reason"])).collect();
+    assert_eq!(facts[0], (&"192.0.2.7".into(), &"allowed".into()));
+    assert_eq!(facts[1], (&"127.0.0.1".into(), &"bad_request".into()));
+    assert_eq!(facts[2], (&"127.0.0.1".into(), &"allowed".into()));
+}
+
+#[tokio::test]
 async fn a_long_answer_is_cut_over_udp_and_whole_over_tcp() {
     let gate = Setup::allow(&["a.example"]).start().await;
     let many: Vec<String> = (1..=60).map(|number| format!("93.184.216.{number}")).collect();
@@ -645,7 +667,7 @@ async fn a_resolver_that_asks_our_own_door_is_refused_at_the_start() {
     // An address that no other run of this test has.
     let [_, b, c, d] = std::process::id().to_be_bytes();
     let own = Ipv4Addr::new(127, b, c, d);
-    settings.listen.dns = vec![SocketAddr::new(own.into(), 3153)];
+    settings.listen.dns = vec![SocketAddr::new(own.into(), 3153).into()];
     settings.dns.servers = vec![SocketAddr::new(own.to_ipv6_mapped().into(), 3153).into()];
     let sources = Sources { paths: Vec::new(), allow: vec!["a.example".into()] };
     let refused = Server::new(&settings, sources);

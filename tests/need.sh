@@ -15,10 +15,13 @@ need bind9-dnsutils dig -v
 need curl curl --version
 # shellcheck disable=SC2016 # the inner shell expands it
 need git sh -c 'test -x "$(git --exec-path)/git-http-backend"'
+need haproxy haproxy -v
 need iproute2 ip -V
 need iptables iptables --version
 need iputils-ping ping -V
 need nftables nft --version
+need nghttp2-client nghttp --version
+need nghttp2-proxy nghttpx --version
 need openssh-client ssh -V
 need openssh-server command -v sshd
 need openssl openssl version

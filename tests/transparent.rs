@@ -122,6 +122,30 @@ fn tls_is_judged_by_its_server_name_and_reaches_the_server_of_the_name() {
 }
 
 #[test]
+fn a_load_balancer_tells_whose_connections_it_brings() {
+    namespace::run("a_load_balancer_tells_whose_connections_it_brings", async {
+        let senders = format!("{CLIENT_V4}/32").parse().unwrap();
+        let setup = Setup::allow(&["{ host: a.example, protocol: http }"]);
+        let listener =
+            |address: &str| exeat::config::Listener { senders: vec![senders], ..address.parse().unwrap() };
+        let gate = setup.settings(|all| all.listen.transparent = vec![listener("[::]:0")]).start().await;
+        redirect(gate.transparent[0]);
+        for (header, client) in
+            [("PROXY TCP4 192.0.2.7 93.184.216.34 4000 80\r\n", "192.0.2.7"), ("", CLIENT_V4)]
+        {
+            let mut stream = connect("93.184.216.34:80").await;
+            let request = format!("{header}GET / HTTP/1.1\r\nHost: x.example\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let answer = read_to_end(&mut stream).await;
+            assert_eq!(answer.starts_with("HTTP/1.1 403"), !header.is_empty(), "{answer}");
+            let records = gate.records(if header.is_empty() { 2 } else { 1 }).await;
+            assert_eq!(records.last().unwrap()["client"], client);
+        }
+        gate.stop(2).await;
+    });
+}
+
+#[test]
 fn the_address_that_the_client_chose_is_preferred_where_the_name_has_it() {
     namespace::run("the_address_that_the_client_chose_is_preferred_where_the_name_has_it", async {
         let gate = redirected(Setup::allow(&["a.example"])).await;

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::{FAILED, USAGE};
-use crate::config::Settings;
+use crate::config::{Listener, Settings};
 use crate::mistake::Mistake;
 use crate::policy::document::Sources;
 use crate::server::{Server, Signal, StartError};
@@ -18,8 +18,8 @@ use crate::server::{Server, Signal, StartError};
 /// Run the proxy
 ///
 /// Listens on 127.0.0.1:3128 for clients and on 127.0.0.1:3130 for metrics and health, unless the settings
-/// or flags say otherwise. Records go to stdout, diagnostics to stderr. SIGHUP reloads the policy, SIGTERM
-/// waits for open flows and stops.
+/// or flags say otherwise. Records go to stdout, diagnostics to stderr. SIGHUP reloads the policy and
+/// certificates, SIGTERM waits for open flows and stops.
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Example:\n  exeat serve --allow '*.example.com'\n  HTTPS_PROXY=http://127.0.0.1:3128 curl https://www.example.com/"
@@ -82,14 +82,16 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
     };
     let server = match Server::new(&settings, sources) {
         Ok(server) => server,
-        Err(StartError::Policy(mistakes) | StartError::Users(mistakes)) => return refuse(&mistakes),
+        Err(StartError::Policy(mistakes) | StartError::Users(mistakes) | StartError::Tls(mistakes)) => {
+            return refuse(&mistakes);
+        }
         Err(error) => {
             tracing::error!("{error}");
             return ExitCode::from(FAILED);
         }
     };
-    for address in server.explicit_addresses() {
-        tracing::info!("clients connect to http://{address}");
+    for (address, tls) in server.explicit_addresses().into_iter().zip(server.explicit_tls()) {
+        tracing::info!("clients connect to {}://{address}", if tls { "https" } else { "http" });
     }
     for address in server.transparent_addresses() {
         tracing::info!("redirected connections come to {address}");
@@ -115,13 +117,13 @@ fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
         settings.policy = args.policy.clone();
     }
     if !args.listen.is_empty() {
-        settings.listen.explicit = args.listen.clone();
+        settings.listen.explicit = args.listen.iter().copied().map(Listener::from).collect();
     }
     if !args.transparent.is_empty() {
-        settings.listen.transparent = args.transparent.clone();
+        settings.listen.transparent = args.transparent.iter().copied().map(Listener::from).collect();
     }
     if !args.dns.is_empty() {
-        settings.listen.dns = args.dns.clone();
+        settings.listen.dns = args.dns.iter().copied().map(Listener::from).collect();
     }
     settings.listen.admin = args.admin.or(settings.listen.admin);
     Ok(settings)

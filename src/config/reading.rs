@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::credentials;
 use crate::config::values::{duration, each, number, path};
-use crate::config::{Audit, Dns, Expose, Limits, Listen, Settings, Timeouts};
+use crate::config::{Audit, Dns, Expose, Limits, Settings, Timeouts, listeners};
 use crate::dns::{Denied, Https};
 use crate::host::Name;
 use crate::mistake::{Mistake, Severity};
@@ -24,8 +24,9 @@ pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>
     if let Some(root) = reader.parse(text).filter(|root| !root.is_null()) {
         read(&mut reader, Field::top("the settings", &root), directory, &mut settings);
     }
-    let Settings { policy, dns, audit, .. } = &mut settings;
+    let Settings { listen, policy, dns, audit, .. } = &mut settings;
     let paths = policy.iter_mut().chain(&mut dns.hosts).chain(&mut dns.ca).chain([&mut audit.path]);
+    let paths = paths.chain(listeners::paths(listen));
     for path in paths.filter(|path| path.as_os_str() != STDOUT) {
         *path = directory.join(&path);
     }
@@ -51,7 +52,7 @@ fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Se
     ];
     let Some(fields) = reader.map(top, &known) else { return };
     if let Some(field) = fields.get("listen") {
-        listen(reader, field, &mut settings.listen);
+        listeners::listen(reader, field, &mut settings.listen);
     }
     if let Some(field) = fields.get("policy") {
         settings.policy = each(reader, field, path);
@@ -80,25 +81,6 @@ fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Se
         settings.admin_names = each(reader, field, |reader, item| {
             reader.parsed(item, "a name without a port, like exeat.example", Name::parse)
         });
-    }
-}
-
-fn listen(reader: &mut Reader, field: Field<'_>, listen: &mut Listen) {
-    let Some(fields) = reader.map(field, &["explicit", "transparent", "dns", "admin"]) else { return };
-    if let Some(field) = fields.get("explicit") {
-        listen.explicit = each(reader, field, address);
-    }
-    if let Some(field) = fields.get("transparent") {
-        listen.transparent = each(reader, field, address);
-    }
-    if let Some(field) = fields.get("dns") {
-        listen.dns = each(reader, field, address);
-    }
-    if let Some(field) = fields.get("admin") {
-        listen.admin = match field.node.is_null() {
-            true => None,
-            false => address(reader, field).or(listen.admin),
-        };
     }
 }
 
@@ -171,7 +153,7 @@ fn set<T>(setting: &mut T, value: Option<T>) {
     }
 }
 
-fn address(reader: &mut Reader, field: Field<'_>) -> Option<SocketAddr> {
+pub(super) fn address(reader: &mut Reader, field: Field<'_>) -> Option<SocketAddr> {
     reader.parsed(field, "an address and a port, like 127.0.0.1:3128 or [::]:3128", str::parse)
 }
 

@@ -53,6 +53,58 @@ admin_names: [Exeat.example]
 }
 
 #[test]
+fn a_listener_may_have_tls_and_senders() {
+    let text = r#"
+listen:
+  explicit:
+    - "127.0.0.1:3128"
+    - { address: "[::]:3443", tls: { certificate: tls.crt, key: /k/tls.key }, proxy_protocol: { from: [10.0.0.0/28, "2001:db8::1"] } }
+    - address: 127.0.0.1:3444
+      tls: { certificate: a, key: b, client_ca: c, client_auth: optional, name_from: cn, crl: d }
+  transparent: [{ address: "[::]:3129", proxy_protocol: { from: [10.0.0.1] } }]
+  dns: [{ address: "[::]:3153" }]
+"#;
+    let listen = parse(text).unwrap().listen;
+    assert_eq!(listen.explicit[0], "127.0.0.1:3128".parse().unwrap());
+    let files = |certificate: &str, key: &str, clients| tls::Files {
+        certificate: certificate.into(),
+        key: key.into(),
+        clients,
+    };
+    assert_eq!(listen.explicit[1].tls, Some(files("/etc/exeat/tls.crt", "/k/tls.key", None)));
+    assert_eq!(
+        listen.explicit[1].senders,
+        ["10.0.0.0/28".parse().unwrap(), "2001:db8::1/128".parse().unwrap()]
+    );
+    let clients = tls::Clients {
+        ca: "/etc/exeat/c".into(),
+        required: false,
+        crl: vec!["/etc/exeat/d".into()],
+        name_from: Some(tls::NameFrom::CommonName),
+    };
+    assert_eq!(listen.explicit[2].tls, Some(files("/etc/exeat/a", "/etc/exeat/b", Some(clients))));
+    assert_eq!(listen.transparent[0].senders, ["10.0.0.1/32".parse().unwrap()]);
+    assert_eq!(listen.dns[0], "[::]:3153".parse().unwrap());
+
+    let text = "\
+listen:
+  explicit: [{ tls: yes }, { address: x, proxy_protocol: { from: [] } }, { address: '1.2.3.4:5', proxy_protocol: { from: [ten] } }]
+  dns: [{ address: '1.2.3.4:53', tls: {} }]
+";
+    let told: Vec<String> = parse(text).unwrap_err().iter().map(|mistake| mistake.what.clone()).collect();
+    for what in [
+        "`address` is missing in a listener",
+        "`tls` is the text \"yes\"",
+        "`address` is the text \"x\": invalid socket address syntax",
+        "`from` is an empty list",
+        "`from` is the text \"ten\"",
+        "`dns` has no key \"tls\"",
+    ] {
+        assert!(told.iter().any(|told| told.starts_with(what)), "{what}: {told:#?}");
+    }
+}
+
+#[test]
 fn every_mistake_is_told_at_once_with_its_place() {
     let text = "\
 listn: {}

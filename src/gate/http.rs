@@ -1,11 +1,13 @@
 //! The gate for HTTP: each request is judged, whether it came to the proxy itself or inside a tunnel.
 
+mod asked;
 mod clock;
 mod clocked;
 mod exchange;
 mod expect;
 mod headers;
 mod home;
+pub mod http2;
 mod listened;
 mod pool;
 mod received;
@@ -29,6 +31,7 @@ use crate::lock::lock;
 use crate::proxy::{Ends, Proxy, Standing};
 use crate::stream::Stream;
 
+pub use asked::Asked;
 pub use clock::Clock;
 pub use exchange::{Exchanges, Manner};
 pub use home::Home;

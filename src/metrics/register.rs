@@ -78,6 +78,15 @@ impl Register<'_> {
         Ok([both("users")?, both("keys")?])
     }
 
+    /// The same for certificates.
+    pub(super) fn certificate_reloads(&self) -> Result<(IntCounter, IntCounter), Error> {
+        let opts = Opts::new(
+            "exeat_tls_reloads_total",
+            "Attempts to put changed certificates or keys in force, by their result.",
+        );
+        self.pair(opts, "result", ["success", "failure"])
+    }
+
     pub(super) fn rule_hits(&self) -> Result<IntCounterVec, Error> {
         let opts = Opts::new(
             "exeat_rule_hits_total",

@@ -2,15 +2,20 @@
 
 use std::io;
 use std::net::{self, SocketAddr};
+use std::time::Duration;
 
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Handle;
+use tokio::time::sleep;
 
-use crate::client::Origin;
+use crate::client::{Client, Origin};
 use crate::config::Listen;
 use crate::server::StartError;
 use crate::server::workers::Workers;
 use crate::sys;
+
+/// After a failed accept: file descriptors don't come back at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The sockets of each door, and where their clients are.
 #[derive(Debug)]
@@ -46,12 +51,12 @@ pub struct Doors {
 impl Listeners {
     pub(super) fn bind(listen: &Listen, workers: &Workers) -> Result<Self, StartError> {
         let mut shares: Vec<Share> = workers.runtimes().map(|_| Share::default()).collect();
-        for &address in &listen.explicit {
+        for address in listen.explicit.iter().map(|listener| listener.address) {
             for (share, listener) in shares.iter_mut().zip(bind(address, workers)?) {
                 share.explicit.push(listener);
             }
         }
-        for &address in &listen.transparent {
+        for address in listen.transparent.iter().map(|listener| listener.address) {
             for (share, listener) in shares.iter_mut().zip(bind(address, workers)?) {
                 // Only TPROXY needs this; REDIRECT and DNAT ask for nothing.
                 if let Err(error) = sys::take_any_address(&listener) {
@@ -60,7 +65,7 @@ impl Listeners {
                 share.transparent.push(listener);
             }
         }
-        for &address in &listen.dns {
+        for address in listen.dns.iter().map(|listener| listener.address) {
             for (share, sockets) in shares.iter_mut().zip(bind_both(address, workers)?) {
                 share.dns.push(sockets);
             }
@@ -153,4 +158,22 @@ fn bind_both(
         .and_then(|sockets| workers.each(sockets, UdpSocket::from_std));
     let sockets = sockets.map_err(|error| StartError::Listen(wanted, error))?;
     Ok(sockets.into_iter().zip(listeners))
+}
+
+/// The socket and its client, unless accepting failed.
+pub(super) async fn with_client(
+    accepted: io::Result<(TcpStream, SocketAddr)>,
+    origin: Origin,
+) -> Option<(TcpStream, Client)> {
+    match accepted {
+        Ok((socket, peer)) => {
+            let local = socket.local_addr().ok()?.ip();
+            Some((socket, origin.client(peer, local)))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "accepting a connection failed");
+            sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::admin::{self, Access, Readiness};
 use crate::auth::Authenticator;
-use crate::config::{Expose, Settings};
+use crate::config::{Expose, Listen, Settings};
 use crate::dial::Dialer;
 use crate::dns;
 use crate::flow::{self, Ledger};
@@ -22,12 +22,14 @@ use crate::policy::document::{Audience, Loaded, Sources};
 use crate::proxy::{Bounds, Proxy};
 use crate::record::{Audit, Sink, Watch};
 use crate::relay::{self, Relay};
-use crate::reload::{InForce, Reload};
+use crate::reload::{Certificates, InForce, Reload};
 use crate::resolve::{self, Resolver};
 use crate::server::Server;
+use crate::server::arrival::Arrivals;
 use crate::server::listeners::{Doors, Listeners};
 use crate::server::workers::Workers;
 use crate::sys;
+use crate::tls::{Files, Tls};
 use crate::via::Via;
 
 /// File descriptors kept for all but connections: listeners, records, the admin door, and look-ups and
@@ -52,6 +54,8 @@ pub enum StartError {
     Threads(io::Error),
     #[error("the users, the keys or the settings for them have mistakes")]
     Users(Vec<Mistake>),
+    #[error("the certificates have mistakes")]
+    Tls(Vec<Mistake>),
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
     #[error("can't use the sockets of the jail: {0}")]
@@ -101,9 +105,11 @@ impl Server {
         Self::start(settings, sources, None)
     }
 
-    /// The same for a jail: its doors are bound already, and `settings.listen` says nothing.
+    /// The same for a jail: its doors are bound already, and `settings.listen` says nothing, of TLS and PROXY headers
+    /// neither.
     pub fn jailed(settings: &Settings, sources: Sources, jailed: Jailed) -> Result<Self, StartError> {
-        Self::start(settings, sources, Some(jailed))
+        let settings = Settings { listen: Listen::nowhere(), ..settings.clone() };
+        Self::start(&settings, sources, Some(jailed))
     }
 
     fn start(settings: &Settings, sources: Sources, jailed: Option<Jailed>) -> Result<Self, StartError> {
@@ -118,6 +124,7 @@ impl Server {
             Some(doors) => Listeners::take(doors, &workers)?,
             None => Listeners::bind(&settings.listen, &workers)?,
         };
+        let tls = load_tls(settings, workers.count())?;
         let resolver = Arc::new(Resolver::new(resolver_settings(settings, listeners.questions()))?);
         let auth = authenticator(settings, &resolver, &metrics)?;
         let room = Room::of(files, &workers, listeners.count());
@@ -126,10 +133,16 @@ impl Server {
             .map_err(|error| StartError::Audit(settings.audit.path.clone(), error))?
             .watched_by(watch);
         let ledger = Arc::new(Ledger::new(metrics, sink, limits));
+        let arrivals = Arrivals::new(&settings.listen, &tls, settings.timeouts.head, &ledger);
         let pool = Arc::new(Pool::new(settings.timeouts.keepalive, room.kept));
 
-        let reload = Reload::start((sources, audience), loaded, read, Arc::clone(&resolver), |policy| {
-            InForce { policy, ledger: Arc::clone(&ledger), pool, auth: auth.clone() }
+        let certificates = Certificates::new(tls.into_iter().flatten().collect(), read, ledger.metrics());
+        let files = (Arc::clone(&resolver), certificates);
+        let reload = Reload::start((sources, audience), loaded, read, files, |policy| InForce {
+            policy,
+            ledger: Arc::clone(&ledger),
+            pool,
+            auth: auth.clone(),
         });
         let proxy = Arc::new(Proxy {
             ledger: Arc::clone(&ledger),
@@ -142,23 +155,17 @@ impl Server {
         });
         let names = Arc::new(Names::new());
         let answers = dns::Door::new(Arc::clone(&proxy), resolver, Arc::clone(&names), settings.dns.manners);
-        let answers = Arc::new(answers);
         let readiness = Arc::new(Readiness::default());
         readiness.policy_loaded();
-        let access =
-            Access { names: settings.admin_names.clone(), expose_all: settings.admin_expose == Expose::All };
+        let (policy, access) = (Arc::clone(&proxy.policy), access(settings));
         Ok(Self {
-            state: Arc::new(admin::State::new(
-                ledger,
-                Arc::clone(&proxy.policy),
-                Arc::clone(&readiness),
-                access,
-            )),
+            state: Arc::new(admin::State::new(ledger, policy, Arc::clone(&readiness), access)),
             connections: Arc::new(Semaphore::new(room.flows)),
             drain: settings.timeouts.drain,
             workers,
             listeners,
-            answers,
+            arrivals,
+            answers: Arc::new(answers),
             names,
             readiness,
             proxy,
@@ -216,12 +223,26 @@ fn authenticator(
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Arc<Authenticator>>, StartError> {
     let Some(auth) = &settings.auth else { return Ok(None) };
-    let in_the_open = auth.refuse_plaintext(settings.listen.explicit.iter());
+    let plain = settings.listen.explicit.iter().filter(|listener| listener.tls.is_none());
+    let in_the_open = auth.refuse_plaintext(plain.map(|listener| &listener.address));
     match (Authenticator::new(auth, Arc::clone(resolver), Arc::clone(metrics)), in_the_open) {
         (Ok(auth), None) => Ok(Some(Arc::new(auth))),
         (Ok(_), Some(mistake)) => Err(StartError::Users(vec![mistake])),
         (Err(mistakes), mistake) => Err(StartError::Users(mistake.into_iter().chain(mistakes).collect())),
     }
+}
+
+/// TLS of each explicit listener, in their order, or every mistake in their files.
+fn load_tls(settings: &Settings, threads: usize) -> Result<Vec<Option<Arc<Tls>>>, StartError> {
+    let load = |files: &Files| Tls::load(files.clone(), threads).map(Arc::new);
+    let (mut loaded, mut mistakes) = (Vec::new(), Vec::new());
+    for listener in &settings.listen.explicit {
+        match listener.tls.as_ref().map(load).transpose() {
+            Ok(tls) => loaded.push(tls),
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if mistakes.is_empty() { Ok(loaded) } else { Err(StartError::Tls(mistakes)) }
 }
 
 fn resolver_settings(settings: &Settings, doors: Vec<SocketAddr>) -> resolve::Settings {
@@ -235,6 +256,10 @@ fn resolver_settings(settings: &Settings, doors: Vec<SocketAddr>) -> resolve::Se
         doors,
         ..resolve::Settings::default()
     }
+}
+
+fn access(settings: &Settings) -> Access {
+    Access { names: settings.admin_names.clone(), expose_all: settings.admin_expose == Expose::All }
 }
 
 fn audit(settings: &Settings, limits: flow::Limits) -> Audit {

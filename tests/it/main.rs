@@ -5,11 +5,14 @@
 
 mod answer;
 mod bodies;
+mod client_certificates;
 mod connect;
 mod drain;
 mod every_flow;
 mod forward;
 mod guard;
+mod http2;
+mod https;
 mod import;
 mod inside_http;
 mod lifetime;
@@ -18,6 +21,7 @@ mod mutated;
 mod passwords;
 mod pool;
 mod programs;
+mod proxy_protocol;
 mod reasons;
 mod reload;
 mod report;

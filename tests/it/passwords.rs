@@ -6,6 +6,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use exeat::auth::{PasswordFiles, Required, Settings};
+use exeat::config::Listener;
 use exeat::mistake::Place;
 use exeat::policy::document::Sources;
 use exeat::server::{Server, StartError};
@@ -13,17 +14,18 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::https::Ground;
 use crate::support::binary::{Binary, Files};
 use crate::support::upstream::Upstream;
 use crate::support::{Gate, Setup, ask, read_head, until};
 
 /// A file of users beside a gate that asks it.
-struct Users {
+pub struct Users {
     directory: TempDir,
 }
 
 impl Users {
-    fn new(users: &[(&str, &str)], groups: &str) -> Self {
+    pub fn new(users: &[(&str, &str)], groups: &str) -> Self {
         let own = Self { directory: tempfile::tempdir().unwrap() };
         own.write(users);
         std::fs::write(own.directory.path().join("groups"), groups).unwrap();
@@ -43,7 +45,7 @@ impl Users {
         std::fs::rename(new, self.directory.path().join("users")).unwrap();
     }
 
-    fn settings(&self) -> Settings {
+    pub fn settings(&self) -> Settings {
         let at = |name: &str| self.directory.path().join(name);
         Settings {
             place: Place::start(Path::new("exeat.yaml")),
@@ -78,7 +80,12 @@ fn policy(alice: u16, ci: u16) -> String {
 }
 
 fn basic(user: &str, password: &str) -> String {
-    format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(format!("{user}:{password}")))
+    format!("Proxy-Authorization: {}\r\n", credentials(user, password))
+}
+
+/// What a header says of who somebody is.
+pub fn credentials(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 fn connect(port: u16, credentials: &str) -> String {
@@ -355,6 +362,16 @@ async fn credentials_in_plain_text_over_a_network_are_refused_at_the_start() {
         "{told:?}"
     );
     users.write(&[("alice", "a")]);
+    // TLS on one listener says nothing of another.
+    let (ground, open) = (Ground::new(), setup.settings.listen.explicit[1].clone());
+    let mut start = |explicit| {
+        setup.settings.listen.explicit = explicit;
+        Server::new(&setup.settings, Sources::default()).map(drop)
+    };
+    let shut = Listener { tls: Some(ground.files()), ..open.clone() };
+    assert!(start(vec![shut.clone()]).is_ok());
+    assert!(matches!(start(vec![shut, open.clone()]), Err(StartError::Users(_))));
+    setup.settings.listen.explicit = vec![open];
     setup.settings.auth = Some(Settings { allow_plaintext: true, ..users.settings() });
     assert!(Server::new(&setup.settings, Sources::default()).is_ok());
 }

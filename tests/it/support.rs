@@ -1,5 +1,6 @@
 //! A running exeat with a policy of the test's own, and upstreams for it to reach.
 
+pub mod authority;
 pub mod binary;
 #[allow(dead_code, reason = "tests/dial.rs shares it, and needs more of it")]
 pub mod dns;

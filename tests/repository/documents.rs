@@ -60,6 +60,24 @@ fn the_readme_lists_every_setting_with_its_default() {
 }
 
 #[test]
+fn the_listeners_keys_are_all_told() {
+    let listener = |text: &str| format!("listen: {{ explicit: [{{ {text} }}] }}");
+    let rows = table(&read("docs/tls.md"), "key of a listener");
+    let listed: BTreeSet<String> = rows.iter().map(|row| row[0].clone()).collect();
+    let mut known = BTreeSet::new();
+    for key in keys(&listener("qqqqqqqq: 1")) {
+        match &*key {
+            "tls" | "proxy_protocol" => {
+                let below = keys(&listener(&format!("address: '[::1]:1', {key}: {{ qqqqqqqq: 1 }}")));
+                known.extend(below.into_iter().map(|below| format!("{key}.{below}")));
+            }
+            _ => drop(known.insert(key)),
+        }
+    }
+    assert_eq!(listed, known);
+}
+
+#[test]
 fn the_readme_lists_every_command() {
     let help = output(Command::new(EXEAT).arg("--help"));
     let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
@@ -161,12 +179,6 @@ fn links_between_documents_lead_somewhere() {
 
 /// Every key that the settings take: what the reader of the settings says of a key that it does not know.
 fn settings_known() -> BTreeSet<String> {
-    let keys = |yaml: &str| -> Vec<String> {
-        let mistakes = Settings::parse(Path::new("exeat.yaml"), yaml).unwrap_err();
-        let hint = mistakes[0].hint.clone().unwrap();
-        assert!(hint.starts_with("its keys are "), "{hint}");
-        hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-    };
     let mut known = BTreeSet::new();
     for key in keys("qqqqqqqq: 1") {
         let inside = format!("{key}: {{ qqqqqqqq: 1 }}");
@@ -178,6 +190,16 @@ fn settings_known() -> BTreeSet<String> {
         }
     }
     known
+}
+
+/// The keys that would be right in the place of a wrong one.
+fn keys(yaml: &str) -> Vec<String> {
+    let mistakes = Settings::parse(Path::new("exeat.yaml"), yaml).unwrap_err();
+    let hint = mistakes
+        .iter()
+        .filter_map(|mistake| mistake.hint.as_deref())
+        .find_map(|hint| hint.strip_prefix("its keys are "));
+    hint.unwrap_or_else(|| panic!("{mistakes:?}")).split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// The rows of the tables whose first column has this heading; each cell without its backticks.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use crate::config::Settings;
+use crate::config::{Listener, Settings};
 use crate::lockdown::Plan;
 use crate::lockdown::firewall::{Format, Variant};
 use crate::lockdown::plan::{Allowance, Exit, Shape};
@@ -140,7 +140,7 @@ impl RuleArgs {
         let Some(path) = &self.config else { return Ok(Said::default()) };
         let settings = Settings::load(path)
             .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-        let port = |addresses: &[SocketAddr]| addresses.first().map(SocketAddr::port);
+        let port = |listeners: &[Listener]| listeners.first().map(|listener| listener.address.port());
         Ok(Said {
             transparent: port(&settings.listen.transparent),
             dns: port(&settings.listen.dns),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use http_body_util::Either;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -12,6 +12,7 @@ use crate::client::{Client, User};
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::Flow;
+use crate::gate::http::asked::Asked;
 use crate::gate::http::clock::Clock;
 use crate::gate::http::home::Home;
 use crate::gate::http::listened::Listened;
@@ -94,7 +95,7 @@ impl Exchanges {
         &self,
         flow: Flow,
         standing: Arc<Standing>,
-        mut request: Request<Incoming>,
+        mut request: Request<Asked>,
         clock: Clock,
     ) -> Response<ReplyBody> {
         flow.ends_with_connection();
@@ -149,7 +150,7 @@ impl Exchanges {
     }
 
     /// Where a request wants to go, in its own words.
-    fn target(&self, request: &Request<Incoming>) -> Result<Destination, Error> {
+    fn target(&self, request: &Request<Asked>) -> Result<Destination, Error> {
         match &self.route.home {
             Home::Pool(_) => request::forward_target(request),
             Home::Redirected { original, .. } => request::redirected_target(request, *original),
@@ -165,7 +166,7 @@ impl Exchanges {
         &self,
         standing: &Standing,
         authority: &Destination,
-        request: &Request<Incoming>,
+        request: &Request<Asked>,
     ) -> Destination {
         let Home::Redirected { original, .. } = self.route.home else { return authority.clone() };
         let seen = Seen::Http { method: request.method().as_str(), path: request.uri().path() };

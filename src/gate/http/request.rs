@@ -95,11 +95,12 @@ pub(super) fn redirected_target<B>(request: &Request<B>, original: SocketAddr) -
     Ok(to)
 }
 
-/// One Host header, the same as the target's (RFC 9112 §3.2). HTTP/1.0 may do without.
+/// One Host header, the same as the target's (RFC 9112 §3.2). HTTP/1.0 and HTTP/2 may do without.
 fn check_host<B>(request: &Request<B>, to: &Destination, default_port: u16) -> Result<(), Error> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let Some(host) = hosts.next() else {
-        if request.version() == Version::HTTP_10 {
+        // In HTTP/2 the target alone says it (RFC 9113 §8.3.1).
+        if matches!(request.version(), Version::HTTP_10 | Version::HTTP_2) {
             return Ok(());
         }
         return Err(bad("the Host header is missing"));
@@ -118,6 +119,9 @@ fn check_host<B>(request: &Request<B>, to: &Destination, default_port: u16) -> R
 /// One way to find the end of the body (RFC 9112 §6.3). hyper drops a Content-Length beside
 /// Transfer-Encoding and refuses differing ones; what it leaves is judged here.
 fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
+    if headers.contains_key(header::CONTENT_LENGTH) && !headers::has_plain_length(headers) {
+        return Err(bad("Content-Length must be one number"));
+    }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
     let chunked = text(coding).is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));

@@ -17,6 +17,7 @@ use crate::destination::Destination;
 use crate::dial::Upstream;
 use crate::error::Error;
 use crate::flow::Flow;
+use crate::gate::http::asked::Asked;
 use crate::gate::http::expect::{self, Hold};
 use crate::gate::http::home::{Home, Waiting};
 use crate::gate::http::pool::{Key, Lease};
@@ -59,7 +60,7 @@ impl Route {
         standing: &Standing,
         to: &Destination,
         authority: &Destination,
-        request: Request<Incoming>,
+        request: Request<Asked>,
     ) -> Result<Answer, Error> {
         flow.take_permit()?;
         let (mut parts, body) = request.into_parts();

@@ -6,23 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use crate::flow::Meter;
+use crate::gate::http::asked::{Asked, BodyError};
 use crate::gate::http::expect::Hold;
 use crate::gate::http::headers;
 
 /// A request's body on its way to the upstream.
 #[derive(Debug)]
 pub(super) struct Sent {
-    body: Option<Incoming>,
+    body: Option<Asked>,
     meter: Meter,
     hold: Option<Hold>,
     complete: Arc<AtomicBool>,
 }
 
 impl Sent {
-    pub(super) fn new(body: Incoming, meter: Meter) -> Self {
+    pub(super) fn new(body: Asked, meter: Meter) -> Self {
         let complete = Arc::new(AtomicBool::new(body.is_end_stream()));
         Self { body: Some(body), meter, hold: None, complete }
     }
@@ -45,12 +46,12 @@ impl Sent {
 
 impl Body for Sent {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(hold) = &mut self.hold {
             ready!(hold.poll_release(cx));
             self.hold = None;

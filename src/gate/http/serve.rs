@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use crate::drain;
 use crate::error::Error;
+use crate::gate::http::asked::Asked;
 use crate::gate::http::clock::{Clock, Stillness};
 use crate::gate::http::clocked::Clocked;
 use crate::gate::http::received::ReplyBody;
@@ -46,13 +47,13 @@ const LEAST_BUFFER: usize = 8192;
 /// Serves until the connection ends, is drained, or an answer turned it into a tunnel.
 pub async fn serve<F, R>(stream: Stream, bounds: Bounds, mut drain: drain::Watch, service: F) -> Served
 where
-    F: Fn(Request<Incoming>, Clock) -> R,
+    F: Fn(Request<Asked>, Clock) -> R,
     R: Future<Output = Response<ReplyBody>>,
 {
     let (clocked, clock) = Clocked::new(stream, bounds.head);
-    let answer = service_fn(|request| {
+    let answer = service_fn(|request: Request<Incoming>| {
         clock.head_read();
-        let answer = service(request, clock.clone());
+        let answer = service(request.map(Asked::Http1), clock.clone());
         let clock = clock.clone();
         // hyper gives a connection back only if its future can be moved.
         Box::pin(async move {

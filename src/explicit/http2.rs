@@ -1,0 +1,92 @@
+//! The explicit door over HTTP/2: each stream is a flow of its own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body_util::Empty;
+use hyper::{Method, Request};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::client::Client;
+use crate::drain;
+use crate::error::Error;
+use crate::explicit::{Opened, connect, forward};
+use crate::gate::http::http2::{Reply, serve};
+use crate::gate::http::{Clock, Exchanges, Home, Pool};
+use crate::ingress::Ingress;
+use crate::proxy::Proxy;
+use crate::stream::Stream;
+
+/// One client connection.
+struct Door {
+    proxy: Arc<Proxy>,
+    exchanges: Exchanges,
+}
+
+/// Serves one connection to its end; the permit to have it is given back then.
+pub async fn enter(
+    proxy: Arc<Proxy>,
+    pool: Arc<Pool>,
+    client: Client,
+    stream: Stream,
+    drain: drain::Watch,
+    permit: OwnedSemaphorePermit,
+) {
+    let standing = proxy.standing(client);
+    let bounds = proxy.bounds;
+    let exchanges = Exchanges::new(Arc::clone(&proxy), standing, Home::Pool(pool));
+    let door = Arc::new(Door { proxy, exchanges });
+    let answer = |request: Request<RecvStream>, reply| {
+        let (door, drain) = (Arc::clone(&door), drain.clone());
+        async move {
+            match *request.method() == Method::CONNECT {
+                true => door.connect(request, reply, drain).await,
+                false => door.forward(request, reply).await,
+            }
+            // A drain waits for what is being answered.
+        }
+    };
+    if let Err(error) = serve(stream, bounds, drain.clone(), answer).await {
+        door.exchanges.begin(Ingress::Forward).end(Err(error));
+    }
+    drop(permit);
+}
+
+impl Door {
+    /// Answers a CONNECT; what follows on its stream is a tunnel.
+    async fn connect(self: Arc<Self>, request: Request<RecvStream>, reply: Reply, drain: drain::Watch) {
+        let (head, receive) = request.into_parts();
+        let request = Request::from_parts(head, Empty::<Bytes>::new());
+        let opened = reply.unless_taken_back(connect(&self.exchanges, &request)).await;
+        let opened = match opened {
+            None => return,
+            Some(Ok(opened)) => opened,
+            Some(Err(refusal)) => {
+                let clock = Clock::default();
+                return reply.send(refusal, request.method(), &clock, &self.proxy.bounds).await;
+            }
+        };
+        match reply.open(receive) {
+            Some(client) => {
+                let tunnel = opened.tunnel(Arc::clone(&self.proxy), client);
+                // A task of its own, so that the memory of what led here does not live as long as the tunnel.
+                tokio::spawn(tunnel.enter(None, drain, ()));
+            }
+            None => {
+                let Opened { flow, .. } = opened;
+                flow.end(Err(Error::ClientReset));
+            }
+        }
+    }
+
+    /// Answers any other request.
+    async fn forward(self: Arc<Self>, request: Request<RecvStream>, reply: Reply) {
+        let (clock, method) = (Clock::default(), request.method().clone());
+        let request = reply.with_body(request, &clock);
+        let answer = forward(&self.exchanges, request, clock.clone());
+        if let Some(response) = reply.unless_taken_back(answer).await {
+            reply.send(response, &method, &clock, &self.proxy.bounds).await;
+        }
+    }
+}

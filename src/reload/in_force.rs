@@ -1,0 +1,67 @@
+//! The policy in force, its change, and what the open flows are told of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+
+use crate::auth::Authenticator;
+use crate::clock::today;
+use crate::flow::Ledger;
+use crate::gate::http::Pool;
+use crate::mistake::Mistake;
+use crate::policy::Policy;
+use crate::policy::document::Loaded;
+
+/// The policy in force and all that depends on it.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    pub policy: Arc<ArcSwap<Policy>>,
+    pub ledger: Arc<Ledger>,
+    pub pool: Arc<Pool>,
+    /// `None`: nobody has to say who it is.
+    pub auth: Option<Arc<Authenticator>>,
+}
+
+impl InForce {
+    /// Swaps the policy and drops the old one, which can take a while: not for an I/O thread.
+    pub(super) fn replace(&self, loaded: Loaded) {
+        warn(&loaded.warnings);
+        let revision = self.policy.load().revision() + 1;
+        let policy = Arc::new(loaded.builder.finish(revision));
+        self.ledger.metrics().policy_in_force(policy.len(), Timestamp::now());
+        let old = self.policy.swap(Arc::clone(&policy));
+        let revoked = self.judge_open_flows();
+        self.pool.sweep(revision);
+        self.ledger.metrics().rules().keep(&policy);
+        tracing::info!(revision, rules = policy.len(), revoked, "a new policy is in force");
+        drop(old);
+    }
+
+    /// Asks the policy about every open flow, as of today.
+    pub(super) async fn rejudge(self) {
+        let revoked = spawn_blocking(move || self.judge_open_flows()).await;
+        tracing::info!(revoked = revoked.unwrap_or_default(), "rules have expired");
+    }
+
+    pub(super) fn judge_open_flows(&self) -> usize {
+        let (policy, auth) = (Arc::clone(&self.policy), self.auth.clone());
+        self.ledger.rejudge(move |client, question| {
+            // A user who is no more has no flows, whoever else comes from the same address.
+            let Some(client) = auth.as_ref().map_or(Some(Cow::Borrowed(client)), |auth| auth.still(client))
+            else {
+                return false;
+            };
+            let policy = policy.load();
+            policy.decide(&policy.subject(&client), question, today()).is_allow()
+        })
+    }
+}
+
+pub(super) fn warn(warnings: &[Mistake]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
