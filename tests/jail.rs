@@ -17,6 +17,8 @@ mod life;
 mod namespace;
 #[path = "jail/programs.rs"]
 mod programs;
+#[path = "jail/report.rs"]
+mod report;
 #[path = "jail/servers.rs"]
 mod servers;
 #[path = "jail/weaker.rs"]

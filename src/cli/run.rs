@@ -6,6 +6,7 @@ mod publish;
 mod signals;
 mod summary;
 mod terminal;
+mod watched;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,8 @@ use crate::cli::FAILED;
 use crate::cli::run::loose::Loose;
 use crate::cli::run::publish::Published;
 use crate::cli::run::signals::Signals;
-use crate::cli::run::summary::Denials;
 use crate::cli::run::terminal::Terminal;
+use crate::cli::run::watched::Watched;
 use crate::cli::serve::refuse;
 use crate::config::Settings;
 use crate::jail::{self, Built, Ending, Fault, Plan, Redirect, Running};
@@ -61,6 +62,9 @@ pub(super) struct RunArgs {
     /// The profile that the command belongs to, beside those of every client
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
+    /// Let through what no rule allows, and end with the policy that would have been enough
+    #[arg(long)]
+    report: bool,
     /// Append a record of each flow to this file
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
@@ -111,21 +115,23 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
         Err(mistakes) => return refuse(&mistakes),
     };
     let sources = Sources { paths: settings.policy.clone(), allow: args.allow.clone() };
-    let audience = Audience::Jail { profile: args.profile.clone() };
+    let audience = Audience::Jail { profile: args.profile.clone(), report: args.report };
     let read = SystemTime::now();
     let loaded = match audience.load(&sources) {
         Ok(loaded) => loaded,
         Err(mistakes) => return refuse(&mistakes),
     };
-    if sources.is_built_in() {
+    if args.report {
+        say("--report lets through what no rule allows; deny rules and the guard of addresses hold");
+    } else if sources.is_built_in() {
         say("no policy is given: the built-in one allows package registries and source forges");
     }
     let (place, doors) = match signals.lifted(|| place(&args, &loaded)) {
         Ok(placed) => placed,
         Err(fault) => return explain(&fault),
     };
-    let denials = Arc::new(Denials::default());
-    let watch = Arc::clone(&denials);
+    let watched = Arc::new(Watched::new(args.report));
+    let watch = Arc::clone(&watched);
     let jailed = Jailed {
         doors,
         audience,
@@ -142,7 +148,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
         Err(StartError::Policy(mistakes)) => return refuse(&mistakes),
         Err(error) => return fail(&error.to_string()),
     };
-    let code = runtime.block_on(serve(server, &args, place, signals, &denials));
+    let code = runtime.block_on(serve(server, &args, place, signals, &watched));
     runtime.shutdown_background();
     code
 }
@@ -153,7 +159,7 @@ async fn serve(
     args: &RunArgs,
     place: Place,
     signals: Signals,
-    denials: &Denials,
+    watched: &Watched,
 ) -> ExitCode {
     let published = match publish::bind(&args.publish).await {
         Ok(published) => published,
@@ -180,9 +186,12 @@ async fn serve(
     // It is only gone if it has stopped already.
     let _ = stop.send(Signal::Stop).await;
     let _ = serving.await;
-    denials.tell(&policy.load());
+    watched.tell_denials(&policy.load());
     match ending {
-        Ok(Ok(ending)) => ExitCode::from(ending.code()),
+        Ok(Ok(ending)) => {
+            watched.suggest();
+            ExitCode::from(ending.code())
+        }
         Ok(Err(fault)) => explain(&fault),
         Err(error) => fail(&format!("nobody waited for the command: {error}")),
     }
@@ -223,10 +232,11 @@ fn place(args: &RunArgs, loaded: &Loaded) -> Result<(Place, Doors), Fault> {
     let (built, doors) = Built::new(&plan)?;
     built.warnings.iter().for_each(|warning| say(warning));
     if built.redirect == Redirect::Nothing {
-        say(
-            "there is neither nft nor iptables: what does not connect to a port of the policy is refused without a \
-             record",
-        );
+        let others = if args.report { ", 80 or 443" } else { "" };
+        say(&format!(
+            "there is neither nft nor iptables: what does not connect to a port of the policy{others} is refused \
+             without a record"
+        ));
     }
     Ok((Place::Jail(Box::new(built)), doors))
 }

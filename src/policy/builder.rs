@@ -9,7 +9,7 @@ use crate::policy::clients::Clients;
 use crate::policy::index::{Span, number};
 use crate::policy::pattern::{Lead, Pattern};
 use crate::policy::rules::{Kind, Row, Rules};
-use crate::policy::terms::{Action, Ports, Profile, Terms};
+use crate::policy::terms::{Action, Mode, Ports, Profile, Terms};
 
 /// What a rule is about.
 #[derive(Clone, Debug)]
@@ -88,7 +88,8 @@ impl Builder {
         &self.rules.profiles
     }
 
-    /// The ports that the allow rules of every client list.
+    /// The ports that the allow rules of every client list; in report mode also those that a name alone opens, as any
+    /// may come.
     pub fn ports(&self) -> Ports {
         let rules = &self.rules;
         let terms: HashSet<u32> = self
@@ -99,7 +100,13 @@ impl Builder {
             .collect();
         let allowing = terms.iter().map(|&index| &rules.terms[index as usize]);
         let allowing = allowing.filter(|terms| terms.action == Action::Allow);
-        Ports::new(allowing.flat_map(|terms| terms.ports.ranges()).copied().collect())
+        let listed = allowing.flat_map(|terms| terms.ports.ranges()).copied();
+        let mut everyones = rules.profiles.iter().filter(|profile| profile.clients.is_none());
+        let usual: &[_] = match everyones.all(|profile| profile.mode == Mode::Report) {
+            true => &[(80, 80), (443, 443)],
+            false => &[],
+        };
+        Ports::new(listed.chain(usual.iter().copied()).collect())
     }
 
     /// Leaves to every client what is for a jail, and nothing else: the profiles that are for every client already,
@@ -108,6 +115,11 @@ impl Builder {
         for known in self.rules.profiles.iter_mut().filter(|known| known.clients.is_some()) {
             known.clients = if Some(known.name.as_str()) == profile { None } else { Some(Vec::new()) };
         }
+    }
+
+    /// Lets no profile's silence deny.
+    pub fn report(&mut self) {
+        self.rules.profiles.iter_mut().for_each(|profile| profile.mode = Mode::Report);
     }
 
     pub(super) fn into_parts(self) -> (Rules, Clients) {

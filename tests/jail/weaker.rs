@@ -6,7 +6,19 @@ use std::process::Command;
 use rustix::process::geteuid;
 
 use crate::servers::{Trust, Web};
-use crate::world::{self, ALLOWED, DENIED, Ran, Who};
+use crate::world::{self, ALLOWED, DENIED, Ran, Who, World};
+
+/// Runs a command where some tools are not. It needs root.
+pub fn without(missing: &str, command: &Command, world: &World) -> Ran {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let mut unshare = Command::new("unshare");
+    let hide = format!(
+        "for tool in {missing}; do for path in /usr/sbin/$tool /sbin/$tool /usr/bin/$tool; do \
+         test ! -e $path || mount --bind /dev/null $path; done; done; exec \"$@\""
+    );
+    unshare.args(["--mount", "sh", "-c", &hide, "sh"]).args(words);
+    Ran::new(unshare.current_dir(world.directory.path()).output().unwrap())
+}
 
 #[test]
 fn where_nothing_can_redirect_the_ports_of_the_policy_are_open() {
@@ -29,14 +41,7 @@ fn where_nothing_can_redirect_the_ports_of_the_policy_are_open() {
                 evil = evil.port,
             );
             let command = world.exeat(who, &["--audit", "records.jsonl"], &["sh", "-c", &line]);
-            let words = std::iter::once(command.get_program()).chain(command.get_args());
-            let mut unshare = Command::new("unshare");
-            let hide = format!(
-                "for tool in {missing}; do for path in /usr/sbin/$tool /sbin/$tool /usr/bin/$tool; do \
-                 test ! -e $path || mount --bind /dev/null $path; done; done; exec \"$@\""
-            );
-            unshare.args(["--mount", "sh", "-c", &hide, "sh"]).args(words);
-            let ran = Ran::new(unshare.current_dir(world.directory.path()).output().unwrap());
+            let ran = without(missing, &command, world);
             let wanted = format!("hello from a.example:{}\nrefused\nrefused", web.port);
             assert_eq!(ran.good(), wanted, "{ran:?}");
             assert_eq!(ran.error.contains("neither nft nor iptables"), !redirects, "{ran:?}");

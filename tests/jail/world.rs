@@ -82,8 +82,14 @@ impl World {
         fs::write(self.path("policy.yaml"), text).unwrap();
     }
 
-    /// `exeat run`, with flags before the command.
+    /// `exeat run` with the policy, and flags before the command.
     pub fn exeat(&self, who: Who, flags: &[&str], command: &[impl AsRef<OsStr>]) -> Command {
+        let policy = self.path("policy.yaml");
+        self.exeat_alone(who, &[&["--policy", policy.to_str().unwrap()], flags].concat(), command)
+    }
+
+    /// `exeat run` without a policy.
+    pub fn exeat_alone(&self, who: Who, flags: &[&str], command: &[impl AsRef<OsStr>]) -> Command {
         let mut exeat = match who {
             Who::Myself => Command::new(binary()),
             Who::User => {
@@ -94,7 +100,7 @@ impl World {
             }
         };
         exeat.args(["run", "--config"]).arg(self.path("exeat.yaml"));
-        exeat.arg("--policy").arg(self.path("policy.yaml")).args(flags).arg("--").args(command);
+        exeat.args(flags).arg("--").args(command);
         exeat.current_dir(self.directory.path()).env("HOME", self.directory.path()).env("LC_ALL", "C");
         exeat.env_remove("XDG_RUNTIME_DIR").stdin(Stdio::null());
         exeat

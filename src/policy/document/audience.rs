@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::mistake::{Mistake, Place};
-use crate::policy::document::{Loaded, Sources};
+use crate::policy::document::{Loaded, Sources, nothing};
 
 /// Whom the profiles are for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,18 +12,25 @@ pub enum Audience {
     Clients,
     /// The command in a jail, whose address means nothing. The profiles of every client are for it, and the one of
     /// this name, whatever clients that names.
-    Jail { profile: Option<String> },
+    Jail {
+        profile: Option<String>,
+        /// All of them are in report mode; where no policy is given there is no rule at all, rather than the built-in
+        /// ones.
+        report: bool,
+    },
 }
 
 impl Audience {
     /// Reads everything; on any error, every mistake and warning of every file.
     pub fn load(&self, sources: &Sources) -> Result<Loaded, Vec<Mistake>> {
-        let mut loaded = sources.load()?;
-        if let Self::Jail { profile } = self {
-            if let Some(mistake) = missing(&loaded, profile.as_deref()) {
-                return Err(vec![mistake]);
-            }
-            loaded.builder.jail(profile.as_deref());
+        let Self::Jail { profile, report } = self else { return sources.load() };
+        let mut loaded = if *report && sources.is_built_in() { nothing()? } else { sources.load()? };
+        if let Some(mistake) = missing(&loaded, profile.as_deref()) {
+            return Err(vec![mistake]);
+        }
+        loaded.builder.jail(profile.as_deref());
+        if *report {
+            loaded.builder.report();
         }
         Ok(loaded)
     }
@@ -57,7 +64,7 @@ mod tests {
         let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
         std::fs::write(&file, policy).unwrap();
         let sources = Sources { paths: vec![file.path().to_owned()], allow: Vec::new() };
-        let audience = Audience::Jail { profile: profile.map(str::to_owned) };
+        let audience = Audience::Jail { profile: profile.map(str::to_owned), report: false };
         let loaded = audience.load(&sources).map_err(|mistakes| mistakes[0].to_string())?;
         let policy = loaded.builder.finish(1);
         let client: Client =
@@ -70,6 +77,31 @@ mod tests {
         assert_eq!(load(POLICY, None).unwrap(), ["all"]);
         assert_eq!(load(POLICY, Some("builds")).unwrap(), ["all", "builds"]);
         assert_eq!(load(POLICY, Some("all")).unwrap(), ["all"]);
+    }
+
+    #[test]
+    fn to_report_every_profile_of_a_jail_does_and_no_rule_stands_in() {
+        let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+        let given = Sources { paths: vec![file.path().to_owned()], allow: vec!["d.example".to_owned()] };
+        let port = POLICY.replace("allow: [a.example]", "allow: [{ host: a.example, ports: [22] }]");
+        std::fs::write(&file, port).unwrap();
+        let file_alone = Sources { allow: Vec::new(), ..given.clone() };
+        for (sources, report, rules, ports) in [
+            (&given, true, 4, &[(22, 22), (80, 80), (443, 443)][..]),
+            (&given, false, 4, &[(22, 22), (80, 80), (443, 443)]),
+            (&file_alone, true, 3, &[(22, 22), (80, 80), (443, 443)]),
+            (&file_alone, false, 3, &[(22, 22)]),
+            (&Sources { paths: Vec::new(), ..given.clone() }, true, 1, &[(80, 80), (443, 443)]),
+            (&Sources::default(), true, 0, &[(80, 80), (443, 443)]),
+        ] {
+            let loaded = Audience::Jail { profile: None, report }.load(sources).unwrap();
+            assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+            assert_eq!(loaded.rules, rules, "{sources:?}");
+            assert_eq!(loaded.builder.ports().ranges(), ports, "{sources:?}");
+            let policy = loaded.builder.finish(1);
+            let client = Origin::Jail.client("127.0.0.1:4000".parse().unwrap(), "127.0.0.1".parse().unwrap());
+            assert_eq!(policy.subject(&client).reports(), report, "{sources:?}");
+        }
     }
 
     #[test]
