@@ -1,4 +1,4 @@
-"""Drives a shell on a terminal, which starts what it is given as a job: Ctrl-C, Ctrl-Z, and the prompt afterwards."""
+"""Drives a shell on a terminal, which starts what it is given as a job: Ctrl-C, and the prompt afterwards."""
 import os, pty, select, sys, time
 
 exeat = " ".join("'%s'" % word for word in sys.argv[1:])
@@ -48,19 +48,6 @@ until(b"caught")
 until(b"@@ ")
 say("echo code=$?\n")
 until(b"code=4")
-until(b"@@ ")
-# Ctrl-Z stops the job, and it goes on in the foreground.
-say(exeat + " cat\n")
-say("ready\n")
-until(b"ready\r\nready")
-say("\x1a")
-until(b"Stopped")
-until(b"@@ ")
-say("fg\n")
-until(b" cat\r\n")
-say("again\n")
-until(b"again\r\nagain")
-say("\x04")
 until(b"@@ ")
 # A shell inside has jobs of its own, and gives the terminal back.
 say(exeat + " bash --norc --noediting -i\n")
