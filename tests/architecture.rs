@@ -1,4 +1,4 @@
-//! Holds `src/` to `docs/architecture.md`: which files there are, in which layer, and who may import whom.
+//! Holds `src/` to `docs/files.md` and `docs/architecture.md`: which files there are, in which layer, and who may import whom.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -23,40 +23,50 @@ struct Source {
     code: Vec<String>,
 }
 
-/// One row of the table of layers.
-struct Row {
+/// One heading of the list of files, with what stands below it.
+struct Section {
     layer: usize,
     modules: Vec<String>,
     files: Vec<String>,
 }
 
 #[test]
-fn every_file_is_in_the_drawing_and_the_drawing_has_no_other() {
-    let drawn: Vec<String> = rows().into_iter().flat_map(|row| row.files).collect();
+fn every_file_is_listed_and_the_list_has_no_other() {
+    let listed: Vec<String> = sections().into_iter().flat_map(|section| section.files).collect();
     let mut once = BTreeSet::new();
-    for file in &drawn {
-        assert!(once.insert(file), "docs/architecture.md lists {file} twice");
+    for file in &listed {
+        assert!(once.insert(file), "docs/files.md lists {file} twice");
     }
     let there: BTreeSet<String> = sources().into_iter().map(|source| source.path).collect();
     for file in &there {
-        assert!(once.contains(file), "docs/architecture.md does not say what src/{file} means");
+        assert!(once.contains(file), "docs/files.md does not say what src/{file} means");
     }
     for file in once {
-        assert!(there.contains(file), "docs/architecture.md lists src/{file}, which does not exist");
+        assert!(there.contains(file), "docs/files.md lists src/{file}, which does not exist");
     }
 }
 
 #[test]
-fn a_file_stands_in_the_row_of_its_module() {
-    for row in rows() {
-        for file in &row.files {
+fn a_file_stands_below_its_module() {
+    for section in sections() {
+        for file in &section.files {
             let module = top_module(file);
-            assert!(
-                row.modules.iter().any(|named| named == module),
-                "{file} stands in a row of another module"
-            );
+            let is_named = section.modules.iter().any(|named| named == module);
+            assert!(is_named, "{file} stands below another module");
         }
     }
+}
+
+#[test]
+fn the_drawing_names_the_same_layers() {
+    let mut drawn = BTreeMap::new();
+    for line in drawing().lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, layer, modules, _, _] = cells.as_slice() else { continue };
+        let Some(layer) = LAYERS.iter().position(|known| known == layer) else { continue };
+        drawn.extend(modules.split(", ").map(|module| (module.to_owned(), layer)));
+    }
+    assert_eq!(drawn, layers(), "docs/architecture.md and docs/files.md");
 }
 
 #[test]
@@ -242,36 +252,33 @@ fn top_module(file: &str) -> &str {
 /// The layer of each module.
 fn layers() -> BTreeMap<String, usize> {
     let mut layers = BTreeMap::new();
-    for row in rows() {
-        for module in row.modules {
-            let before = layers.insert(module.clone(), row.layer);
-            assert!(before.is_none_or(|before| before == row.layer), "{module} stands in two layers");
+    for section in sections() {
+        for module in section.modules {
+            let before = layers.insert(module.clone(), section.layer);
+            assert!(before.is_none_or(|before| before == section.layer), "{module} stands in two layers");
         }
     }
     layers
 }
 
-/// The table of layers, from the top.
-fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    for line in drawing().lines() {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [_, layer, modules, meaning, _] = cells.as_slice() else { continue };
-        let Some(layer) = LAYERS.iter().position(|known| known == layer) else { continue };
-        assert!(rows.last().is_none_or(|row| row.layer <= layer), "{} stands too low", LAYERS[layer]);
-        let files = meaning.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs"));
-        rows.push(Row {
-            layer,
-            modules: modules.split(", ").map(str::to_owned).collect(),
-            files: files.map(str::to_owned).collect(),
-        });
+/// The list of files, from the top.
+fn sections() -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for line in read("docs/files.md").lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            let (layer, modules) = heading.split_once(": ").expect(heading);
+            let layer = LAYERS.iter().position(|known| *known == layer).expect(heading);
+            assert!(sections.last().is_none_or(|above| above.layer <= layer), "{heading} stands too low");
+            let modules = modules.split(", ").map(str::to_owned).collect();
+            sections.push(Section { layer, modules, files: Vec::new() });
+        } else if let Some(item) = line.strip_prefix("- ") {
+            let file = item.strip_prefix('`').and_then(|rest| rest.split_once("`: ")).expect(item).0;
+            sections.last_mut().expect("a heading").files.push(file.to_owned());
+        }
     }
-    assert_eq!(
-        rows.iter().map(|row| row.layer).collect::<BTreeSet<_>>().len(),
-        LAYERS.len(),
-        "a layer is missing"
-    );
-    rows
+    let there: BTreeSet<usize> = sections.iter().map(|section| section.layer).collect();
+    assert_eq!(there.len(), LAYERS.len(), "a layer is missing");
+    sections
 }
 
 /// A circle of imports, if there is one.
