@@ -181,6 +181,7 @@ fn everyone() -> Profile {
         clients: None,
         mode: Mode::Enforce,
         ech_outer: false,
+        outgoing: None,
     }
 }
 

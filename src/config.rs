@@ -17,6 +17,7 @@ use crate::auth;
 use crate::dns::{Denied, Https, Manners};
 use crate::host::Name;
 use crate::mistake::{Mistake, Place};
+use crate::policy::outgoing::Outgoing;
 use crate::resolve::Server;
 use crate::tls;
 
@@ -32,6 +33,8 @@ pub struct Settings {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub dns: Dns,
+    /// How connections to upstreams leave this host, where the policy says nothing of it; `None`: as the kernel likes.
+    pub outgoing: Option<Arc<Outgoing>>,
     /// How clients of the explicit door say who they are; `None`: they need not.
     pub auth: Option<auth::Settings>,
     pub admin_expose: Expose,
@@ -166,6 +169,7 @@ impl Default for Settings {
                 max_ttl: seconds(300),
                 manners: Manners { denied: Denied::NoSuchName, https: Https::Empty },
             },
+            outgoing: None,
             auth: None,
             admin_expose: Expose::Metrics,
             admin_names: Vec::new(),

@@ -4,7 +4,9 @@
 //! answer that changes in between (DNS rebinding) has nothing to change.
 
 mod race;
+mod socket;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +15,16 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
+use crate::families::Families;
 use crate::host::Host;
-use crate::policy::{Admission, Passage, Rule};
+use crate::policy::outgoing::Outgoing;
+use crate::policy::{Admission, Passage, Rule, Verdict};
 use crate::reason::Reason;
 use crate::resolve::{Answers, Resolver};
 use crate::sys;
-use race::Race;
+use race::{Race, Won};
+
+pub use socket::try_out;
 
 /// Dials what was admitted.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub struct Dialer {
     resolver: Arc<Resolver>,
     own_ports: Vec<u16>,
     timeout: Duration,
+    /// For profiles that say nothing of it.
+    outgoing: Option<Arc<Outgoing>>,
 }
 
 /// Where the addresses of a name come from.
@@ -45,6 +53,7 @@ pub enum Source {
 pub struct Upstream {
     stream: TcpStream,
     address: SocketAddr,
+    outgoing: Option<Arc<Outgoing>>,
     dns: Duration,
     connect: Duration,
 }
@@ -64,7 +73,22 @@ impl Dialer {
         let mut own_ports: Vec<u16> = listeners.iter().map(SocketAddr::port).collect();
         own_ports.sort_unstable();
         own_ports.dedup();
-        Self { resolver, own_ports, timeout }
+        Self { resolver, own_ports, timeout, outgoing: None }
+    }
+
+    /// The same, with how connections leave this host where the policy does not say it.
+    pub fn leaving(self, outgoing: Option<Arc<Outgoing>>) -> Self {
+        Self { outgoing, ..self }
+    }
+
+    /// How a connection that this verdict allows leaves this host; `None`: as the kernel likes.
+    pub fn outgoing<'a>(&'a self, verdict: &Verdict<'a>) -> Option<&'a Arc<Outgoing>> {
+        verdict.outgoing().or(self.outgoing.as_ref())
+    }
+
+    /// How one leaves this host where the policy says nothing of it.
+    pub fn default_outgoing(&self) -> Option<&Arc<Outgoing>> {
+        self.outgoing.as_ref()
     }
 
     /// Connects to the destination, whose addresses come from `source`. An address that may not be dialled
@@ -72,12 +96,14 @@ impl Dialer {
     pub async fn dial<'a>(&self, admission: &Admission<'a>, source: Source) -> Result<Upstream, Failed<'a>> {
         let start = Instant::now();
         let to = admission.to();
+        let default = self.outgoing.as_ref().map_or(Families::default(), |outgoing| outgoing.families());
+        let families = admission.families(default);
         let answers = match (&to.host, source) {
             (Host::Ip(address), _) => Answers::known(vec![*address]),
             (Host::Name(_), Source::Known(address)) => Answers::known(vec![address]),
-            (Host::Name(name), _) => self.resolver.resolve(name),
+            (Host::Name(name), _) => self.resolver.resolve(name, families),
         };
-        let mut race = Race::new(answers, to.port, |address| self.screen(admission, address));
+        let mut race = Race::new(answers, (to.port, families), |address| self.screen(admission, address));
         if let Source::Prefer(address) = source {
             race.prefer(address);
         }
@@ -86,12 +112,18 @@ impl Dialer {
             Err(_) => Err(race.timed_out()),
         };
         let looked_up = race.first_address().unwrap_or(start);
-        let (stream, address) = result?;
-        Ok(Upstream { stream, address, dns: looked_up - start, connect: looked_up.elapsed() })
+        let Won { stream, address, outgoing } = result?;
+        let (dns, connect) = (looked_up - start, looked_up.elapsed());
+        Ok(Upstream { stream, address, outgoing, dns, connect })
     }
 
-    /// Whether one address may be dialled: by the policy, and lest exeat proxies to itself.
-    fn screen<'a>(&self, admission: &Admission<'a>, address: SocketAddr) -> Result<(), Failed<'a>> {
+    /// Whether one address may be dialled, and how the connection leaves this host: by the policy, and lest exeat
+    /// proxies to itself.
+    fn screen<'a>(
+        &self,
+        admission: &Admission<'a>,
+        address: SocketAddr,
+    ) -> Result<Option<Arc<Outgoing>>, Failed<'a>> {
         let verdict = admission.accepts(address.ip());
         if !verdict.is_allow() {
             let error = match verdict.special {
@@ -105,7 +137,11 @@ impl Dialer {
         if self.is_own(address) {
             return Err(Error::SelfConnect(address).into());
         }
-        Ok(())
+        let outgoing = self.outgoing(&verdict);
+        if let Some(why) = outgoing.and_then(|outgoing| outgoing.excludes(address.ip())) {
+            return Err(Error::DialFailed(address, io::Error::other(why)).into());
+        }
+        Ok(outgoing.cloned())
     }
 
     /// Whether a connection to this address would come out at exeat itself. A listener's port on another
@@ -131,6 +167,11 @@ impl Upstream {
     /// The screened address that it is connected to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How it leaves this host, where that was not left to the kernel.
+    pub fn outgoing(&self) -> Option<&Arc<Outgoing>> {
+        self.outgoing.as_ref()
     }
 
     /// How long the look-up took until the first address.

@@ -50,6 +50,7 @@ pub mod counters;
 pub mod destination;
 pub mod drain;
 pub mod error;
+pub mod families;
 pub mod file;
 pub mod host;
 pub mod ingress;

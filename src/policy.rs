@@ -10,6 +10,7 @@ pub mod explain;
 mod index;
 mod judge;
 pub mod lint;
+pub mod outgoing;
 pub mod pattern;
 mod question;
 mod reach;
@@ -44,6 +45,7 @@ pub struct Policy {
     rules: Rules,
     clients: Clients,
     ports: Box<[PortsOf]>,
+    has_outgoing: bool,
 }
 
 impl Policy {
@@ -113,6 +115,11 @@ impl Policy {
         rows.into_iter().map(|row| Rule::new(&self.rules, row))
     }
 
+    /// Whether any profile says how its connections leave this host.
+    pub fn has_outgoing(&self) -> bool {
+        self.has_outgoing
+    }
+
     /// Every profile, in file order.
     pub fn profiles(&self) -> &[terms::Profile] {
         &self.rules.profiles
@@ -134,7 +141,8 @@ impl Builder {
     pub fn finish(self, revision: u64) -> Policy {
         let (rules, clients) = self.into_parts();
         let ports = PortsOf::all(&rules);
-        Policy { revision, rules, clients, ports }
+        let has_outgoing = rules.profiles.iter().any(|profile| profile.outgoing.is_some());
+        Policy { revision, rules, clients, ports, has_outgoing }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::flow::{Flow, Ledger};
 use crate::guard;
 use crate::host::Name;
 use crate::policy::explain::{self, Denial};
+use crate::policy::outgoing::Outgoing;
 use crate::policy::{Inquiry, Policy, Question, Subject, Verdict};
 use crate::record::Profiles;
 use crate::relay::Relay;
@@ -155,6 +156,16 @@ impl Proxy {
         })?;
         flow.dialled(upstream.address(), upstream.dns(), upstream.connect());
         Ok(upstream)
+    }
+
+    /// How a connection for this question would leave this host, by what is known so far. Where no profile has a say
+    /// in it, the policy is not asked.
+    pub fn outgoing(&self, standing: &Standing, question: &Question<'_>) -> Option<Arc<Outgoing>> {
+        let verdict = || standing.policy.decide(&standing.subject, question, today());
+        match standing.policy.has_outgoing() {
+            true => self.dialer.outgoing(&verdict()).cloned(),
+            false => self.dialer.default_outgoing().cloned(),
+        }
     }
 
     /// Relays to the end, and ends the flow. The ends come in a box, since a future keeps its arguments beside

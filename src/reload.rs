@@ -21,7 +21,7 @@ use crate::clock::today;
 use crate::mistake::Mistake;
 use crate::policy::document::{Audience, Loaded, Sources};
 use crate::policy::{Policy, document};
-use crate::reload::in_force::warn;
+use crate::reload::in_force::{warn, warn_of_outgoing};
 use crate::reload::watch::{Changed, QUIET, Watch, is_newer, is_quiet};
 use crate::resolve::Resolver;
 
@@ -74,7 +74,9 @@ impl Reload {
     ) -> Self {
         let Loaded { builder, warnings, watched, content, .. } = loaded;
         warn(&warnings);
-        let policy = Arc::new(ArcSwap::from_pointee(builder.finish(1)));
+        let policy = builder.finish(1);
+        warn_of_outgoing(&policy);
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
         let in_force = in_force(policy);
         let metrics = in_force.ledger.metrics();
         metrics.policy_in_force(in_force.policy.load().len(), Timestamp::now());

@@ -25,6 +25,7 @@ use hickory_resolver::proto::rr::rdata::{A, AAAA};
 use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
 use rustls::RootCertStore;
 
+use crate::families::Families;
 use crate::host::Name;
 
 pub use answers::{Answers, Failure};
@@ -183,12 +184,13 @@ impl Resolver {
     }
 
     /// Starts to look a name up. Nothing is asked before the first [`Answers::next`], and dropping
-    /// the answers takes the questions back.
+    /// the answers takes the questions back. Of a family that is not among these no DNS server is asked, and the other
+    /// waits a little for the one that goes first.
     ///
     /// `localhost` and the names below it are this host's loopback addresses unless the hosts file
     /// says otherwise (RFC 6761 §6.3), and `invalid` and `onion` names do not exist (RFC 6761 §6.4,
     /// RFC 7686): no DNS server is asked for those.
-    pub fn resolve(&self, name: &Name) -> Answers {
+    pub fn resolve(&self, name: &Name, families: Families) -> Answers {
         let sources = self.sources.load();
         if let Some(addresses) = sources.hosts.find(name) {
             // As with libc, a name of the hosts file is not in DNS, not even for the other family.
@@ -201,7 +203,14 @@ impl Resolver {
                 Ok(records.data.iter().filter_map(RData::ip_addr).collect())
             })
         };
-        Answers::asked(ask(RecordType::AAAA), ask(RecordType::A))
+        let (first, second) = match families.begin_with_v4() {
+            true => (RecordType::A, RecordType::AAAA),
+            false => (RecordType::AAAA, RecordType::A),
+        };
+        match families.only() {
+            Some(family) => Answers::only(family, ask(first)),
+            None => Answers::asked(ask(first), ask(second)),
+        }
     }
 }
 

@@ -5,11 +5,16 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use nix::sys::socket::SetSockOpt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 /// How many connections may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// The bit of a packet's mark that says that TPROXY gave it to exeat: routes of the lockdown lead it there.
+pub const TAKEN: u32 = 0x0200_0000;
 
 /// Load balancers and NATs forget a connection that was silent for about 350 s: a probe each minute
 /// keeps theirs, and a peer that is gone is found out after 180 s.
@@ -90,6 +95,13 @@ pub fn tune(socket: &impl AsFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&KEEPALIVE)
+}
+
+/// Lets a socket that is bound to an address have its port only when it connects: then many may have the same one, each
+/// to somewhere else. Bound at once, all connections from an address share the 28,232 ports of
+/// `net.ipv4.ip_local_port_range`. The option of IPv4 does for IPv6 too (ip(7), IP_BIND_ADDRESS_NO_PORT).
+pub fn choose_port_late(socket: &impl AsFd) -> io::Result<()> {
+    IpBindAddressNoPort.set(socket, &true).map_err(io::Error::from)
 }
 
 /// Whether an address is one of this host's own, so that dialling it at a listener's port would be

@@ -6,6 +6,8 @@
 mod dialling;
 #[path = "it/support/dns.rs"]
 mod dns;
+#[path = "dial/leaving.rs"]
+mod leaving;
 #[path = "dial/over_tls.rs"]
 mod over_tls;
 #[path = "dial/resolving.rs"]

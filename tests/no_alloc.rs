@@ -29,6 +29,7 @@ fn everyone(mode: Mode) -> Profile {
         clients: None,
         mode,
         ech_outer: false,
+        outgoing: None,
     }
 }
 

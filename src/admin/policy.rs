@@ -40,6 +40,8 @@ struct ProfileRow {
     mode: &'static str,
     /// `null`: every client.
     clients: Option<Vec<String>>,
+    /// `null`: as the settings say.
+    outgoing: Option<String>,
     rules: usize,
 }
 
@@ -87,6 +89,7 @@ impl Page {
                 .clients
                 .as_ref()
                 .map(|entries| entries.iter().map(ToString::to_string).collect()),
+            outgoing: profile.outgoing.as_ref().map(ToString::to_string),
             rules: counts.get(profile.name.as_str()).copied().unwrap_or(0),
         });
         Self {

@@ -10,6 +10,7 @@ use crate::config::{Audit, Dns, Expose, Limits, Settings, Timeouts, listeners};
 use crate::dns::{Denied, Https};
 use crate::host::Name;
 use crate::mistake::{Mistake, Severity};
+use crate::policy::document::outgoing;
 use crate::resolve::Server;
 use crate::yaml::{Field, Reader};
 
@@ -46,6 +47,7 @@ fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Se
         "limits",
         "timeouts",
         "dns",
+        "outgoing",
         "auth",
         "admin_expose",
         "admin_names",
@@ -72,6 +74,7 @@ fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Se
     if let Some(field) = fields.get("dns") {
         dns(reader, field, &mut settings.dns);
     }
+    settings.outgoing = fields.get("outgoing").and_then(|field| outgoing(reader, field)).map(Arc::new);
     settings.auth = fields.get("auth").and_then(|field| credentials::read(reader, field, directory));
     if let Some(field) = fields.get("admin_expose") {
         let words = [("metrics", Expose::Metrics), ("all", Expose::All)];

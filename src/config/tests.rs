@@ -26,6 +26,7 @@ threads: 4
 limits: { flows: 0, flows_per_client: 200, head_bytes: 65536 }
 timeouts: { head: 5s, dial: 2500ms, keepalive: 1m, idle: 2h, half_closed: 1m 30s, drain: 1s }
 dns: { servers: [10.0.0.2, "[2001:db8::2]:5353", tls://10.0.0.3#dns.example], ca: ca.pem, hosts: /run/hosts, min_ttl: 5s, max_ttl: 1m, denied: refused, https: without_ech }
+outgoing: { source: [198.51.100.7], interface: eth1, mark: 0x15, family: ipv4 }
 admin_expose: all
 admin_names: [Exeat.example]
 "#;
@@ -48,6 +49,8 @@ admin_names: [Exeat.example]
     assert_eq!(settings.dns.ca, Some("/etc/exeat/ca.pem".into()));
     assert_eq!(settings.dns.max_ttl, Duration::from_secs(60));
     assert_eq!(settings.dns.manners, Manners { denied: Denied::Refused, https: Https::WithoutEch });
+    let outgoing = settings.outgoing.map(|outgoing| outgoing.to_string());
+    assert_eq!(outgoing.as_deref(), Some("source 198.51.100.7, interface eth1, mark 0x15, IPv4 alone"));
     assert_eq!(settings.admin_expose, Expose::All);
     assert_eq!(settings.admin_names[0].as_str(), "exeat.example");
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -11,10 +12,12 @@ use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-use super::Failed;
+use super::{Failed, socket};
 use crate::error::Error;
+use crate::families::Families;
+use crate::policy::outgoing::Outgoing;
+use crate::reason::Reason;
 use crate::resolve::Answers;
-use crate::sys;
 
 /// How long an attempt has before the next one joins it (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -29,7 +32,7 @@ pub(super) struct Race<'a, S> {
     /// Whether more addresses may come.
     is_open: bool,
     port: u16,
-    /// Says for each address whether it may be dialled.
+    /// Says for each address whether it may be dialled, and how the connection leaves this host.
     screen: S,
     waiting: Waiting,
     attempts: FuturesUnordered<Attempt>,
@@ -42,18 +45,23 @@ pub(super) struct Race<'a, S> {
     setbacks: Setbacks<'a>,
 }
 
-/// A connection that stands, and where to.
-type Won = (TcpStream, SocketAddr);
+/// A connection that stands: where to, and how it leaves this host.
+pub(super) struct Won {
+    pub(super) stream: TcpStream,
+    pub(super) address: SocketAddr,
+    pub(super) outgoing: Option<Arc<Outgoing>>,
+}
+
 type Attempt = Pin<Box<dyn Future<Output = Result<Won, (SocketAddr, io::Error)>> + Send>>;
 
-impl<'a, S: Fn(SocketAddr) -> Result<(), Failed<'a>>> Race<'a, S> {
-    pub(super) fn new(answers: Answers, port: u16, screen: S) -> Self {
+impl<'a, S: Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>> Race<'a, S> {
+    pub(super) fn new(answers: Answers, (port, families): (u16, Families), screen: S) -> Self {
         Self {
             answers,
             is_open: true,
             port,
             screen,
-            waiting: Waiting::default(),
+            waiting: Waiting { was_v6: families.begin_with_v4(), ..Waiting::default() },
             attempts: FuturesUnordered::new(),
             started: 0,
             next_start: Instant::now(),
@@ -125,11 +133,14 @@ impl<'a, S: Fn(SocketAddr) -> Result<(), Failed<'a>>> Race<'a, S> {
         while (self.attempts.is_empty() && !self.holds) || Instant::now() >= self.next_start {
             let Some(ip) = self.waiting.next() else { return };
             let address = SocketAddr::new(ip, self.port);
-            if let Err(refused) = (self.screen)(address) {
-                self.setbacks.screened.get_or_insert(refused);
-                continue;
-            }
-            self.attempts.push(Box::pin(attempt(address)));
+            let outgoing = match (self.screen)(address) {
+                Ok(outgoing) => outgoing,
+                Err(refused) => {
+                    self.setbacks.screened(refused);
+                    continue;
+                }
+            };
+            self.attempts.push(Box::pin(attempt(address, outgoing)));
             self.next_start = Instant::now() + ATTEMPT_DELAY;
             self.started += 1;
             if self.started == ATTEMPTS_MAX {
@@ -140,25 +151,24 @@ impl<'a, S: Fn(SocketAddr) -> Result<(), Failed<'a>>> Race<'a, S> {
     }
 }
 
-async fn attempt(address: SocketAddr) -> Result<Won, (SocketAddr, io::Error)> {
-    let connect = async {
-        let stream = TcpStream::connect(address).await?;
-        sys::tune(&stream)?;
-        Ok(stream)
-    };
-    match connect.await {
-        Ok(stream) => Ok((stream, address)),
+async fn attempt(
+    address: SocketAddr,
+    outgoing: Option<Arc<Outgoing>>,
+) -> Result<Won, (SocketAddr, io::Error)> {
+    match socket::connect(address, outgoing.as_deref()).await {
+        Ok(stream) => Ok(Won { stream, address, outgoing }),
         Err(error) => Err((address, error)),
     }
 }
 
-/// Addresses not yet tried: the preferred one, then family by turns, IPv6 first (RFC 8305 §4).
+/// Addresses not yet tried: the preferred one, then family by turns (RFC 8305 §4).
 #[derive(Debug, Default)]
 struct Waiting {
     /// Until it is given out.
     preferred: Option<IpAddr>,
     v6: VecDeque<IpAddr>,
     v4: VecDeque<IpAddr>,
+    /// Whether it is the turn of IPv4.
     was_v6: bool,
 }
 
@@ -219,6 +229,14 @@ impl<'a> Setbacks<'a> {
         }
     }
 
+    /// That the policy refuses an address says more than that this host has no way there.
+    fn screened(&mut self, refused: Failed<'a>) {
+        let says_little = |known: &Failed<'_>| known.error.reason() == Reason::DialFailed;
+        if self.screened.as_ref().is_none_or(says_little) {
+            self.screened = Some(refused);
+        }
+    }
+
     fn take(&mut self) -> Failed<'a> {
         if let Some((address, error)) = self.dialled.take() {
             return dial_error(address, error).into();
@@ -250,7 +268,6 @@ fn interest(error: &io::Error) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::Reason;
 
     fn addresses(texts: &[&str]) -> Vec<IpAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()

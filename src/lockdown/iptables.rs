@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::found::{Held, State};
-use super::rule::{COMMENT, Chain, Family, Match, OWN_FLOW, Rule, TAKEN, Table, Verdict};
+use super::rule::{COMMENT, Chain, Family, Match, OWN_FLOW, Rule, Table, Verdict};
+use crate::sys::TAKEN;
 
 /// What the first rule of a chain says where its table was not there before.
 const MADE: &str = "; this table was made for it";

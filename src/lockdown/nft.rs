@@ -5,7 +5,8 @@
 
 use super::chains::{self, TAKING};
 use super::plan::Plan;
-use super::rule::{COMMENT, Chain, Family, Hook, Match, OWN_FLOW, Rule, TAKEN, Table, Verdict};
+use super::rule::{COMMENT, Chain, Family, Hook, Match, OWN_FLOW, Rule, Table, Verdict};
+use crate::sys::TAKEN;
 
 /// The name of the table.
 pub const TABLE: &str = "exeat";

@@ -1,7 +1,8 @@
 //! The way from TPROXY to exeat: packets that bear its mark are delivered on this host, whatever their destination.
 
 use super::commands::{CommandError, run};
-use super::rule::{Family, TAKEN};
+use super::rule::Family;
+use crate::sys::TAKEN;
 
 /// The number of the routing table, and of the rule that leads there: before the table `main`, after `local`.
 const TABLE: &str = "3129";

@@ -9,9 +9,6 @@ use ipnet::IpNet;
 /// kernel's own resets, are known by their connection alone.
 pub const OWN_FLOW: u32 = 0x0100_0000;
 
-/// The bit of a packet's mark that says that TPROXY gave it to exeat: [`routes`](super::routes) lead it there.
-pub const TAKEN: u32 = 0x0200_0000;
-
 /// The word that the comment of each rule begins with.
 pub const COMMENT: &str = "exeat";
 

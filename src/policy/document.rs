@@ -6,6 +6,7 @@ mod conditions;
 mod files;
 mod keys;
 mod list;
+mod outgoing;
 mod profile;
 mod rule;
 mod spec;
@@ -30,6 +31,7 @@ use self::written::Slip;
 pub use self::audience::Audience;
 pub use self::conditions::networks;
 pub use self::files::Watch;
+pub use self::outgoing::outgoing;
 pub use self::suffix::has_one_owner;
 
 /// The policy of a program that is given none: package registries and source forges.

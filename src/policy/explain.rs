@@ -4,6 +4,7 @@ mod remedy;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 use serde::Serialize;
@@ -12,6 +13,7 @@ use crate::client::{Client, User};
 use crate::destination::Destination;
 use crate::host::Host;
 use crate::policy::asked::Asked;
+use crate::policy::outgoing::Outgoing;
 use crate::policy::terms::{Private, Protocol, Terms};
 use crate::policy::{Policy, Rule};
 use crate::reason::Reason;
@@ -60,6 +62,8 @@ pub struct Requires {
     pub inside: String,
     /// Which addresses are dialled; nothing is looked up to tell.
     pub addresses: String,
+    /// How the connection leaves this host; `None`: as the settings say.
+    pub outgoing: Option<String>,
 }
 
 /// Asks the policy and puts its answer into words.
@@ -78,7 +82,7 @@ pub fn explain(policy: &Policy, client: &Client, asked: &Asked, today: Date) -> 
         certificate: client.certificate.as_deref().map(|certificate| certificate.name.to_string()),
         profiles: policy.profile_names(&subject).map(str::to_owned).collect(),
         rule: verdict.rule.map(RuleShown::new),
-        requires: deciding.map(|rule| Requires::new(rule, &asked.to)),
+        requires: deciding.map(|rule| Requires::new(rule, &asked.to, verdict.outgoing())),
         remedy: remedy(policy, &subject, client, &asked.to, &Denial::from(&verdict)),
     }
 }
@@ -104,10 +108,11 @@ impl RuleShown {
 }
 
 impl Requires {
-    fn new(rule: Rule<'_>, to: &Destination) -> Self {
+    fn new(rule: Rule<'_>, to: &Destination, outgoing: Option<&Arc<Outgoing>>) -> Self {
         let terms = rule.terms();
         let until = terms.until.map(|last| format!(", until {last}")).unwrap_or_default();
-        Self { inside: inside(terms, to) + &until, addresses: addresses(terms, to) }
+        let (inside, addresses) = (inside(terms, to) + &until, addresses(terms, to));
+        Self { inside, addresses, outgoing: outgoing.map(ToString::to_string) }
     }
 }
 
@@ -166,6 +171,9 @@ impl fmt::Display for Explanation {
         if let Some(requires) = &self.requires {
             writeln!(f, "  inside:    {}", requires.inside)?;
             writeln!(f, "  addresses: {}", requires.addresses)?;
+            if let Some(outgoing) = &requires.outgoing {
+                writeln!(f, "  outgoing:  {outgoing}")?;
+            }
         }
         match &self.remedy {
             Some(remedy) => writeln!(f, "  hint:      {remedy}"),

@@ -1,10 +1,13 @@
 //! What a profile and a rule say besides the name: the terms on which a destination is allowed or denied.
 
+use std::sync::Arc;
+
 use globset::GlobSet;
 use ipnet::IpNet;
 use jiff::civil::Date;
 
 use crate::mistake::Place;
+use crate::policy::outgoing::Outgoing;
 use crate::policy::who::Who;
 
 /// What a rule does with what it matches.
@@ -116,6 +119,8 @@ pub struct Profile {
     pub clients: Option<Vec<Who>>,
     pub mode: Mode,
     pub ech_outer: bool,
+    /// `None`: as the settings say.
+    pub outgoing: Option<Arc<Outgoing>>,
 }
 
 #[cfg(test)]

@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 
 use crate::destination::Destination;
 use crate::error::Error;
+use crate::families::Families;
 use crate::guard::Special;
 use crate::policy::clients::Subject;
 use crate::policy::judge::judge;
+use crate::policy::outgoing::Outgoing;
 use crate::policy::question::{Question, Seen};
 use crate::policy::rules::{Rule, Rules};
+use crate::policy::terms::Profile;
 use crate::reason::Reason;
 
 /// The answer.
@@ -26,12 +30,14 @@ pub struct Verdict<'a> {
     pub special: Option<Special>,
     /// What the leaves rest on: the fields above are for telling, and may be changed by whoever holds them.
     is_allow: bool,
+    /// Whose rule allows it.
+    profile: Option<&'a Profile>,
     case: Case<'a>,
 }
 
 /// Leave to connect to the destination of the question, and to nothing else: only an allowing verdict makes one.
 #[derive(Debug)]
-pub struct Admission<'a>(Case<'a>);
+pub struct Admission<'a>(Case<'a>, Option<&'a Arc<Outgoing>>);
 
 /// Leave to let bytes pass: made only by an allowing verdict on what was seen inside.
 #[derive(Debug)]
@@ -66,7 +72,16 @@ impl<'a> Verdict<'a> {
         if !self.is_allow {
             return Err(Error::Denied(self.reason));
         }
-        Ok(Admission(self.case))
+        Ok(Admission(self.case, self.outgoing()))
+    }
+
+    /// How its connection is to leave this host, if the policy says so: by the profile whose rule allows it. Where none
+    /// does, in report mode, by the client's first profile that says anything.
+    pub fn outgoing(&self) -> Option<&'a Arc<Outgoing>> {
+        match self.profile {
+            Some(profile) => profile.outgoing.as_ref(),
+            None => self.case.profiles().find_map(|profile| profile.outgoing.as_ref()),
+        }
     }
 
     /// Leave to let bytes pass. A verdict on what nobody looked for gives none, be it an allow.
@@ -86,6 +101,13 @@ impl<'a> Admission<'a> {
         self.0.question.to
     }
 
+    /// The families of addresses that some rule may yet admit, in the order of the profile whose rule would by what is
+    /// known so far. `default` is of profiles that say nothing.
+    pub fn families(&self, default: Families) -> Families {
+        let of = |outgoing: Option<&Arc<Outgoing>>| outgoing.map_or(default, |outgoing| outgoing.families());
+        self.0.profiles().fold(of(self.1), |families, profile| families.or(of(profile.outgoing.as_ref())))
+    }
+
     /// The verdict with this resolved address: the rule that allows it must be one that accepts all the rest too.
     pub fn accepts(&self, address: IpAddr) -> Verdict<'a> {
         let question = Question { address: Some(address), ..self.0.question };
@@ -96,14 +118,21 @@ impl<'a> Admission<'a> {
 impl<'a> Case<'a> {
     fn decide(self) -> Verdict<'a> {
         let finding = judge(self.rules, self.subject, &self.question, self.today);
+        let allows = finding.row.filter(|_| finding.reason == Reason::Allowed);
         Verdict {
             reason: finding.reason,
             would_deny: finding.reason == Reason::ReportOnly,
             rule: finding.row.map(|row| Rule::new(self.rules, row)),
             special: finding.special,
             is_allow: matches!(finding.reason, Reason::Allowed | Reason::ReportOnly),
+            profile: allows.map(|row| self.rules.profile_of(row)),
             case: self,
         }
+    }
+
+    /// The client's profiles, in file order.
+    fn profiles(self) -> impl Iterator<Item = &'a Profile> {
+        self.subject.profiles.iter().map(move |&index| &self.rules.profiles[index as usize])
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 
 use crate::auth::Authenticator;
 use crate::clock::today;
+use crate::dial;
 use crate::flow::Ledger;
 use crate::gate::http::Pool;
 use crate::mistake::Mistake;
@@ -31,6 +32,7 @@ impl InForce {
         warn(&loaded.warnings);
         let revision = self.policy.load().revision() + 1;
         let policy = Arc::new(loaded.builder.finish(revision));
+        warn_of_outgoing(&policy);
         self.ledger.metrics().policy_in_force(policy.len(), Timestamp::now());
         let old = self.policy.swap(Arc::clone(&policy));
         let revoked = self.judge_open_flows();
@@ -57,6 +59,20 @@ impl InForce {
             let policy = policy.load();
             policy.decide(&policy.subject(&client), question, today()).is_allow()
         })
+    }
+}
+
+/// Tells which profiles' connections can't leave as they should. They fail until that changes, which it may: an address
+/// or an interface can come later.
+pub(super) fn warn_of_outgoing(policy: &Policy) {
+    for profile in policy.profiles() {
+        if let Some(Err(error)) = profile.outgoing.as_deref().map(dial::try_out) {
+            let what = format!("`outgoing` of the profile {}: {error}", profile.name);
+            tracing::warn!(
+                "{}; until that changes, its connections fail",
+                Mistake::warning(profile.place.clone(), what)
+            );
+        }
     }
 }
 

@@ -15,13 +15,16 @@ use tokio::time::Sleep;
 use super::Lookup;
 use crate::error::Error;
 
-/// How long IPv4 addresses wait for the IPv6 ones (the resolution delay of RFC 8305 §3).
+/// How long the addresses of a family wait for those of the one that goes first (the resolution delay of RFC 8305 §3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
 /// The addresses of a name, in up to two batches: neither family waits for the other for long.
 pub struct Answers {
-    v6: Family,
-    v4: Family,
+    /// The family that goes first; the other waits for it.
+    first: Family,
+    second: Family,
+    /// The name of the family that alone was asked for.
+    only: Option<&'static str>,
     delay: Option<Pin<Box<Sleep>>>,
     /// Whether any address was given out.
     found: bool,
@@ -61,14 +64,22 @@ impl Failure {
 }
 
 impl Answers {
-    pub(super) fn asked(v6: Lookup, v4: Lookup) -> Self {
-        Self { v6: Family::Asked(v6), v4: Family::Asked(v4), delay: None, found: false }
+    pub(super) fn asked(first: Lookup, second: Lookup) -> Self {
+        Self::new(Family::Asked(first), Family::Asked(second))
+    }
+
+    /// Of one family, which is called `name`.
+    pub(super) fn only(name: &'static str, lookup: Lookup) -> Self {
+        Self { only: Some(name), ..Self::new(Family::Asked(lookup), Family::Answered(Ok(Vec::new()))) }
     }
 
     /// Addresses that need no look-up.
     pub(crate) fn known(addresses: Vec<IpAddr>) -> Self {
-        let (v6, v4) = addresses.into_iter().partition(IpAddr::is_ipv6);
-        Self { v6: Family::Answered(Ok(v6)), v4: Family::Answered(Ok(v4)), delay: None, found: false }
+        Self::new(Family::Answered(Ok(addresses)), Family::Answered(Ok(Vec::new())))
+    }
+
+    fn new(first: Family, second: Family) -> Self {
+        Self { first, second, only: None, delay: None, found: false }
     }
 
     /// The next batch, never an empty one; `None` once all have been given out; an error if there
@@ -83,20 +94,21 @@ impl Answers {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Vec<IpAddr>>, Error>> {
-        let (v6_pending, v4_pending) = (self.v6.is_pending(context), self.v4.is_pending(context));
-        if v6_pending && !self.found && self.v4.has_addresses() && self.is_delayed(context) {
+        let (first_pending, second_pending) =
+            (self.first.is_pending(context), self.second.is_pending(context));
+        if first_pending && !self.found && self.second.has_addresses() && self.is_delayed(context) {
             return Poll::Pending;
         }
-        let mut batch = self.v6.take();
-        batch.append(&mut self.v4.take());
+        let mut batch = self.first.take();
+        batch.append(&mut self.second.take());
         if !batch.is_empty() {
             self.found = true;
             return Poll::Ready(Ok(Some(batch)));
         }
-        if v6_pending || v4_pending {
+        if first_pending || second_pending {
             return Poll::Pending;
         }
-        Poll::Ready(if self.found { Ok(None) } else { Err(Error::Dns(self.failure().to_string())) })
+        Poll::Ready(if self.found { Ok(None) } else { Err(self.error()) })
     }
 
     fn is_delayed(&mut self, context: &mut Context<'_>) -> bool {
@@ -104,8 +116,12 @@ impl Answers {
         delay.as_mut().poll(context).is_pending()
     }
 
-    fn failure(&self) -> Failure {
-        self.v6.failure().max(self.v4.failure())
+    fn error(&self) -> Error {
+        let failure = self.first.failure().max(self.second.failure());
+        Error::Dns(match (failure, self.only) {
+            (Failure::NoAddresses, Some(family)) => format!("the name has no {family} addresses"),
+            _ => failure.to_string(),
+        })
     }
 }
 

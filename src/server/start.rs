@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::admin::{self, Access, Readiness};
 use crate::auth::Authenticator;
 use crate::config::{Expose, Listen, Settings};
-use crate::dial::Dialer;
+use crate::dial::{self, Dialer};
 use crate::dns;
 use crate::flow::{self, Ledger};
 use crate::gate::http::Pool;
@@ -146,7 +146,7 @@ impl Server {
         });
         let proxy = Arc::new(Proxy {
             ledger: Arc::clone(&ledger),
-            dialer: Dialer::new(Arc::clone(&resolver), &listeners.addresses(), settings.timeouts.dial),
+            dialer: dialer(settings, Arc::clone(&resolver), &listeners),
             auth,
             policy: Arc::clone(&reload.in_force().policy),
             relay: Relay::new(relay_limits(settings), room.pipes),
@@ -243,6 +243,15 @@ fn load_tls(settings: &Settings, threads: usize) -> Result<Vec<Option<Arc<Tls>>>
         }
     }
     if mistakes.is_empty() { Ok(loaded) } else { Err(StartError::Tls(mistakes)) }
+}
+
+/// An address or an interface may come later, so exeat starts without; until then what would leave by it fails.
+fn dialer(settings: &Settings, resolver: Arc<Resolver>, listeners: &Listeners) -> Dialer {
+    if let Some(Err(error)) = settings.outgoing.as_deref().map(dial::try_out) {
+        tracing::warn!("`outgoing` of the settings: {error}; until that changes, connections fail");
+    }
+    let dialer = Dialer::new(resolver, &listeners.addresses(), settings.timeouts.dial);
+    dialer.leaving(settings.outgoing.clone())
 }
 
 fn resolver_settings(settings: &Settings, doors: Vec<SocketAddr>) -> resolve::Settings {

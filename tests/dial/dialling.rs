@@ -11,6 +11,7 @@ use exeat::destination::Destination;
 use exeat::dial::{Dialer, Failed, Source, Upstream};
 use exeat::error::Error;
 use exeat::mistake::Place;
+use exeat::policy::outgoing::Outgoing;
 use exeat::policy::pattern::Pattern;
 use exeat::policy::terms::{Action, Mode, Ports, Private, Profile, Protocol, Terms};
 use exeat::policy::{Builder, Policy, Question, Seen, Target};
@@ -33,14 +34,14 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// What a dial needs, around one DNS server.
-struct Scene {
-    dns: Dns,
+pub(crate) struct Scene {
+    pub(crate) dns: Dns,
     policy: Policy,
     dialer: Dialer,
 }
 
 impl Scene {
-    async fn new(policy: Policy) -> Self {
+    pub(crate) async fn new(policy: Policy) -> Self {
         Self::with(policy, &[], TIMEOUT).await
     }
 
@@ -55,8 +56,13 @@ impl Scene {
         Self { dns, policy, dialer: Dialer::new(resolver, listeners, timeout) }
     }
 
+    /// The same, with how connections leave where the policy says nothing of it.
+    pub(crate) fn leaving(self, outgoing: Outgoing) -> Self {
+        Self { dialer: self.dialer.leaving(Some(Arc::new(outgoing))), ..self }
+    }
+
     /// Dials as a flow does, and says of a failure its error and the rule that decided.
-    async fn dial(&self, host: &str, port: u16) -> Result<Upstream, (Error, Option<String>)> {
+    pub(crate) async fn dial(&self, host: &str, port: u16) -> Result<Upstream, (Error, Option<String>)> {
         let to = Destination::parse(&format!("{host}:{port}")).unwrap();
         let subject = self.policy.subject(&client());
         let question = Question { to: &to, seen: Seen::Unknown, address: None };
@@ -66,12 +72,12 @@ impl Scene {
         result.map_err(|Failed { error, rule }| (error, rule.map(|rule| rule.to_string())))
     }
 
-    async fn dialled(&self, host: &str, port: u16) -> SocketAddr {
+    pub(crate) async fn dialled(&self, host: &str, port: u16) -> SocketAddr {
         self.dial(host, port).await.unwrap().address()
     }
 
     /// The error of a dial that has to fail, as records tell it.
-    async fn error(&self, host: &str, port: u16) -> (Reason, String) {
+    pub(crate) async fn error(&self, host: &str, port: u16) -> (Reason, String) {
         let (error, _) = self.dial(host, port).await.unwrap_err();
         (error.reason(), error.to_string())
     }
@@ -93,8 +99,14 @@ fn policy(rules: &[(Action, Target, Private)]) -> Policy {
     let mut builder = Builder::new();
     let source = builder.source(Path::new("policy.yaml"));
     let place = Place { file: Path::new("policy.yaml").into(), line: 1, column: 1 };
-    let profile =
-        Profile { name: "all".to_owned(), place, clients: None, mode: Mode::Enforce, ech_outer: false };
+    let profile = Profile {
+        name: "all".to_owned(),
+        place,
+        clients: None,
+        mode: Mode::Enforce,
+        ech_outer: false,
+        outgoing: None,
+    };
     let profile = builder.profile(profile);
     for (line, (action, target, private)) in (1..).zip(rules) {
         let terms = builder.terms(Terms {
@@ -132,7 +144,7 @@ fn private() -> Policy {
 
 /// Listeners on one port of several addresses: the kernel picks it for the first, and now and then
 /// one of the others is taken.
-async fn listen(addresses: &[&str]) -> (Vec<TcpListener>, u16) {
+pub(crate) async fn listen(addresses: &[&str]) -> (Vec<TcpListener>, u16) {
     loop {
         let mut listeners = Vec::new();
         let mut port = 0;

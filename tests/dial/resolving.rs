@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use exeat::error::Error;
+use exeat::families::Families;
 use exeat::host::Name;
 use exeat::resolve::{Answers, Fault, Resolver, Settings};
 use hickory_proto::op::ResponseCode;
@@ -47,7 +48,7 @@ async fn all(mut answers: Answers) -> Result<Vec<String>, String> {
 }
 
 async fn resolve(resolver: &Resolver, text: &str) -> Result<Vec<String>, String> {
-    let mut found = all(resolver.resolve(&name(text))).await?;
+    let mut found = all(resolver.resolve(&name(text), Families::default())).await?;
     found.sort();
     Ok(found)
 }
@@ -171,8 +172,8 @@ async fn a_look_up_whose_first_asker_left_goes_on_for_the_others() {
     dns.reply("a.example", Reply::Behind(gate, Box::new(Reply::Addresses(addresses))));
     let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
     let (first, second) = (name("a.example"), name("a.example"));
-    let mut first = Box::pin(all(resolver.resolve(&first)));
-    let mut second = Box::pin(all(resolver.resolve(&second)));
+    let mut first = Box::pin(all(resolver.resolve(&first, Families::default())));
+    let mut second = Box::pin(all(resolver.resolve(&second, Families::default())));
     tokio::select! {
         biased;
         _ = &mut first => panic!("answered behind the gate"),
@@ -225,7 +226,7 @@ async fn ipv4_does_not_wait_for_a_silent_ipv6() {
     dns.script("a.example", RecordType::A, [Reply::Addresses(vec!["192.0.2.1".parse().unwrap()])]);
     dns.script("a.example", RecordType::AAAA, [Reply::Silence]);
     let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
-    let first = resolver.resolve(&name("a.example")).next().await.unwrap();
+    let first = resolver.resolve(&name("a.example"), Families::default()).next().await.unwrap();
     assert_eq!(first, Some(vec!["192.0.2.1".parse().unwrap()]));
 }
 

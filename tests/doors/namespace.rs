@@ -107,7 +107,8 @@ fn set_up() {
     sh("sysctl -qw net.ipv4.ip_local_port_range='1024 65535'");
 }
 
-fn sh(command: &str) {
+/// Runs a command that has to succeed.
+pub fn sh(command: &str) {
     let output = Command::new("sh").args(["-c", command]).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }

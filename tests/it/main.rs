@@ -18,6 +18,7 @@ mod inside_http;
 mod lifetime;
 mod limits;
 mod mutated;
+mod outgoing;
 mod passwords;
 mod pool;
 mod programs;

@@ -41,16 +41,22 @@ fn the_unit_of_the_lockdown_is_one_that_systemd_takes() {
 }
 
 #[test]
-fn the_drop_in_for_tproxy_is_one_that_systemd_takes() {
+fn the_drop_ins_are_such_that_systemd_takes_them() {
+    for name in ["exeat-tproxy.conf", "exeat-mark.conf"] {
+        assert_drop_in(name);
+    }
+}
+
+fn assert_drop_in(name: &str) {
     let directory = tempfile::tempdir().unwrap();
     let (unit, drop_ins) = (directory.path().join("exeat.service"), directory.path().join("exeat.service.d"));
     fs::write(&unit, read("deploy/exeat.service").replace("/usr/bin/exeat", EXEAT)).unwrap();
     fs::create_dir(&drop_ins).unwrap();
-    let drop_in = read("deploy/exeat-tproxy.conf");
-    fs::write(drop_ins.join("tproxy.conf"), &drop_in).unwrap();
+    let drop_in = read(&format!("deploy/{name}"));
+    fs::write(drop_ins.join(name), &drop_in).unwrap();
     let Output { stderr, .. } = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
     let complaint = String::from_utf8(stderr).unwrap();
-    assert!(!complaint.contains("tproxy.conf") && !complaint.contains("exeat.service"), "{complaint}");
+    assert!(!complaint.contains(name) && !complaint.contains("exeat.service"), "{complaint}");
     // Each of its lines overrules one of the unit's.
     for line in drop_in.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
         let (key, _) = line.split_once('=').unwrap();

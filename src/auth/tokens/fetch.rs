@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::destination::Destination;
+use crate::families::Families;
 use crate::host::{Host, HostError};
 use crate::identity::KeysError;
 use crate::mistake::{Mistake, Place};
@@ -161,7 +162,7 @@ impl Fetch {
                 }
             }
             Host::Name(name) => {
-                let mut answers = self.resolver.resolve(name);
+                let mut answers = self.resolver.resolve(name, Families::default());
                 while let Ok(Some(addresses)) = answers.next().await {
                     for address in addresses {
                         if let Some(socket) = attempt(address).await {

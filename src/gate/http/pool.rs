@@ -19,7 +19,9 @@ use crate::dial::Upstream;
 use crate::gate::http::listened::{Heard, Listened};
 use crate::gate::http::sent::Sent;
 use crate::lock::lock;
-use crate::policy::Passage;
+use crate::policy::outgoing::Outgoing;
+use crate::policy::{Passage, Question};
+use crate::proxy::Standing;
 
 /// Idle connections kept for one key: no client has all of the room.
 const KEPT_A_KEY: usize = 64;
@@ -33,6 +35,22 @@ pub(super) struct Key {
     pub certificate: Option<Arc<Certificate>>,
     pub to: Destination,
     pub policy: u64,
+    /// How it leaves this host: with another source address it would be another tenant's.
+    pub outgoing: Option<Arc<Outgoing>>,
+}
+
+impl Key {
+    pub(super) fn new(standing: &Standing, question: &Question<'_>, outgoing: Option<Arc<Outgoing>>) -> Self {
+        let client = &standing.client;
+        Self {
+            client: client.ip(),
+            user: client.user.clone(),
+            certificate: client.certificate.clone(),
+            to: question.to.clone(),
+            policy: standing.policy.revision(),
+            outgoing,
+        }
+    }
 }
 
 /// A connection to an upstream, in use by one exchange.
@@ -161,6 +179,10 @@ impl Lease {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub(super) fn outgoing(&self) -> Option<&Arc<Outgoing>> {
+        self.key.outgoing.as_ref()
     }
 
     /// Whether it can take another request. It becomes ready only after the connection has looked for

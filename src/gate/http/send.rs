@@ -110,8 +110,9 @@ impl Route {
     ) -> Result<(Lease, Passage), Error> {
         match &self.home {
             Home::Pool(pool) | Home::Redirected { pool, .. } => {
-                if let Some(lease) = pool.take(&key(standing, question)).await
-                    && let Ok(leave) = self.pass(flow, standing, question, lease.address())
+                let outgoing = self.proxy.outgoing(standing, question);
+                if let Some(lease) = pool.take(&Key::new(standing, question, outgoing)).await
+                    && let Some(leave) = self.pass_on(flow, standing, question, &lease)
                 {
                     flow.reached(lease.address());
                     return Ok((lease, leave));
@@ -130,7 +131,7 @@ impl Route {
                 };
                 flow.reached(waiting.address());
                 match waiting {
-                    Waiting::Dialled(upstream) => self.open(key(standing, question), upstream, leave).await,
+                    Waiting::Dialled(upstream) => self.open(standing, question, upstream, leave).await,
                     Waiting::Idle(mut lease) => match lease.is_alive().await {
                         true => Ok((lease, leave)),
                         false => Err(Error::UpstreamReset),
@@ -152,13 +153,19 @@ impl Route {
         }
         let upstream = self.proxy.open(flow, standing, question, self.home.source()).await?;
         let leave = self.pass(flow, standing, question, upstream.address())?;
-        self.open(key(standing, question), upstream, leave).await
+        self.open(standing, question, upstream, leave).await
     }
 
     /// Makes an HTTP connection of a dialled one, for a request that may pass.
-    async fn open(&self, key: Key, upstream: Upstream, leave: Passage) -> Result<(Lease, Passage), Error> {
-        let head_bytes = self.proxy.bounds.head_bytes;
-        let lease = Lease::open(key, upstream, &leave, head_bytes).await;
+    async fn open(
+        &self,
+        standing: &Standing,
+        question: &Question<'_>,
+        upstream: Upstream,
+        leave: Passage,
+    ) -> Result<(Lease, Passage), Error> {
+        let key = Key::new(standing, question, upstream.outgoing().cloned());
+        let lease = Lease::open(key, upstream, &leave, self.proxy.bounds.head_bytes).await;
         Ok((lease.map_err(|error| upstream_error(&error))?, leave))
     }
 
@@ -172,6 +179,22 @@ impl Route {
     ) -> Result<Passage, Error> {
         let question = Question { address: Some(address.ip()), ..*question };
         self.proxy.judge(flow, standing, &question).pass()
+    }
+
+    /// Leave for this request to pass on a kept connection, which must leave this host as a new one would.
+    fn pass_on(
+        &self,
+        flow: &Flow,
+        standing: &Standing,
+        question: &Question<'_>,
+        lease: &Lease,
+    ) -> Option<Passage> {
+        let question = Question { address: Some(lease.address().ip()), ..*question };
+        let verdict = self.proxy.judge(flow, standing, &question);
+        if self.proxy.dialer.outgoing(&verdict) != lease.outgoing() {
+            return None;
+        }
+        verdict.pass().ok()
     }
 
     /// Sends a request and waits for the head of its answer, as long as something moves.
@@ -209,17 +232,6 @@ impl Route {
         self.proxy.via.stamp(parts.version, &mut parts.headers);
         parts.uri = Uri::from(path);
         parts.version = Version::HTTP_11;
-    }
-}
-
-fn key(standing: &Standing, question: &Question<'_>) -> Key {
-    let client = &standing.client;
-    Key {
-        client: client.ip(),
-        user: client.user.clone(),
-        certificate: client.certificate.clone(),
-        to: question.to.clone(),
-        policy: standing.policy.revision(),
     }
 }
 

@@ -3,10 +3,13 @@
 pub(super) const FILE: &[&str] = &["version", "profiles", "tests"];
 
 pub(super) const PROFILE: &[&str] =
-    &["name", "clients", "mode", "ech", "allow", "deny", "allow_file", "deny_file"];
+    &["name", "clients", "mode", "ech", "outgoing", "allow", "deny", "allow_file", "deny_file"];
 
 /// Of a client that is a map.
 pub(super) const CLIENT: &[&str] = &["user", "group", "cert", "from"];
+
+/// Of `outgoing`.
+pub(super) const OUTGOING: &[&str] = &["source", "interface", "mark", "family"];
 
 pub(super) const RULE: &[&str] = &[
     "host",

@@ -1,10 +1,11 @@
 //! One profile: who it is for, and its rules.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::keys::PROFILE;
 use super::spec::Spec;
-use super::{FLAG, Loader, clients, list, rule};
+use super::{FLAG, Loader, clients, list, outgoing, rule};
 use crate::policy::terms::{Action, Mode, Profile};
 use crate::policy::{ProfileId, SourceId};
 use crate::yaml::{At, Field, Fields, Node, Reader, Value, quoted};
@@ -22,6 +23,7 @@ impl Loader {
             clients: fields.get("clients").map(|field| clients::read(reader, field)),
             mode: fields.get("mode").and_then(|field| reader.word(field, MODES)).unwrap_or_default(),
             ech_outer: fields.get("ech").and_then(|field| reader.word(field, rule::ECH)).unwrap_or_default(),
+            outgoing: fields.get("outgoing").and_then(|field| outgoing(reader, field)).map(Arc::new),
         };
         let ech_outer = profile.ech_outer;
         let id = self.builder.profile(profile);
@@ -53,6 +55,7 @@ impl Loader {
             clients: None,
             mode: Mode::Enforce,
             ech_outer: false,
+            outgoing: None,
         });
         let source = self.builder.source(reader.file());
         for (pattern, line) in patterns.iter().zip(1..) {

@@ -80,6 +80,7 @@ fn the_schema_has_the_keys_that_are_read() {
         ("/$defs/profile/properties", keys::PROFILE),
         ("/$defs/allow_rule/properties", keys::RULE),
         ("/$defs/client/properties", keys::CLIENT),
+        ("/$defs/outgoing/properties", keys::OUTGOING),
         ("/$defs/test/properties", expectation::KEYS),
     ] {
         let mut keys: Vec<&str> = keys.to_vec();
@@ -319,7 +320,9 @@ fn the_documented_example_is_taken_and_passes_its_tests() {
 fn every_key_is_documented() {
     let document = document();
     let tables: String = document.lines().filter(|line| line.starts_with("| `")).collect();
-    for key in [keys::FILE, keys::PROFILE, keys::CLIENT, keys::RULE, expectation::KEYS].concat() {
+    for key in
+        [keys::FILE, keys::PROFILE, keys::CLIENT, keys::OUTGOING, keys::RULE, expectation::KEYS].concat()
+    {
         assert!(tables.contains(&format!("`{key}`")), "{key}");
     }
 }

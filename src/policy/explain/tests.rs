@@ -21,6 +21,10 @@ profiles:
   - name: watched
     clients: [10.0.2.0/24]
     mode: report
+  - name: tenant
+    clients: [10.0.3.0/24]
+    outgoing: { source: [198.51.100.7], mark: 0x15 }
+    allow: [a.example.com]
 "#;
 
 fn policy() -> Policy {
@@ -189,4 +193,13 @@ fn an_explanation_reads_as_text() {
          profiles:  build\n  \
          hint:      add to `allow` of the profile build in p.yaml: - pub.example\n"
     );
+}
+
+#[test]
+fn an_allow_says_how_its_connection_leaves_where_the_policy_does() {
+    let explanation = ask("10.0.3.9", "a.example.com");
+    let line = "  outgoing:  source 198.51.100.7, mark 0x15, IPv4 alone\n";
+    assert!(explanation.to_string().ends_with(line), "{explanation}");
+    assert_eq!(ask("10.0.1.9", "a.example.com").requires.unwrap().outgoing, None);
+    assert!(ask("10.0.3.9", "b.example.com").requires.is_none());
 }

@@ -59,6 +59,7 @@ pub(super) fn everyone() -> Profile {
         clients: None,
         mode: Mode::Enforce,
         ech_outer: false,
+        outgoing: None,
     }
 }
 
