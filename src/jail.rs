@@ -21,7 +21,7 @@ mod running;
 mod stage;
 
 pub use addresses::{DOOR_V4, EXPLICIT_PORT};
-pub use channel::Ending;
+pub use channel::{Change, Ending, Stopped};
 pub use fault::Fault;
 pub use first::first;
 pub use outside::{Built, Plan};

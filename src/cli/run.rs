@@ -27,7 +27,7 @@ use crate::cli::run::terminal::Terminal;
 use crate::cli::run::watched::Watched;
 use crate::cli::serve::refuse;
 use crate::config::Settings;
-use crate::jail::{self, Built, Ending, Fault, Plan, Redirect, Running};
+use crate::jail::{self, Built, Change, Ending, Fault, Plan, Redirect, Running};
 use crate::mistake::Mistake;
 use crate::policy::document::{Audience, Loaded, Sources};
 use crate::record::Watch;
@@ -181,8 +181,7 @@ async fn serve(
     if let Command::Jailed(running) = &command {
         published.into_iter().for_each(|port| drop(tokio::spawn(port.serve(running.clone()))));
     }
-    let ending = spawn_blocking(move || command.wait()).await;
-    terminal.take_back();
+    let ending = spawn_blocking(move || command.wait_to_end(&terminal)).await;
     // It is only gone if it has stopped already.
     let _ = stop.send(Signal::Stop).await;
     let _ = serving.await;
@@ -205,11 +204,25 @@ impl Command {
         }
     }
 
-    fn wait(&self) -> Result<Ending, Fault> {
-        match self {
-            Self::Jailed(running) => running.wait(),
-            Self::Loose(started) => started.wait(),
-        }
+    /// Waits for its end, and stops and goes on with it meanwhile. The terminal is the caller's again then.
+    fn wait_to_end(&self, terminal: &Terminal) -> Result<Ending, Fault> {
+        let ending = loop {
+            let change = match self {
+                Self::Jailed(running) => running.wait(),
+                Self::Loose(started) => started.wait(terminal),
+            };
+            match change {
+                Ok(Change::Stopped(stopped)) => terminal.stop(stopped),
+                Ok(Change::Ended(ending)) => break Ok(ending),
+                Err(fault) => break Err(fault),
+            }
+            match self {
+                Self::Jailed(running) => running.resume(),
+                Self::Loose(started) => started.resume(),
+            }
+        };
+        terminal.take_back();
+        ending
     }
 }
 

@@ -10,6 +10,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use rustix::process::WaitStatus;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,8 @@ pub(super) enum Order {
     Begin,
     /// Send the command a signal.
     Signal(i32),
+    /// Let the command go on, which had stopped.
+    Resume,
     /// Connect to a port of the inside.
     Connect(u16),
 }
@@ -49,6 +52,7 @@ pub(super) enum News {
     Standing(Standing),
     Failed(Fault),
     Begun,
+    Stopped(Stopped),
     Ended(Ending),
     /// With it comes the connection.
     Connected,
@@ -80,11 +84,38 @@ pub(super) struct Standing {
     pub(super) warnings: Vec<String>,
 }
 
+/// What became of a command that was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has stopped, and may be told to go on.
+    Stopped(Stopped),
+    Ended(Ending),
+}
+
+/// How the command stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    pub signal: i32,
+    /// Whether the terminal's foreground is then a group of processes that the command has made.
+    pub in_front: bool,
+}
+
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
     Exit(u8),
     Signal(i32),
+}
+
+impl Change {
+    pub fn new(status: WaitStatus, in_front: impl FnOnce() -> bool) -> Self {
+        let exit = || status.exit_status().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX);
+        match (status.stopping_signal(), status.terminating_signal()) {
+            (Some(signal), _) => Self::Stopped(Stopped { signal, in_front: in_front() }),
+            (None, Some(signal)) => Self::Ended(Ending::Signal(signal)),
+            (None, None) => Self::Ended(Ending::Exit(exit())),
+        }
+    }
 }
 
 impl Ending {

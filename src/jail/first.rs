@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, wait,
-};
+use nix::sys::signal::killpg;
+use nix::unistd::getpgid;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait};
+use rustix::termios::tcgetpgrp;
 
-use crate::jail::channel::{Channel, Ending, Layout, News, Order, Standing};
+use crate::jail::channel::{Change, Channel, Ending, Layout, News, Order, Standing};
 use crate::jail::doors::Sockets;
 use crate::jail::fault::{Fault, Step};
 use crate::jail::masks::Masks;
@@ -56,13 +57,13 @@ fn live(channel: &Arc<Channel>, command: Vec<OsString>) -> Result<Ending, Fault>
     let failed = |error: io::Error| Fault::new(Step::Command, error);
     let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
     let orders = Arc::clone(channel);
-    thread::Builder::new().spawn(move || obey(&orders, &handle)).map_err(failed)?;
+    thread::Builder::new().spawn(move || obey(&orders, pid, &handle)).map_err(failed)?;
     // The command alone holds its input and output: whoever waits for their end must not wait for this process.
     let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
     rustix::stdio::dup2_stdin(&null)
         .and_then(|()| rustix::stdio::dup2_stdout(&null))
         .map_err(|errno| failed(errno.into()))?;
-    Ok(bury(pid))
+    Ok(bury(channel, pid))
 }
 
 fn next(channel: &Channel) -> Result<(Order, Vec<OwnedFd>), Fault> {
@@ -104,11 +105,15 @@ fn start(command: Vec<OsString>, stdin: OwnedFd) -> Result<Pid, Fault> {
     Ok(Pid::from_child(&child))
 }
 
-/// Waits until the command has ended, and meanwhile for every orphan of the jail.
-fn bury(command: Pid) -> Ending {
+/// Waits until the command has ended, and meanwhile for every orphan of the jail; tells when the command stops.
+fn bury(channel: &Channel, command: Pid) -> Ending {
     loop {
-        match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == command => return ending(status),
+        match wait(WaitOptions::UNTRACED) {
+            Ok(Some((pid, status))) if pid == command => match Change::new(status, is_in_front) {
+                // If the outside is gone, the jail is about to end.
+                Change::Stopped(stopped) => drop(channel.send(&News::Stopped(stopped), &[])),
+                Change::Ended(ending) => return ending,
+            },
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             // Without a child there is no command: it can't have ended unseen.
             Err(_) => return Ending::Exit(u8::MAX),
@@ -116,22 +121,24 @@ fn bury(command: Pid) -> Ending {
     }
 }
 
-fn ending(status: WaitStatus) -> Ending {
-    match status.terminating_signal() {
-        Some(signal) => Ending::Signal(signal),
-        None => {
-            Ending::Exit(status.exit_status().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
-        }
-    }
+/// Whether the terminal's foreground is a group of the jail's processes: only such a one has a number in here.
+fn is_in_front() -> bool {
+    File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal).is_ok())
 }
 
 /// Does what the outside asks for; when it is gone, the jail ends.
-fn obey(channel: &Channel, command: &OwnedFd) {
+fn obey(channel: &Channel, command: Pid, handle: &OwnedFd) {
+    let mut stopped_alone = false;
     while let Ok(Some((order, _))) = channel.receive::<Order>() {
         let told = match order {
             Order::Signal(signal) => {
+                stopped_alone |= signal == Signal::TSTP.as_raw();
                 // A command that has ended has no use for it.
-                let _ = Signal::from_named_raw(signal).map(|signal| pidfd_send_signal(command, signal));
+                let _ = Signal::from_named_raw(signal).map(|signal| pidfd_send_signal(handle, signal));
+                Ok(())
+            }
+            Order::Resume => {
+                resume(command, handle, std::mem::take(&mut stopped_alone));
                 Ok(())
             }
             Order::Connect(port) => match connect(port) {
@@ -145,6 +152,19 @@ fn obey(channel: &Channel, command: &OwnedFd) {
         }
     }
     std::process::exit(1);
+}
+
+/// Lets the command go on. Whoever lets exeat go on does so for its whole group of processes, mostly the command's as
+/// well: that one is on its way already, and may have been stopped again by now. But a shell in here has a group of its
+/// own, and what was sent to exeat alone stopped the command `alone`.
+fn resume(command: Pid, handle: &OwnedFd, alone: bool) {
+    let group = getpgid(Some(nix::unistd::Pid::from_raw(command.as_raw_pid())));
+    // The group that came from outside has no number here. A command that has ended has no use for it.
+    match group.ok().filter(|group| group.as_raw() > 0) {
+        Some(group) => drop(killpg(group, nix::sys::signal::Signal::SIGCONT)),
+        None if alone => drop(pidfd_send_signal(handle, Signal::CONT)),
+        None => {}
+    }
 }
 
 fn connect(port: u16) -> io::Result<TcpStream> {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{WaitOptions, wait};
 use tokio::sync::oneshot;
 
-use crate::jail::channel::{Channel, Ending, News, Order};
+use crate::jail::channel::{Change, Channel, News, Order};
 use crate::jail::fault::Fault;
 use crate::lock::lock;
 
@@ -36,6 +36,11 @@ impl Running {
         let _ = self.0.channel.send(&Order::Signal(signal), &[]);
     }
 
+    /// Lets the command go on after it has stopped, where nobody else does.
+    pub fn resume(&self) {
+        let _ = self.0.channel.send(&Order::Resume, &[]);
+    }
+
     /// Connects to a port of the jail's loopback.
     pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
         let (answer, connected) = oneshot::channel();
@@ -48,11 +53,13 @@ impl Running {
         connected.await.map_err(|_| io::Error::from(io::ErrorKind::ConnectionAborted))?
     }
 
-    /// Waits until the command has ended, and everything else in the jail with it. For one thread, once.
-    pub fn wait(&self) -> Result<Ending, Fault> {
+    /// Waits until the command has stopped, or has ended and everything else in the jail with it. For one thread, and
+    /// not again once it has ended.
+    pub fn wait(&self) -> Result<Change, Fault> {
         let ending = loop {
             match self.0.channel.receive() {
-                Ok(Some((News::Ended(ending), _))) => break Ok(ending),
+                Ok(Some((News::Stopped(stopped), _))) => return Ok(Change::Stopped(stopped)),
+                Ok(Some((News::Ended(ending), _))) => break Ok(Change::Ended(ending)),
                 Ok(Some((News::Connected, descriptors))) => {
                     let stream = descriptors.into_iter().next().map(TcpStream::from);
                     self.answer(stream.ok_or_else(|| io::ErrorKind::InvalidData.into()));

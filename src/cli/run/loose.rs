@@ -3,15 +3,17 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command};
-use std::sync::Mutex;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpgid, getpgrp, kill_process, kill_process_group, waitpid,
+};
 
 use crate::cli::run::environment;
-use crate::jail::{Ending, Fault};
-use crate::lock::lock;
+use crate::cli::run::terminal::Terminal;
+use crate::jail::{Change, Fault};
 use crate::server::Doors;
 use crate::sys;
 
@@ -23,7 +25,8 @@ pub(super) struct Loose(Command);
 #[derive(Debug)]
 pub(super) struct Started {
     pid: Pid,
-    child: Mutex<Option<Child>>,
+    /// It was told to stop, and it alone.
+    stopped_alone: AtomicBool,
 }
 
 impl Loose {
@@ -43,26 +46,41 @@ impl Loose {
 
     pub(super) fn begin(mut self) -> Result<Started, Fault> {
         let child = self.0.spawn().map_err(Fault::command)?;
-        Ok(Started { pid: Pid::from_child(&child), child: Mutex::new(Some(child)) })
+        Ok(Started { pid: Pid::from_child(&child), stopped_alone: AtomicBool::new(false) })
     }
 }
 
 impl Started {
     pub(super) fn signal(&self, signal: i32) {
         if let Some(signal) = Signal::from_named_raw(signal) {
+            self.stopped_alone.fetch_or(signal == Signal::TSTP, Ordering::Relaxed);
             // One that has ended has no use for it.
             let _ = kill_process(self.pid, signal);
         }
     }
 
-    /// For one thread, once.
-    pub(super) fn wait(&self) -> Result<Ending, Fault> {
-        let child = lock(&self.child).take();
-        let mut child = child.ok_or_else(|| Fault::command(io::ErrorKind::NotFound.into()))?;
-        let status = child.wait().map_err(Fault::command)?;
-        Ok(match status.signal() {
-            Some(signal) => Ending::Signal(signal),
-            None => Ending::Exit(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)),
-        })
+    /// Lets it go on after it has stopped, where nobody else does: see the same of a jail.
+    pub(super) fn resume(&self) {
+        let alone = self.stopped_alone.swap(false, Ordering::Relaxed);
+        // One that has ended has no use for it.
+        let _ = match getpgid(Some(self.pid)) {
+            Ok(group) if group != getpgrp() => kill_process_group(group, Signal::CONT),
+            _ if alone => kill_process(self.pid, Signal::CONT),
+            _ => Ok(()),
+        };
+    }
+
+    /// Waits until it has stopped or ended. For one thread, and not again once it has ended.
+    pub(super) fn wait(&self, terminal: &Terminal) -> Result<Change, Fault> {
+        loop {
+            match waitpid(Some(self.pid), WaitOptions::UNTRACED) {
+                Ok(Some((_, status))) => {
+                    let group = getpgid(Some(self.pid));
+                    return Ok(Change::new(status, || group.is_ok_and(|group| terminal.is_before(group))));
+                }
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(Fault::command(errno.into())),
+            }
+        }
     }
 }

@@ -3,16 +3,26 @@
 use std::io;
 use std::thread;
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// What is passed on. Stops and resizes come from the terminal, which knows the command itself.
-const PASSED_ON: [Signal; 6] =
-    [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+/// What is passed on. That the window has a new size the terminal tells the command itself.
+const PASSED_ON: [Signal; 8] = [
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGTSTP,
+    Signal::SIGTTIN,
+];
+/// Of these, those that end nothing.
+const STOPS: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGTTIN];
 /// The sender is the kernel: the terminal (sigaction(2)).
 const KERNEL: i32 = 0x80;
 
-/// Signals that no longer end exeat.
+/// Signals that no longer end or stop exeat.
 #[derive(Debug)]
 pub(super) struct Signals {
     passed_on: SigSet,
@@ -25,7 +35,8 @@ impl Signals {
     pub(super) fn block() -> io::Result<Self> {
         let passed_on = SigSet::from_iter(PASSED_ON);
         let mut blocked = passed_on;
-        // So that the terminal can be taken back from the background.
+        // The terminal sends it to whole groups, and so to the command as well; blocked, the terminal can be taken
+        // back from the background.
         blocked.add(Signal::SIGTTOU);
         let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         Ok(Self { passed_on, before })
@@ -40,10 +51,11 @@ impl Signals {
         started
     }
 
-    /// One that came before there was a command to pass it on to.
+    /// One to end by that came before there was a command to pass it on to.
     pub(super) fn pending(&self) -> Option<i32> {
-        let signals =
-            SignalFd::with_flags(&self.passed_on, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok()?;
+        let mut ending = self.passed_on;
+        STOPS.into_iter().for_each(|stop| ending.remove(stop));
+        let signals = SignalFd::with_flags(&ending, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok()?;
         let signal = signals.read_signal().ok()??;
         i32::try_from(signal.ssi_signo).ok()
     }
@@ -64,4 +76,18 @@ impl Signals {
         // It ends with the process. Without it the command runs all the same.
         drop(thread::Builder::new().name("signals".to_owned()).spawn(forward));
     }
+}
+
+/// Stops exeat as the command was stopped, until whoever watches exeat lets it go on.
+///
+/// It is for the command to stop first. A shell takes the terminal back once exeat has stopped, and a program that has
+/// yet to notice that it is to stop would read what is then typed for the shell.
+pub(super) fn stop(signal: i32) {
+    let Ok(signal) = Signal::try_from(signal) else { return };
+    let _ = raise(signal);
+    // Blocked until here, so that the terminal's own, should it still wait to be read, stops exeat no second time:
+    // what lets it go on takes all of them away (signal(7)).
+    let alone = SigSet::from(signal);
+    let _ = alone.thread_unblock();
+    let _ = alone.thread_block();
 }
