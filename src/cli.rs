@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod import;
 mod lockdown;
+mod policy;
 mod run;
 mod serve;
 mod suggest;

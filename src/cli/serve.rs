@@ -1,7 +1,6 @@
 //! `exeat serve`: the proxy itself.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,6 +8,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::cli::policy::PolicyArgs;
 use crate::cli::{FAILED, USAGE};
 use crate::config::{Listener, Settings};
 use crate::mistake::Mistake;
@@ -25,15 +25,8 @@ use crate::server::{Server, Signal, StartError};
     after_help = "Example:\n  exeat serve --allow '*.example.com'\n  HTTPS_PROXY=http://127.0.0.1:3128 curl https://www.example.com/"
 )]
 pub(super) struct ServeArgs {
-    /// Settings file
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Policy file, or a directory of *.yaml files; may be repeated
-    #[arg(long, value_name = "PATH")]
-    policy: Vec<PathBuf>,
-    /// Allow a name or pattern on 443 and 80, for every client; may be repeated
-    #[arg(long, value_name = "PATTERN")]
-    allow: Vec<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Where clients connect to; may be repeated
     #[arg(long, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
@@ -54,7 +47,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(mistakes) => return refuse(&mistakes),
     };
-    let sources = Sources { paths: settings.policy.clone(), allow: args.allow };
+    let sources = args.policy.sources(&settings);
     if sources.is_built_in() {
         tracing::info!("no policy is given: the built-in one allows package registries and source forges");
     }
@@ -109,13 +102,7 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
 
 /// The settings of the file, or the defaults, and what the flags say over them.
 fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
-    let mut settings = match &args.config {
-        Some(path) => Settings::load(path)?,
-        None => Settings::default(),
-    };
-    if !args.policy.is_empty() || !args.allow.is_empty() {
-        settings.policy = args.policy.clone();
-    }
+    let mut settings = args.policy.settings()?;
     if !args.listen.is_empty() {
         settings.listen.explicit = args.listen.iter().copied().map(Listener::from).collect();
     }

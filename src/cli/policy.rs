@@ -1,0 +1,41 @@
+//! The settings and the policy that a command which carries flows is started with.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::Settings;
+use crate::mistake::Mistake;
+use crate::policy::document::Sources;
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct PolicyArgs {
+    /// Settings file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Policy file, or a directory of *.yaml files; may be repeated
+    #[arg(long, value_name = "PATH")]
+    policy: Vec<PathBuf>,
+    /// Allow a name or pattern on 443 and 80, for every client; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    allow: Vec<String>,
+}
+
+impl PolicyArgs {
+    /// The settings of the file, or the defaults, with the policy that the flags say over theirs.
+    pub(super) fn settings(&self) -> Result<Settings, Vec<Mistake>> {
+        let mut settings = match &self.config {
+            Some(path) => Settings::load(path)?,
+            None => Settings::default(),
+        };
+        if !self.policy.is_empty() || !self.allow.is_empty() {
+            settings.policy = self.policy.clone();
+        }
+        Ok(settings)
+    }
+
+    /// Where the policy comes from that these settings name.
+    pub(super) fn sources(&self, settings: &Settings) -> Sources {
+        Sources { paths: settings.policy.clone(), allow: self.allow.clone() }
+    }
+}

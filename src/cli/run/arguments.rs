@@ -1,0 +1,74 @@
+//! What is typed after `exeat run`, and the settings that come of it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::policy::PolicyArgs;
+use crate::cli::run::publish::Published;
+use crate::config::Settings;
+use crate::mistake::Mistake;
+
+/// When the command has ended, nobody is left whom a longer wait would help.
+const DRAIN: Duration = Duration::from_millis(250);
+/// Where records go that nobody asked for.
+const NOWHERE: &str = "/dev/null";
+/// The standard output, as a path.
+const STDOUT: &str = "-";
+
+/// Run one command behind the gate
+///
+/// The command reaches what the policy allows and nothing else, whatever it does: it runs in namespaces of its own in
+/// which every address leads to exeat. No root is needed, and no daemon. Without a policy the built-in one allows
+/// package registries and source forges.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Example:\n  exeat run --allow '*.npmjs.org' -- npm ci\n\nExits with the command's own code, or 128 + N if the signal N ended it."
+)]
+pub(in crate::cli) struct RunArgs {
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
+    /// The profile that the command belongs to, beside those of every client
+    #[arg(long, value_name = "NAME")]
+    pub(super) profile: Option<String>,
+    /// Let through what no rule allows, and end with the policy that would have been enough
+    #[arg(long)]
+    pub(super) report: bool,
+    /// Append a record of each flow to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) audit: Option<PathBuf>,
+    /// Leave a masked path to the command, a unix socket perhaps; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub(super) share: Vec<PathBuf>,
+    /// Let this host reach a port of the command, at 127.0.0.1; may be repeated
+    #[arg(long, value_name = "PORT[:INSIDE]")]
+    pub(super) publish: Vec<Published>,
+    /// Only ask the command to use the proxy, by its environment: weaker, for where the kernel forbids namespaces
+    #[arg(long, conflicts_with_all = ["share", "publish"])]
+    pub(super) explicit_only: bool,
+    /// The command
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+impl RunArgs {
+    /// The settings of the file, or the defaults, and what the flags say over them; what they say of listeners means
+    /// nothing here. The standard output is the command's.
+    pub(super) fn settings(&self) -> Result<Settings, Vec<Mistake>> {
+        let mut settings = self.policy.settings()?;
+        // One command may have as many as the limit on open files allows, unless somebody says otherwise.
+        if settings.limits.flows == Settings::default().limits.flows {
+            settings.limits.flows = None;
+        }
+        if let Some(audit) = &self.audit {
+            settings.audit.path = audit.clone();
+        }
+        if settings.audit.path == Path::new(STDOUT) {
+            settings.audit.path = PathBuf::from(NOWHERE);
+        }
+        settings.timeouts.drain = settings.timeouts.drain.min(DRAIN);
+        Ok(settings)
+    }
+}
