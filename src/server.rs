@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Readiness};
@@ -36,6 +36,9 @@ use crate::transparent;
 pub use listeners::Doors;
 pub use start::{Jailed, StartError};
 
+/// So many connections are accepted from a listener before all else that is ready has its turn: a worker that can't
+/// keep up finishes what it has begun, and leaves new clients in the kernel's queue, where they cost nothing.
+const ACCEPTS_A_TURN: usize = 16;
 /// How long flows that were told to stop may take to end, and records to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often idle connections to upstreams are looked through.
@@ -193,7 +196,10 @@ struct Entrance {
 impl Door {
     async fn accept(self, entrance: Entrance, mut drain: drain::Watch) {
         let Entrance { listener, origin, arrival, connections } = entrance;
-        loop {
+        for count in 1_usize.. {
+            if count.is_multiple_of(ACCEPTS_A_TURN) {
+                yield_now().await;
+            }
             // Beyond the limit clients wait in the kernel's queue, where they cost nothing.
             let accepted = async {
                 let permit = Arc::clone(&connections).acquire_owned().await.ok()?;

@@ -10,8 +10,10 @@ use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-/// How many connections may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+/// How many connections may wait on a listener to be accepted; the kernel cuts it to `net.core.somaxconn`. A worker
+/// that can't keep up serves them in order, so this is how long they wait: 0.1 s at 10,000 a second. With more, those
+/// whose turn it is may have given up. The kernel ignores who comes beyond that, and clients try again after a second.
+const BACKLOG: i32 = 1024;
 
 /// The bit of a packet's mark that says that TPROXY gave it to exeat: routes of the lockdown lead it there.
 pub const TAKEN: u32 = 0x0200_0000;

@@ -25,7 +25,8 @@ def overload(bench, exeat, seconds):
             for times in TIMES if name == "free" else TIMES[-1:]:
                 arguments = ["overload", "--rate", str(times * peak), "-c", "20000", "--patience", "10"]
                 report = generator.run(arguments, "explicit", seconds)
-                shown = f"{report['rate']:.0f} a second, p99 {report['p99_us'] / 1000:.0f} ms, {report['others']}"
+                shown = f"{report['rate']:.0f} a second, p99 {report['p99_us'] / 1000:.0f} ms"
+                shown += f", {report['connected_p99_us'] / 1000:.0f} ms once connected, {report['others']}"
                 bench.say(f"overload, {name}, {times} x {peak:.0f}: {shown}")
                 (steps if name == "free" else limited)[str(times)] = report
         share.release()
