@@ -119,14 +119,14 @@ impl Tunnel<'_> {
         // Replies first: an upstream that answers and resets, as one does that refuses an upload, is
         // heard out before a write to it fails. The kernel tells of a reset once and then shows an
         // orderly end, so after a fault nothing is read any more.
-        let received = self.received.poll(cx, &mut self.upstream, &mut self.client);
+        let received = self.received.poll(cx, &mut self.upstream, &mut self.client, self.sent.ended());
         if let Poll::Ready(Err(fault)) = received {
             return Poll::Ready(Err(match fault {
                 Fault::Source => Error::UpstreamReset,
                 Fault::Sink => Error::ClientReset,
             }));
         }
-        let sent = self.sent.poll(cx, &mut self.client, &mut self.upstream);
+        let sent = self.sent.poll(cx, &mut self.client, &mut self.upstream, self.received.ended());
         if let Poll::Ready(Err(fault)) = sent {
             return Poll::Ready(Err(match fault {
                 Fault::Source => Error::ClientReset,
