@@ -169,19 +169,20 @@ impl Flow {
     fn judged(&self, reason: Reason, rule: Option<Rule<'_>>, took: Duration) {
         let metrics = self.ledger.metrics();
         metrics.decided(took);
-        let words = rule.map(Words::new);
         let decides = matches!(reason, Reason::Allowed | Reason::DeniedByRule);
-        let hits = rule.zip(words.as_ref()).filter(|_| decides);
-        let hits = hits.and_then(|(rule, words)| metrics.rules().counter(rule.profile(), words.pattern()));
         let is_late = self.open.facts(|facts| {
             facts.record.reason = Some(reason);
             facts.record.would_deny = reason == Reason::ReportOnly;
-            let label = words.as_ref().map(Words::label);
-            // The second verdict on a tunnel mostly names the rule of the first.
-            if facts.record.rule.as_deref() != label {
-                facts.record.rule = label.map(Into::into);
+            // The second verdict on a tunnel mostly names the rule of the first: its words are written once.
+            let id = rule.as_ref().map(Rule::id);
+            if facts.rule != id || facts.hits.is_some() != decides {
+                let words = rule.map(Words::new);
+                let hits = rule.zip(words.as_ref()).filter(|_| decides);
+                facts.hits =
+                    hits.and_then(|(rule, words)| metrics.rules().counter(rule.profile(), words.pattern()));
+                facts.record.rule = words.as_ref().map(|words| words.label().into());
+                facts.rule = id;
             }
-            facts.hits = hits;
             // Read under the lock: either the walk of a new policy finds this verdict, or it is found late here.
             self.open.epoch != self.ledger.judges().epoch()
         });
@@ -193,7 +194,10 @@ impl Flow {
     /// The rule that decided, where it was not the verdict's: a resolved address may be denied by another.
     pub fn decider(&self, rule: Rule<'_>) {
         let words = Words::new(rule);
-        self.open.facts(|facts| facts.record.rule = Some(words.label().into()));
+        self.open.facts(|facts| {
+            facts.record.rule = Some(words.label().into());
+            facts.rule = None;
+        });
     }
 
     /// The rule that decided, as the record will name it.

@@ -35,13 +35,12 @@ pub use crate::policy::builder::{Builder, ProfileId, SourceId, Target, TermsId};
 pub use crate::policy::clients::Subject;
 pub use crate::policy::question::{Question, Seen};
 pub use crate::policy::reach::{Inquiry, Listed};
-pub use crate::policy::rules::Rule;
+pub use crate::policy::rules::{Rule, RuleId};
 pub use crate::policy::verdict::{Admission, Passage, Verdict};
 
 /// An immutable set of rules. A look-up costs the labels of the name times the client's own profiles,
 /// whatever the number of rules, profiles and clients.
 pub struct Policy {
-    revision: u64,
     rules: Rules,
     clients: Clients,
     ports: Box<[PortsOf]>,
@@ -50,7 +49,7 @@ pub struct Policy {
 
 impl Policy {
     pub fn revision(&self) -> u64 {
-        self.revision
+        self.rules.revision
     }
 
     /// The number of rules.
@@ -64,23 +63,23 @@ impl Policy {
 
     /// The profiles that take part for a client. Ask once a connection, and again for a new revision.
     pub fn subject(&self, client: &Client) -> Subject {
-        self.clients.subject(client, &self.rules.profiles, self.revision)
+        self.clients.subject(client, &self.rules.profiles, self.revision())
     }
 
     /// A client that no profile is for, not even those for everyone.
     pub fn nobody(&self) -> Subject {
-        Subject::nobody(self.revision)
+        Subject::nobody(self.revision())
     }
 
     /// The decision: no I/O, no clock but `today`, no allocation. The subject must be this policy's own.
     pub fn decide<'a>(&'a self, subject: &'a Subject, question: &Question<'a>, today: Date) -> Verdict<'a> {
-        debug_assert_eq!(subject.revision, self.revision, "a subject of another revision");
+        debug_assert_eq!(subject.revision, self.revision(), "a subject of another revision");
         verdict::decide(&self.rules, subject, *question, today)
     }
 
     /// Which allow rules of the client list a port, whatever their names: where none does, there is nothing to wait for.
     pub fn listed(&self, subject: &Subject, port: u16) -> Listed {
-        debug_assert_eq!(subject.revision, self.revision, "a subject of another revision");
+        debug_assert_eq!(subject.revision, self.revision(), "a subject of another revision");
         reach::listed(&self.ports, subject, port)
     }
 
@@ -93,7 +92,7 @@ impl Policy {
         address: Option<IpAddr>,
         today: Date,
     ) -> Inquiry<'a> {
-        debug_assert_eq!(subject.revision, self.revision, "a subject of another revision");
+        debug_assert_eq!(subject.revision, self.revision(), "a subject of another revision");
         reach::inquire(&self.rules, subject, name, address, today)
     }
 
@@ -104,7 +103,7 @@ impl Policy {
 
     /// The names of the profiles that take part, in file order.
     pub fn profile_names(&self, subject: &Subject) -> impl Iterator<Item = &str> {
-        debug_assert_eq!(subject.revision, self.revision, "a subject of another revision");
+        debug_assert_eq!(subject.revision, self.revision(), "a subject of another revision");
         subject.profiles.iter().map(|&index| self.rules.profiles[index as usize].name.as_str())
     }
 
@@ -139,17 +138,17 @@ impl Policy {
 impl Builder {
     /// The policy, of a revision that no other policy in this process has.
     pub fn finish(self, revision: u64) -> Policy {
-        let (rules, clients) = self.into_parts();
+        let (mut rules, clients) = self.into_parts();
+        rules.revision = revision;
         let ports = PortsOf::all(&rules);
         let has_outgoing = rules.profiles.iter().any(|profile| profile.outgoing.is_some());
-        Policy { revision, rules, clients, ports, has_outgoing }
+        Policy { rules, clients, ports, has_outgoing }
     }
 }
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { revision, rules, .. } = self;
-        write!(f, "Policy {{ revision: {revision}, rules: {} }}", rules.rows.len())
+        write!(f, "Policy {{ revision: {}, rules: {} }}", self.revision(), self.len())
     }
 }
 

@@ -10,6 +10,7 @@ use crate::counters::Counters;
 use crate::flow::stop::Switch;
 use crate::ingress::Ingress;
 use crate::lock::lock;
+use crate::policy::RuleId;
 use crate::record::{FlowId, Record};
 
 /// An open flow. One allocation, 400 bytes beside names and texts.
@@ -30,6 +31,8 @@ pub(super) struct Open {
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) record: Record,
+    /// The rule that the record names, if a verdict named it.
+    pub(super) rule: Option<RuleId>,
     /// The counter of the rule that decided.
     pub(super) hits: Option<IntCounter>,
     /// How much of the bytes is already in the metrics.
@@ -41,7 +44,14 @@ pub(super) struct Facts {
 impl Open {
     pub(super) fn new(record: Record, epoch: u64) -> Self {
         let (id, ingress) = (record.flow, record.ingress);
-        let facts = Facts { record, hits: None, counted: (0, 0), permit: false, ends_with_connection: false };
+        let facts = Facts {
+            record,
+            rule: None,
+            hits: None,
+            counted: (0, 0),
+            permit: false,
+            ends_with_connection: false,
+        };
         Self {
             id,
             ingress,

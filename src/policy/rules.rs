@@ -14,6 +14,7 @@ use crate::policy::terms::{Action, Profile, Terms};
 /// Every rule of a policy and what it refers to.
 #[derive(Default)]
 pub(super) struct Rules {
+    pub(super) revision: u64,
     /// Sorted by place, then by profile, then in file order: the rules of one place are one range,
     /// and those of one profile there are found by bisection.
     pub(super) rows: Box<[Row]>,
@@ -52,6 +53,13 @@ pub(super) enum Kind {
 pub struct Rule<'p> {
     rules: &'p Rules,
     row: &'p Row,
+}
+
+/// Which rule it is, of all that this process ever had: to be kept where a rule would keep its policy alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleId {
+    revision: u64,
+    order: u32,
 }
 
 impl Rules {
@@ -118,6 +126,10 @@ impl Row {
 impl<'p> Rule<'p> {
     pub(super) fn new(rules: &'p Rules, row: &'p Row) -> Self {
         Self { rules, row }
+    }
+
+    pub fn id(&self) -> RuleId {
+        RuleId { revision: self.rules.revision, order: self.row.order }
     }
 
     /// The file it stands in.
