@@ -64,7 +64,16 @@ impl Stand {
         let proxy = Some(said("clients connect to http://"));
         let dns = said("DNS questions are answered at ");
         let to = "origin.example".to_owned();
-        let load = Load { proxy, origin, to, ports: 1, concurrency: 8, seconds: PATIENCE, count };
+        let load = Load {
+            proxy,
+            origin,
+            to,
+            authorization: None,
+            ports: 1,
+            concurrency: 8,
+            seconds: PATIENCE,
+            count,
+        };
         Self { exeat, _directory: directory, dns, load }
     }
 

@@ -38,6 +38,9 @@ pub(crate) struct Load {
     /// The destination, as the proxy is asked for it
     #[arg(long, default_value = "origin.example")]
     pub(crate) to: String,
+    /// The credentials that the proxy is shown with each CONNECT or plain request, like `Basic YWxpY2U6…`
+    #[arg(long, value_name = "CREDENTIALS")]
+    pub(crate) authorization: Option<String>,
     /// Go round this many ports of the origin: each pair of addresses and ports is out of use for a minute
     /// after its connection (RFC 9293 §3.4.2), and the search for a free one would be what is measured
     #[arg(long, default_value_t = PORTS)]
@@ -109,6 +112,12 @@ impl Worker {
 }
 
 impl Load {
+    /// The line of a head with the credentials, if there are any.
+    pub(crate) fn authorization(&self) -> String {
+        let line = |credentials: &String| format!("Proxy-Authorization: {credentials}\r\n");
+        self.authorization.as_ref().map(line).unwrap_or_default()
+    }
+
     /// The ports of the origin in turn.
     pub(crate) fn next_port(&self) -> u16 {
         thread_local!(static TURN: Cell<u16> = const { Cell::new(0) });

@@ -19,6 +19,9 @@ class Exeat:
     rules: int = 1000
     profiles: int = 1
     flows: int = 100_000
+    # Whom its profile is for, and what `auth` says in the settings.
+    client: str = "127.0.0.0/8"
+    auth: str = ""
     tunnels_max: int = 40_000
 
     def is_installed(self):
@@ -37,7 +40,7 @@ class Exeat:
             "version: 1",
             "profiles:",
             "  - name: bench",
-            "    clients: [127.0.0.0/8]",
+            f'    clients: ["{self.client}"]',
             "    allow_file: [../lists/rules.txt]",
             "    allow:",
             f'      - {{ host: ".origin.example", ports: {ports}, private: true }}',
@@ -52,7 +55,7 @@ class Exeat:
             f"listen: {{ {door}: {addresses}, admin: '127.0.0.1:{ADMIN}', dns: ['127.0.0.1:{DNS}']"
             + (", explicit: []" if door == "transparent" else "")
             + f" }}\nthreads: 1\naudit: {{ path: logs/records.jsonl }}\ndns: {{ servers: ['127.0.0.1:53'] }}\n"
-            f"limits: {{ flows: {self.flows} }}\npolicy: [policies]\n"
+            f"limits: {{ flows: {self.flows} }}\npolicy: [policies]\n{self.auth}"
         )
         return [self.program, "serve", "--config", home / "exeat.yaml"]
 

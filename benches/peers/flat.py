@@ -27,14 +27,15 @@ def flat(bench, exeat, tunnels, small):
     bench.samples.find("instructions", counts)
 
 
-def count(bench, exeat, tunnels):
+def count(bench, exeat, tunnels, more=()):
     place, generator = bench.place("explicit"), bench.generator("explicit")
+    load = ["tunnels", "-c", "8", "--count", str(tunnels), *more]
     with bench.started(exeat, "explicit", before=callgrind(place)) as process:
         # What it does once: look again at files that had just changed when it started, fill its caches.
         time.sleep(1)
-        generator.run(["tunnels", "-c", "8", "--count", str(tunnels)], "explicit", 120)
+        generator.run(load, "explicit", 120)
         control(place, "--instr=on", process)
-        generator.run(["tunnels", "-c", "8", "--count", str(tunnels)], "explicit", 120)
+        generator.run(load, "explicit", 120)
         control(place, "--dump", process)
         dumps = sorted(place.home.glob(f"callgrind.{process.pid}.*"))
         text = "".join(dump.read_text() for dump in dumps)

@@ -10,7 +10,7 @@ WORDS = {True: "yes", False: "**no**", None: "not measured"}
 def table(samples):
     rows = [
         *set_up(samples), *bulk(samples), *small(samples), *memory(samples), *http(samples), *flat(samples),
-        *overload(samples),
+        *overload(samples), *auth(samples),
     ]
     lines = [
         "| | exeat | against | ratio | target | reached |", "|---|---|---|---|---|---|",
@@ -177,4 +177,18 @@ def overload(samples):
         ))
     else:
         rows.append(unknown("left after 1,000,000 flows", "nothing that grows"))
+    return rows
+
+
+def auth(samples):
+    found, rows = samples.findings.get("auth"), []
+    for who in ("a password", "a token"):
+        what, target = f"CPU of a set-up with {who} that is remembered", "≤ 1.1"
+        if not found:
+            rows.append(unknown(what, target))
+            continue
+        # Each pair was measured one after the other.
+        ratio = statistics.median(one["cpu"] / none["cpu"] for none, one in zip(found["nobody"], found[who]))
+        ours, theirs = (statistics.median(one["cpu"] for one in found[which]) for which in (who, "nobody"))
+        rows.append((what, f"{ours:.1f} us", f"anonymous: {theirs:.1f} us", f"{ratio:.2f}", target, ratio <= 1.1))
     return rows

@@ -16,6 +16,7 @@ import tempfile
 
 import peers
 import report
+from auth import auth
 from bench import Bench
 from compare import compare
 from dns import dns
@@ -29,7 +30,7 @@ from reload import reload
 from samples import Samples, machine, version
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PARTS = ("compare", "idle", "growth", "flat", "reload", "overload", "leak", "dns")
+PARTS = ("compare", "idle", "growth", "flat", "reload", "overload", "leak", "dns", "auth")
 
 
 def main():
@@ -117,6 +118,8 @@ def measure(bench, exeat, options):
         leak(bench, exeat, 2_000 if smoke else 1_000_000)
     if "dns" in wanted:
         dns(bench, exeat)
+    if "auth" in wanted:
+        auth(bench, exeat, 50 if smoke else 2_000)
 
 
 def chosen(bench, exeat, options):

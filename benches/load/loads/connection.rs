@@ -47,7 +47,7 @@ pub(crate) async fn through(
 ) -> Result<TcpStream, Refusal> {
     if load.proxy.is_some() {
         let to = format!("{}:{}", load.to, port);
-        let request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
+        let request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{}\r\n", load.authorization());
         let status = exchange(&mut stream, request.as_bytes(), &mut [0; 2048]).await?;
         if status != 200 {
             return Err(Refusal::Status(status));

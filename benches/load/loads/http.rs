@@ -31,7 +31,8 @@ async fn requests(worker: &Worker, hosts: usize) -> io::Result<()> {
             _ => format!("{}-{}:{port}", turn % hosts, load.to),
         };
         let target = if load.proxy.is_some() { format!("http://{to}/") } else { "/".to_owned() };
-        let request = format!("GET {target} HTTP/1.1\r\nHost: {to}\r\nAccept: */*\r\n\r\n");
+        let credentials = load.authorization();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {to}\r\nAccept: */*\r\n{credentials}\r\n");
         let began = Instant::now();
         match exchange(&mut stream, request.as_bytes(), &mut answer).await? {
             200 => worker.tally.borrow_mut().steps.push(began.elapsed()),
