@@ -105,10 +105,10 @@ impl Server {
         Self::start(settings, sources, None)
     }
 
-    /// The same for a jail: its doors are bound already, and `settings.listen` says nothing, of TLS and PROXY headers
-    /// neither.
+    /// The same for a jail: its doors are bound already, and what the settings say of listeners, of TLS and PROXY headers
+    /// there, and of users means nothing. Who its one client is needs no proof, and a command would have none to give.
     pub fn jailed(settings: &Settings, sources: Sources, jailed: Jailed) -> Result<Self, StartError> {
-        let settings = Settings { listen: Listen::nowhere(), ..settings.clone() };
+        let settings = Settings { listen: Listen::nowhere(), auth: None, ..settings.clone() };
         Self::start(&settings, sources, Some(jailed))
     }
 

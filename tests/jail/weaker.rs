@@ -51,6 +51,23 @@ fn where_nothing_can_redirect_the_ports_of_the_policy_are_open() {
 }
 
 #[test]
+fn what_the_settings_say_of_users_means_nothing_to_a_command() {
+    world::test("weaker::what_the_settings_say_of_users_means_nothing_to_a_command", |who, world| {
+        let web = Web::plain(&format!("{ALLOWED}:0"), &world.path("none"));
+        world.policy(&[&format!("{{ host: a.example, ports: [{}], protocol: http }}", web.port)]);
+        let settings = fs::read_to_string(world.path("exeat.yaml")).unwrap();
+        // Not even a file of users that is not there matters.
+        fs::write(world.path("exeat.yaml"), settings + "auth: { required: true, basic: { file: none } }\n")
+            .unwrap();
+        let line = format!("curl -sS --max-time 20 http://a.example:{}/", web.port);
+        for flags in [&[][..], &["--explicit-only"]] {
+            let ran = world.run(who, flags, &["sh", "-c", &line]);
+            assert!(ran.good().starts_with("hello from"), "{ran:?}");
+        }
+    });
+}
+
+#[test]
 fn where_the_kernel_forbids_namespaces_the_setting_is_named() {
     world::test("weaker::where_the_kernel_forbids_namespaces_the_setting_is_named", |who, world| {
         if who == Who::User {
