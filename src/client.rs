@@ -3,7 +3,7 @@
 mod identity;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::sys;
@@ -92,6 +92,15 @@ impl Client {
     pub fn name(&self) -> Option<&str> {
         let certificate = || self.certificate.as_deref().map(|certificate| &*certificate.name);
         self.user.as_deref().map(|user| &*user.name).or_else(certificate)
+    }
+}
+
+/// The address that one counts as where clients share something out: a host has all the addresses of an IPv6 network to
+/// itself, so they are one.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
     }
 }
 

@@ -49,13 +49,9 @@ pub async fn enter(
     drain: drain::Watch,
     permit: OwnedSemaphorePermit,
 ) {
-    let standing = proxy.standing(client);
-    let bounds = proxy.bounds;
-    let door = Door {
-        exchanges: Exchanges::new(Arc::clone(&proxy), standing, Home::Pool(pool)),
-        opened: Mutex::new(None),
-    };
-    let served = serve(stream, bounds, drain.clone(), |request, clock| door.answer(request, clock)).await;
+    let door = Door { exchanges: exchanges(&proxy, pool, client), opened: Mutex::new(None) };
+    let served =
+        serve(stream, proxy.bounds, drain.clone(), |request, clock| door.answer(request, clock)).await;
     let opened = door.opened().take();
     let Some(opened) = opened else {
         return finish(&door.exchanges, served, None, Ingress::Forward).await;
@@ -89,6 +85,11 @@ impl Opened {
         let Self { standing, flow, to, upstream } = self;
         Tunnel { proxy, standing, flow, to, client, upstream }
     }
+}
+
+/// What a client of this door has: it may go anywhere, on connections that wait in the pool.
+fn exchanges(proxy: &Arc<Proxy>, pool: Arc<Pool>, client: Client) -> Exchanges {
+    Exchanges::new(Arc::clone(proxy), proxy.standing(client), Home::Pool(pool))
 }
 
 /// Judges a CONNECT; nothing is behind the 200 yet but a connection. A refusal says why there is none.

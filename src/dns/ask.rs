@@ -9,11 +9,10 @@ use hickory_proto::rr::rdata::svcb::{SvcParamKey, SvcParamValue};
 use hickory_proto::rr::{RData, RecordType};
 use tokio::time::timeout;
 
-use crate::client::Client;
+use crate::client::{Client, network};
 use crate::clock::today;
 use crate::destination::Destination;
 use crate::dns::message::{Asked, Question, Reply};
-use crate::dns::pace::network;
 use crate::dns::{Denied, Door, Https};
 use crate::error::Error;
 use crate::flow::Flow;

@@ -1,10 +1,11 @@
 //! Bounds on what one client may ask: so many questions at once, so many a second, over so many connections.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::client::network;
 use crate::error::Error;
 use crate::lock::lock;
 
@@ -111,14 +112,6 @@ fn share(clients: &mut HashMap<IpAddr, Share>, client: IpAddr, now: Instant) -> 
         }
     }
     Ok(clients.entry(client).or_insert(Share { open: 0, connections: 0, settled: now }))
-}
-
-/// A host has all the addresses of an IPv6 network to itself, so they count as one.
-pub(super) fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
-    }
 }
 
 #[cfg(test)]

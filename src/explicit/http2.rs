@@ -11,9 +11,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::client::Client;
 use crate::drain;
 use crate::error::Error;
-use crate::explicit::{Opened, connect, forward};
+use crate::explicit::{Opened, connect, exchanges, forward};
 use crate::gate::http::http2::{Reply, serve};
-use crate::gate::http::{Clock, Exchanges, Home, Pool};
+use crate::gate::http::{Clock, Exchanges, Pool};
 use crate::ingress::Ingress;
 use crate::proxy::Proxy;
 use crate::stream::Stream;
@@ -33,9 +33,7 @@ pub async fn enter(
     drain: drain::Watch,
     permit: OwnedSemaphorePermit,
 ) {
-    let standing = proxy.standing(client);
-    let bounds = proxy.bounds;
-    let exchanges = Exchanges::new(Arc::clone(&proxy), standing, Home::Pool(pool));
+    let (bounds, exchanges) = (proxy.bounds, exchanges(&proxy, pool, client));
     let door = Arc::new(Door { proxy, exchanges });
     let answer = |request: Request<RecvStream>, reply| {
         let (door, drain) = (Arc::clone(&door), drain.clone());
