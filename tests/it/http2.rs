@@ -1,6 +1,7 @@
 //! Clients that speak HTTP/2 to the proxy: each stream is a flow of its own.
 
 use std::fs;
+use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -104,7 +105,7 @@ impl Tunnel {
     async fn pour(mut send: SendStream<Bytes>, mut count: usize) {
         while count > 0 {
             send.reserve_capacity(count.min(65_536));
-            let room = std::future::poll_fn(|cx| send.poll_capacity(cx)).await.unwrap().unwrap();
+            let room = poll_fn(|cx| send.poll_capacity(cx)).await.unwrap().unwrap();
             send.send_data(Bytes::from(vec![7; room]), false).unwrap();
             count -= room;
         }
@@ -326,6 +327,44 @@ async fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
     let error = timeout(PATIENCE, body.data()).await.unwrap().unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR));
     assert_eq!(gate.record().await["reason"], "upstream_reset");
+}
+
+#[tokio::test]
+async fn a_body_that_waits_to_be_asked_for_moves_when_the_upstream_asks() {
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for (at_head, asks, status) in [
+        ("HTTP/1.1 100 Continue\r\n\r\n", true, 200),
+        // It does not know the expectation: after a second the client is asked all the same.
+        ("", true, 200),
+        ("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n", false, 417),
+    ] {
+        let upstream = Upstream::saying(move |heard| {
+            let text = String::from_utf8_lossy(heard);
+            match text.split_once("\r\n\r\n") {
+                Some((_, "")) => at_head.into(),
+                Some((_, "hello")) => ok.into(),
+                _ => Vec::new(),
+            }
+        })
+        .await;
+        let (ground, port) = (Ground::new(), upstream.port());
+        let gate = ground.setup(&[&web(port)]).start().await;
+        let client = Client::new(&gate, &ground).await;
+        let mut post = request("POST", &format!("http://a.example:{port}/"));
+        post.headers_mut().insert("expect", "100-continue".parse().unwrap());
+        post.headers_mut().insert("content-length", "5".parse().unwrap());
+        let (mut response, mut body) = client.send(post, false).await;
+        let asked = timeout(PATIENCE, poll_fn(|cx| response.poll_informational(cx))).await.unwrap();
+        let asked = asked.map(|asked| asked.unwrap().status());
+        assert_eq!(asked, asks.then_some(StatusCode::CONTINUE), "{at_head:?}");
+        assert!(upstream.heard_text().ends_with("\r\n\r\n"), "the body moved unasked");
+        if asks {
+            body.send_data(Bytes::from_static(b"hello"), true).unwrap();
+        }
+        assert_eq!(timeout(PATIENCE, response).await.unwrap().unwrap().status(), status, "{at_head:?}");
+        assert_eq!(gate.record().await["status"], status);
+        gate.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

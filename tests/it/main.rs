@@ -9,6 +9,7 @@ mod client_certificates;
 mod connect;
 mod drain;
 mod every_flow;
+mod floods;
 mod forward;
 mod guard;
 mod http2;

@@ -34,7 +34,8 @@ const STREAMS: u32 = 128;
 /// What a client may send on one stream before its upstream takes it: 1 Gbit/s over 1 ms of way there and back.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// The same for all of them: as much as they may have together, so that those whose upstreams take nothing do not
-/// hold up the others. 16 MiB at most wait in memory for one connection.
+/// hold up the others. 16 MiB at most wait in memory for one connection, and half as much again where they come in
+/// small frames, by which the h2 crate takes account of what a frame costs beside its bytes.
 const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
 /// What waits on one stream for a client to take it.
 const SEND_BUFFER: usize = 64 * 1024;
