@@ -30,8 +30,8 @@ use crate::host::Name;
 
 pub use answers::{Answers, Failure};
 pub use circle::Circle;
-pub use files::FileError;
 use files::Hosts;
+pub use files::{FileError, read_resolv_conf};
 pub use server::{Server, ServerError};
 use servers::Servers;
 pub use trust::read as authorities;
@@ -262,7 +262,7 @@ fn read_hosts(settings: &Settings) -> Result<Hosts, FileError> {
 
 fn read_servers(settings: &Settings) -> Result<Vec<Server>, FileError> {
     if settings.servers.is_empty() {
-        let servers = files::read_servers(&settings.resolv_conf)?;
+        let servers = read_resolv_conf(&settings.resolv_conf)?;
         return Ok(servers.into_iter().map(Server::from).collect());
     }
     Ok(settings.servers.clone())

@@ -3,9 +3,10 @@
 //! A stub resolver (systemd-resolved at 127.0.0.53) asks the network itself, and the lockdown sends its
 //! questions to exeat: if exeat asked the stub, each question would go round for ever.
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+
+use crate::resolve::read_resolv_conf;
 
 /// Where systemd-resolved writes the servers that it asks itself.
 const BEHIND_RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
@@ -36,32 +37,14 @@ pub fn find(settings: &[SocketAddr]) -> Option<Stub> {
     Some(Stub { address, upstream })
 }
 
+/// As exeat will read them; none where there is no such file, or no usable server in it.
 fn servers_of(path: &Path) -> Vec<IpAddr> {
-    let text = fs::read(path).unwrap_or_default();
-    parse(&String::from_utf8_lossy(&text))
-}
-
-fn parse(text: &str) -> Vec<IpAddr> {
-    let servers = text.lines().filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        if words.next() != Some("nameserver") {
-            return None;
-        }
-        words.next()?.split('%').next()?.parse().ok()
-    });
-    servers.collect()
+    read_resolv_conf(path).unwrap_or_default().iter().map(SocketAddr::ip).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn servers_are_read_from_resolv_conf() {
-        let text = "# nameserver 192.0.2.9\nnameserver 127.0.0.53\noptions edns0\nnameserver fe80::1%eth0\n";
-        let servers: Vec<String> = parse(text).iter().map(ToString::to_string).collect();
-        assert_eq!(servers, ["127.0.0.53", "fe80::1"]);
-    }
 
     #[test]
     fn servers_of_the_settings_are_looked_at_instead_of_the_system() {

@@ -32,7 +32,7 @@ pub(super) fn find(servers: &[Server], doors: &[SocketAddr], behind_stub: &Path)
         return Some(Circle::Direct(server));
     }
     let stub = addresses().find(|server| server.ip().to_canonical().is_loopback())?;
-    let behind = files::read_servers(behind_stub).unwrap_or_default();
+    let behind = files::read_resolv_conf(behind_stub).unwrap_or_default();
     let door = behind.into_iter().find(|server| is_door(*server, doors))?;
     Some(Circle::Behind { stub, door })
 }

@@ -71,7 +71,7 @@ impl Hosts {
 }
 
 /// The servers of a `resolv.conf`; one that names no usable server is an error.
-pub(super) fn read_servers(path: &Path) -> Result<Vec<SocketAddr>, FileError> {
+pub fn read_resolv_conf(path: &Path) -> Result<Vec<SocketAddr>, FileError> {
     let text = fs::read(path).map_err(|error| FileError::new(path, error))?;
     let servers = parse_servers(&String::from_utf8_lossy(&text));
     if servers.is_empty() {
