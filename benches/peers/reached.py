@@ -155,13 +155,13 @@ def overload(samples):
     found = samples.findings.get("overload")
     if found:
         for name, one in (("4 x the peak", found["steps"]["4"]), ("4 x, at the limit of flows", found["limited"])):
-            latency = one.get("connected_p99_us", one["p99_us"]) / 1000
+            latency = one.get("accepted_p99_ms")
             rows += [
                 (
                     f"6. goodput at {name}", f"{one['rate']:,.0f} /s", f"peak: {found['peak']:,.0f} /s",
                     f"{one['rate'] / found['peak']:.2f}", "≥ 0.9", one["rate"] >= 0.9 * found["peak"],
                 ),
-                ("p99 of those that were connected", f"{latency:,.0f} ms", "", "", "≤ 1 s", latency <= 1000),
+                ("p99 of a tunnel once it was accepted", f"{latency} ms", "", "", "≤ 1 s", latency and latency <= 1000),
             ]
     else:
         rows.append(unknown("6. goodput at 4 x the peak, and at the limit of flows", "≥ 0.9"))

@@ -34,17 +34,7 @@ impl From<Refusal> for io::Error {
 /// A tunnel whose origin has answered the hello.
 pub(crate) async fn open(load: &Load, hello: &[u8]) -> Result<TcpStream, Refusal> {
     let port = load.next_port();
-    let stream = connect(load, port).await?;
-    through(load, hello, port, stream).await
-}
-
-/// The same over a connection that stands.
-pub(crate) async fn through(
-    load: &Load,
-    hello: &[u8],
-    port: u16,
-    mut stream: TcpStream,
-) -> Result<TcpStream, Refusal> {
+    let mut stream = connect(load, port).await?;
     if load.proxy.is_some() {
         let to = format!("{}:{}", load.to, port);
         let request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{}\r\n", load.authorization());

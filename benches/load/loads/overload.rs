@@ -1,7 +1,6 @@
 //! Tunnels that come at a rate of their own, as those of many clients do: who can't take them, refuses them.
 //!
-//! The time of a step counts from when it was due, so that a proxy that stands still is seen to; and once more from
-//! when it was connected, since the kernel lets clients wait a second and more whose first packet it ignored.
+//! The time of a step counts from when it was due, so that a proxy that stands still is seen to.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
-use super::connection::{Refusal, connect, through};
+use super::connection::{Refusal, open};
 use super::tally::{Report, Tally};
 use super::{Load, wire};
 
@@ -62,18 +61,11 @@ async fn step(
     patience: Duration,
     tally: &RefCell<Tally>,
 ) {
-    let tunnel = async {
-        let port = load.next_port();
-        let stream = connect(load, port).await?;
-        let connected = Instant::now();
-        through(load, hello, port, stream).await.map(|_| connected)
-    };
-    let result = timeout_at((due + patience).into(), tunnel).await;
+    let result = timeout_at((due + patience).into(), open(load, hello)).await;
     let mut tally = tally.borrow_mut();
     match result {
-        Ok(Ok(connected)) => {
+        Ok(Ok(_)) => {
             tally.steps.push(due.elapsed());
-            tally.connected.push(connected.elapsed());
             tally.late += usize::from(Instant::now() > end);
         }
         Ok(Err(Refusal::Status(status))) => tally.add(&status.to_string()),

@@ -11,8 +11,6 @@ use serde::Serialize;
 pub(crate) struct Tally {
     /// How long each successful step took.
     pub(crate) steps: Vec<Duration>,
-    /// How long each took from when its connection stood, where that is counted apart.
-    pub(crate) connected: Vec<Duration>,
     pub(crate) bytes: u64,
     /// Steps that ended after the load, which the rate leaves out.
     pub(crate) late: usize,
@@ -31,8 +29,6 @@ pub(crate) struct Report {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) max_us: f64,
-    /// From when the connection stood; 0 where that is not counted apart.
-    pub(crate) connected_p99_us: f64,
     pub(crate) gb: f64,
     /// Gigabytes (10⁹) a second.
     pub(crate) gb_s: f64,
@@ -49,8 +45,10 @@ impl Tally {
 
     pub(crate) fn report(mut self, load: &str, took: Duration) -> Report {
         self.steps.sort_unstable();
-        self.connected.sort_unstable();
-        let at = |part| quantile(&self.steps, part);
+        let at = |part: f64| {
+            let index = (self.steps.len().saturating_sub(1) as f64 * part) as usize;
+            self.steps.get(index).map_or(0.0, |step| step.as_secs_f64() * 1e6)
+        };
         let (seconds, gb) = (took.as_secs_f64(), self.bytes as f64 / 1e9);
         Report {
             load: load.to_owned(),
@@ -60,7 +58,6 @@ impl Tally {
             p50_us: at(0.5),
             p99_us: at(0.99),
             max_us: at(1.0),
-            connected_p99_us: quantile(&self.connected, 0.99),
             gb,
             gb_s: gb / seconds,
             others: self.others,
@@ -68,22 +65,12 @@ impl Tally {
     }
 }
 
-/// In microseconds, of times in order.
-fn quantile(times: &[Duration], part: f64) -> f64 {
-    let index = (times.len().saturating_sub(1) as f64 * part) as usize;
-    times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e6)
-}
-
 impl fmt::Display for Report {
     /// A line to read, and one for machines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { load, seconds, steps, rate, p50_us, p99_us, max_us, connected_p99_us, gb, gb_s, others } =
-            self;
+        let Self { load, seconds, steps, rate, p50_us, p99_us, max_us, gb, gb_s, others } = self;
         write!(f, "{load}: {steps} in {seconds:.2} s, {rate:.0} a second")?;
         write!(f, "; p50 {p50_us:.0} us, p99 {p99_us:.0} us, max {max_us:.0} us")?;
-        if *connected_p99_us > 0.0 {
-            write!(f, "; p99 from when it was connected {connected_p99_us:.0} us")?;
-        }
         if *gb > 0.0 {
             write!(f, "; {gb:.3} GB, {gb_s:.3} GB/s")?;
         }
