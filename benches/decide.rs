@@ -182,6 +182,7 @@ fn everyone() -> Profile {
         mode: Mode::Enforce,
         ech_outer: false,
         outgoing: None,
+        way: None,
     }
 }
 
@@ -195,6 +196,7 @@ fn allow() -> Terms {
         methods: Vec::new(),
         paths: None,
         ech_outer: false,
+        way: None,
         reason: None,
     }
 }

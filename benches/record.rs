@@ -113,7 +113,7 @@ fn flow(
         let verdict = policy.decide(&subject, &Question { to, seen, address: None }, TODAY);
         flow.verdict(&verdict, Duration::from_nanos(300));
     }
-    flow.dialled(upstream(), Duration::from_micros(300), Duration::from_micros(900));
+    flow.dialled(Some(upstream()), Duration::from_micros(300), Duration::from_micros(900));
     flow.status(200);
     flow
 }

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod listeners;
+mod parents;
 mod reading;
 mod values;
 
@@ -17,6 +18,8 @@ use crate::auth;
 use crate::dns::{Denied, Https, Manners};
 use crate::host::Name;
 use crate::mistake::{Mistake, Place};
+use crate::parent;
+use crate::policy::document::Known;
 use crate::policy::outgoing::Outgoing;
 use crate::resolve::Server;
 use crate::tls;
@@ -35,6 +38,8 @@ pub struct Settings {
     pub dns: Dns,
     /// How connections to upstreams leave this host, where the policy says nothing of it; `None`: as the kernel likes.
     pub outgoing: Option<Arc<Outgoing>>,
+    /// The proxies that policies may send flows through.
+    pub parents: Vec<parent::Settings>,
     /// How clients of the explicit door say who they are; `None`: they need not.
     pub auth: Option<auth::Settings>,
     pub admin_expose: Expose,
@@ -170,6 +175,7 @@ impl Default for Settings {
                 manners: Manners { denied: Denied::NoSuchName, https: Https::Empty },
             },
             outgoing: None,
+            parents: Vec::new(),
             auth: None,
             admin_expose: Expose::Metrics,
             admin_names: Vec::new(),
@@ -185,6 +191,17 @@ impl Settings {
             vec![Mistake::error(place, format!("can't be read: {error}"))]
         })?;
         Self::parse(path, &text)
+    }
+
+    /// The parents that policies may name.
+    pub fn known_parents(&self) -> Known {
+        Some(self.parents.iter().map(|parent| parent.name.as_str().into()).collect())
+    }
+
+    /// The variables of the environment that hold secrets.
+    pub fn secret_variables(&self) -> Vec<String> {
+        let accounts = self.parents.iter().filter_map(|parent| parent.account.as_ref());
+        accounts.filter_map(|account| account.variable()).map(str::to_owned).collect()
     }
 
     /// Reads the text of a settings file; paths in it are relative to its directory.

@@ -5,7 +5,9 @@
 
 mod race;
 mod socket;
+mod through;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,17 +16,24 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::destination::Destination;
 use crate::error::Error;
 use crate::families::Families;
 use crate::host::Host;
+use crate::parent::Parents;
 use crate::policy::outgoing::Outgoing;
 use crate::policy::{Admission, Passage, Rule, Verdict};
 use crate::reason::Reason;
 use crate::resolve::{Answers, Resolver};
+use crate::stream::Stream;
 use crate::sys;
-use race::{Race, Won};
+use race::{Attempt, Race, Setback};
 
 pub use socket::try_out;
+pub use through::Through;
+
+/// How long an attempt has before the next one joins it (RFC 8305 §5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Dials what was admitted.
 #[derive(Debug)]
@@ -34,6 +43,7 @@ pub struct Dialer {
     timeout: Duration,
     /// For profiles that say nothing of it.
     outgoing: Option<Arc<Outgoing>>,
+    parents: Arc<Parents>,
 }
 
 /// Where the addresses of a name come from.
@@ -51,11 +61,37 @@ pub enum Source {
 /// so nothing moves before what is inside was judged.
 #[derive(Debug)]
 pub struct Upstream {
+    stream: Stream,
+    reached: Arc<Reached>,
+    dns: Duration,
+    connect: Duration,
+}
+
+/// Where a connection leads, as far as that is known here, and which way.
+#[derive(Debug)]
+pub struct Reached {
+    /// The screened address; `None` where a parent looks the name up.
+    pub address: Option<SocketAddr>,
+    /// `None`: straight there.
+    pub through: Option<Through>,
+    /// How it leaves this host, where that was not left to the kernel.
+    pub outgoing: Option<Arc<Outgoing>>,
+}
+
+/// Which way a connection takes, wherever it leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Course {
+    /// The parent's name; `None`: straight there.
+    pub parent: Option<Arc<str>>,
+    /// `None`: it leaves this host as the kernel likes.
+    pub outgoing: Option<Arc<Outgoing>>,
+}
+
+/// A connection to an address, and how it leaves this host.
+struct Won {
     stream: TcpStream,
     address: SocketAddr,
     outgoing: Option<Arc<Outgoing>>,
-    dns: Duration,
-    connect: Duration,
 }
 
 /// Why there is no connection.
@@ -73,12 +109,17 @@ impl Dialer {
         let mut own_ports: Vec<u16> = listeners.iter().map(SocketAddr::port).collect();
         own_ports.sort_unstable();
         own_ports.dedup();
-        Self { resolver, own_ports, timeout, outgoing: None }
+        Self { resolver, own_ports, timeout, outgoing: None, parents: Arc::default() }
     }
 
     /// The same, with how connections leave this host where the policy does not say it.
     pub fn leaving(self, outgoing: Option<Arc<Outgoing>>) -> Self {
         Self { outgoing, ..self }
+    }
+
+    /// The same, with parents to go through.
+    pub fn with_parents(self, parents: Arc<Parents>) -> Self {
+        Self { parents, ..self }
     }
 
     /// How a connection that this verdict allows leaves this host; `None`: as the kernel likes.
@@ -94,16 +135,20 @@ impl Dialer {
     /// Connects to the destination, whose addresses come from `source`. An address that may not be dialled
     /// is passed over and never spoils another. Dropping the future ends every attempt.
     pub async fn dial<'a>(&self, admission: &Admission<'a>, source: Source) -> Result<Upstream, Failed<'a>> {
+        if let Some(parent) = admission.parent() {
+            // Boxed, so that a flow which goes straight does not take that much memory.
+            return Box::pin(self.dial_through(parent, admission, source)).await;
+        }
         let start = Instant::now();
         let to = admission.to();
-        let default = self.outgoing.as_ref().map_or(Families::default(), |outgoing| outgoing.families());
-        let families = admission.families(default);
-        let answers = match (&to.host, source) {
-            (Host::Ip(address), _) => Answers::known(vec![*address]),
-            (Host::Name(_), Source::Known(address)) => Answers::known(vec![address]),
-            (Host::Name(name), _) => self.resolver.resolve(name, families),
+        let families = self.families(admission);
+        let screen = |address| {
+            let outgoing = self.screen(admission, address)?;
+            fits(outgoing, address)
         };
-        let mut race = Race::new(answers, (to.port, families), |address| self.screen(admission, address));
+        let attempt = |address, outgoing| -> Attempt<'_, _> { Box::pin(connect(address, outgoing)) };
+        let answers = self.answers(to, source, families);
+        let mut race = Race::new(answers, (to.port, families), ATTEMPT_DELAY, screen, attempt);
         if let Source::Prefer(address) = source {
             race.prefer(address);
         }
@@ -113,8 +158,24 @@ impl Dialer {
         };
         let looked_up = race.first_address().unwrap_or(start);
         let Won { stream, address, outgoing } = result?;
-        let (dns, connect) = (looked_up - start, looked_up.elapsed());
-        Ok(Upstream { stream, address, outgoing, dns, connect })
+        let reached = Arc::new(Reached { address: Some(address), through: None, outgoing });
+        let stream = Stream::new(stream);
+        Ok(Upstream { stream, reached, dns: looked_up - start, connect: looked_up.elapsed() })
+    }
+
+    /// The families of addresses that may do.
+    fn families(&self, admission: &Admission<'_>) -> Families {
+        let default = self.outgoing.as_ref().map_or(Families::default(), |outgoing| outgoing.families());
+        admission.families(default)
+    }
+
+    /// The addresses of a destination, as they are found.
+    fn answers(&self, to: &Destination, source: Source, families: Families) -> Answers {
+        match (&to.host, source) {
+            (Host::Ip(address), _) => Answers::known(vec![*address]),
+            (Host::Name(_), Source::Known(address)) => Answers::known(vec![address]),
+            (Host::Name(name), _) => self.resolver.resolve(name, families),
+        }
     }
 
     /// Whether one address may be dialled, and how the connection leaves this host: by the policy, and lest exeat
@@ -137,11 +198,7 @@ impl Dialer {
         if self.is_own(address) {
             return Err(Error::SelfConnect(address).into());
         }
-        let outgoing = self.outgoing(&verdict);
-        if let Some(why) = outgoing.and_then(|outgoing| outgoing.excludes(address.ip())) {
-            return Err(Error::DialFailed(address, io::Error::other(why)).into());
-        }
-        Ok(outgoing.cloned())
+        Ok(self.outgoing(&verdict).cloned())
     }
 
     /// Whether a connection to this address would come out at exeat itself. A listener's port on another
@@ -154,24 +211,19 @@ impl Dialer {
 
 impl Upstream {
     /// The stream, ready for the bytes that the passage is for.
-    pub fn open(self, _: &Passage) -> TcpStream {
+    pub fn open(self, _: &Passage) -> Stream {
         self.stream
     }
 
-    /// Resolves once it has something to say, or has ended. Nothing of it is taken.
-    pub async fn speaks(&self) {
+    /// Resolves once it has something to say, or has ended. Nothing of it is lost.
+    pub async fn speaks(&mut self) {
         // A reset is an end; whoever reads from it will learn which.
-        let _ = self.stream.peek(&mut [0]).await;
+        let _ = poll_fn(|cx| self.stream.poll_ended(cx)).await;
     }
 
-    /// The screened address that it is connected to.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// How it leaves this host, where that was not left to the kernel.
-    pub fn outgoing(&self) -> Option<&Arc<Outgoing>> {
-        self.outgoing.as_ref()
+    /// Where it leads.
+    pub fn reached(&self) -> &Arc<Reached> {
+        &self.reached
     }
 
     /// How long the look-up took until the first address.
@@ -182,6 +234,40 @@ impl Upstream {
     /// How long it took from there until the connection stood.
     pub fn connect(&self) -> Duration {
         self.connect
+    }
+}
+
+impl Reached {
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.address.map(|address| address.ip())
+    }
+
+    /// The name of the parent that it goes through.
+    pub fn parent(&self) -> Option<&str> {
+        self.through.as_ref().map(|through| &**through.parent())
+    }
+
+    pub fn course(&self) -> Course {
+        let parent = self.through.as_ref().map(|through| Arc::clone(through.parent()));
+        Course { parent, outgoing: self.outgoing.clone() }
+    }
+}
+
+async fn connect(address: SocketAddr, outgoing: Option<Arc<Outgoing>>) -> Result<Won, Setback> {
+    match socket::connect(address, outgoing.as_deref()).await {
+        Ok(stream) => Ok(Won { stream, address, outgoing }),
+        Err(error) => Err(Setback::connecting(address, error)),
+    }
+}
+
+/// How a connection leaves this host, unless it can't reach an address that way.
+fn fits<'a>(
+    outgoing: Option<Arc<Outgoing>>,
+    address: SocketAddr,
+) -> Result<Option<Arc<Outgoing>>, Failed<'a>> {
+    match outgoing.as_ref().and_then(|outgoing| outgoing.excludes(address.ip())) {
+        Some(why) => Err(Error::DialFailed(address, io::Error::other(why)).into()),
+        None => Ok(outgoing),
     }
 }
 

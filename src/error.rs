@@ -1,11 +1,15 @@
 //! How a flow can end other than well: one enum, one reason for each variant, no catch-all.
 
+mod parent;
+
 use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::host::HostError;
 use crate::reason::Reason;
+
+pub use self::parent::{ParentFailure, ParentFault};
 
 /// How a flow ended. The text goes into the record's `error` and never holds what a client may steer at length.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,10 @@ pub enum Error {
     DialTimeout,
     #[error("connecting to {0} failed: {1}")]
     DialFailed(SocketAddr, io::Error),
+    #[error("{0}")]
+    Parent(Box<ParentFailure>),
+    #[error("the rule for what is inside sends it another way than the connection that stands")]
+    OtherWay,
     #[error("the upstream reset the connection")]
     UpstreamReset,
     #[error("the upstream's answer can't be passed on: {0}")]
@@ -104,6 +112,8 @@ impl Error {
             Self::DialRefused(_) => Reason::DialRefused,
             Self::DialTimeout => Reason::DialTimeout,
             Self::DialFailed(..) => Reason::DialFailed,
+            Self::Parent(_) => Reason::ParentFailed,
+            Self::OtherWay => Reason::NoRule,
             Self::UpstreamReset | Self::BadResponse(_) => Reason::UpstreamReset,
             Self::ClientReset | Self::HandshakeRefused(_) => Reason::ClientReset,
             Self::IdleTimeout => Reason::IdleTimeout,
@@ -111,6 +121,12 @@ impl Error {
             Self::Draining => Reason::Draining,
             Self::Internal(_) => Reason::Internal,
         }
+    }
+}
+
+impl From<ParentFailure> for Error {
+    fn from(failure: ParentFailure) -> Self {
+        Self::Parent(Box::new(failure))
     }
 }
 

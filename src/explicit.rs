@@ -108,6 +108,9 @@ async fn connect<B: Body>(
         Err(error) => return Err(refuse(flow, error, None)),
     };
     flow.to(&to);
+    if exchanges.proxy().via.is_in(request.headers()) {
+        return Err(refuse(flow, Error::Circle, Some(&to)));
+    }
     let standing = match standing(exchanges, &flow, request.headers()).await {
         Ok(standing) => standing,
         Err(error) => return Err(refuse(flow, error, Some(&to))),

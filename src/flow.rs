@@ -2,6 +2,7 @@
 
 mod judges;
 mod ledger;
+mod meter;
 mod open;
 mod places;
 mod registry;
@@ -27,6 +28,7 @@ use crate::reason::Reason;
 use crate::record::{FlowId, Inside, Profiles};
 
 pub use self::ledger::Ledger;
+pub use self::meter::Meter;
 pub use self::places::Limits;
 pub use self::stop::{Stop, Stopped};
 pub use self::walk::{Row, Walk};
@@ -39,21 +41,6 @@ pub struct Flow {
     ledger: Arc<Ledger>,
     open: Arc<Open>,
     key: Key,
-}
-
-/// A hold on the counters of a flow, which does not keep it open.
-#[derive(Debug)]
-pub struct Meter(Arc<Open>);
-
-impl Meter {
-    pub fn counters(&self) -> &Counters {
-        &self.0.counters
-    }
-
-    /// Resolves when the flow has to end before its peers end it.
-    pub fn stopped(&self) -> Stopped<'_> {
-        Stopped(&self.0.switch)
-    }
 }
 
 impl Ledger {
@@ -205,11 +192,11 @@ impl Flow {
         self.open.facts(|facts| facts.record.rule.as_deref().map(str::to_owned)).flatten()
     }
 
-    /// The upstream that was connected to, and how long the look-up and the connect took.
-    pub fn dialled(&self, upstream: SocketAddr, dns: Duration, connect: Duration) {
+    /// The upstream that was connected to, if its address is known, and how long the look-up and the connect took.
+    pub fn dialled(&self, upstream: Option<SocketAddr>, dns: Duration, connect: Duration) {
         self.ledger.metrics().dialled(dns, connect);
         self.open.facts(|facts| {
-            facts.record.address = Some(upstream.ip().to_canonical());
+            facts.record.address = upstream.map(|address| address.ip().to_canonical());
             facts.record.dial = Some(dns + connect);
         });
     }
@@ -223,9 +210,13 @@ impl Flow {
         });
     }
 
-    /// The upstream that is reached over a connection that stood before.
-    pub fn reached(&self, upstream: SocketAddr) {
-        self.open.facts(|facts| facts.record.address = Some(upstream.ip().to_canonical()));
+    /// The upstream that is reached over a connection that stood before, as far as its address is known, or is yet to
+    /// be reached, and the parent on the way there.
+    pub fn reached(&self, upstream: Option<SocketAddr>, parent: Option<&Arc<str>>) {
+        self.open.facts(|facts| {
+            facts.record.address = upstream.map(|address| address.ip().to_canonical());
+            facts.record.parent = parent.cloned();
+        });
     }
 
     /// The HTTP status that the client gets.

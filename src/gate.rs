@@ -83,24 +83,26 @@ impl Tunnel {
     /// Whether a rule allows whatever is inside.
     fn may_pass_unread(&self) -> bool {
         let Standing { policy, subject, .. } = &*self.standing;
-        policy.decide(subject, &self.question(Seen::Unread), today()).is_allow()
+        let verdict = policy.decide(subject, &self.question(Seen::Unread), today());
+        verdict.pass(self.upstream.reached().parent()).is_ok()
     }
 
     fn question<'a>(&'a self, seen: Seen<'a>) -> Question<'a> {
-        Question { to: &self.to, seen, address: Some(self.upstream.address().ip()) }
+        Question { to: &self.to, seen, address: self.upstream.reached().ip() }
     }
 
     /// Leave for what was seen to pass to the upstream.
     fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {
         self.flow.seen(seen);
-        self.proxy.judge(&self.flow, &self.standing, &self.question(seen)).pass()
+        let verdict = self.proxy.judge(&self.flow, &self.standing, &self.question(seen));
+        verdict.pass(self.upstream.reached().parent())
     }
 
     /// Leaves to the relay what needs no gate of its own, if it may pass.
     fn pass_as(self, seen: Seen<'static>) -> Option<Passed> {
         match self.pass(seen) {
             Ok(leave) => {
-                let upstream = Stream::new(self.upstream.open(&leave));
+                let upstream = self.upstream.open(&leave);
                 Some(Passed { flow: self.flow, ends: Box::new(Ends { client: self.client, upstream }) })
             }
             Err(error) => {
@@ -124,7 +126,7 @@ impl Tunnel {
             return Ok(false);
         }
         let deadline = Instant::now() + self.proxy.bounds.idle;
-        let (client, upstream) = (&mut self.client, &self.upstream);
+        let (client, upstream) = (&mut self.client, &mut self.upstream);
         let first = async {
             tokio::select! {
                 biased;

@@ -22,15 +22,16 @@ pub mod auth;
 pub mod gate;
 pub mod proxy;
 pub mod reply;
-pub mod via;
 
 // motion: sockets
 pub mod dial;
 pub mod names;
+pub mod parent;
 pub mod relay;
 pub mod resolve;
 pub mod stream;
 pub mod tls;
+pub mod via;
 
 // account: what happened
 pub mod flow;

@@ -2,6 +2,7 @@
 
 mod auth;
 mod buckets;
+mod parents;
 mod register;
 mod rules;
 
@@ -16,6 +17,7 @@ use crate::metrics::register::Register;
 use crate::reason::Reason;
 
 pub use self::auth::{AuthCounters, AuthEvent};
+pub use self::parents::{MemberCounters, ParentCounters};
 pub use self::rules::{RuleHits, SERIES_MAX};
 
 /// Every metric of exeat. `docs/metrics.md` says what each one means.
@@ -41,6 +43,7 @@ pub struct Metrics {
     certificates_expire: prometheus::Gauge,
     records_lost: IntCounter,
     auth: AuthCounters,
+    parents: ParentCounters,
 }
 
 impl Metrics {
@@ -97,6 +100,7 @@ impl Metrics {
                 "Audit records that could not be kept because the sink stalled.",
             )?,
             auth: AuthCounters::new(&register)?,
+            parents: ParentCounters::new(&register)?,
             registry,
         };
         Ok(metrics)
@@ -149,6 +153,11 @@ impl Metrics {
     /// How credentials fared.
     pub fn auth(&self) -> &AuthCounters {
         &self.auth
+    }
+
+    /// How parents fare.
+    pub fn parents(&self) -> &ParentCounters {
+        &self.parents
     }
 
     /// Notes the policy that is now in force.

@@ -19,6 +19,7 @@ pub mod terms;
 mod verdict;
 pub mod who;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -45,6 +46,7 @@ pub struct Policy {
     clients: Clients,
     ports: Box<[PortsOf]>,
     has_outgoing: bool,
+    has_parents: bool,
 }
 
 impl Policy {
@@ -119,6 +121,18 @@ impl Policy {
         self.has_outgoing
     }
 
+    /// Whether any profile or rule names a parent.
+    pub fn has_parents(&self) -> bool {
+        self.has_parents
+    }
+
+    /// The parents that its profiles and rules name.
+    pub fn parents(&self) -> BTreeSet<&str> {
+        let ways = self.rules.profiles.iter().map(|profile| &profile.way);
+        let ways = ways.chain(self.rules.terms.iter().map(|terms| &terms.way));
+        ways.flatten().filter_map(|way| way.parent()).map(|name| &**name).collect()
+    }
+
     /// Every profile, in file order.
     pub fn profiles(&self) -> &[terms::Profile] {
         &self.rules.profiles
@@ -142,7 +156,9 @@ impl Builder {
         rules.revision = revision;
         let ports = PortsOf::all(&rules);
         let has_outgoing = rules.profiles.iter().any(|profile| profile.outgoing.is_some());
-        Policy { rules, clients, ports, has_outgoing }
+        let mut policy = Policy { rules, clients, ports, has_outgoing, has_parents: false };
+        policy.has_parents = !policy.parents().is_empty();
+        policy
     }
 }
 

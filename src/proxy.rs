@@ -11,13 +11,12 @@ use crate::auth::Authenticator;
 use crate::client::{Client, User};
 use crate::clock::today;
 use crate::destination::Destination;
-use crate::dial::{Dialer, Source, Upstream};
+use crate::dial::{Course, Dialer, Source, Upstream};
 use crate::error::Error;
 use crate::flow::{Flow, Ledger};
 use crate::guard;
 use crate::host::Name;
 use crate::policy::explain::{self, Denial};
-use crate::policy::outgoing::Outgoing;
 use crate::policy::{Inquiry, Policy, Question, Subject, Verdict};
 use crate::record::Profiles;
 use crate::relay::Relay;
@@ -143,6 +142,9 @@ impl Proxy {
         source: Source,
     ) -> Result<Upstream, Error> {
         let admission = self.judge(flow, standing, question).admit()?;
+        if let Some(parent) = admission.parent() {
+            flow.reached(None, Some(parent));
+        }
         let dialled = tokio::select! {
             biased;
             stop = flow.stopped() => return Err(stop.into()),
@@ -154,18 +156,19 @@ impl Proxy {
             }
             failed.error
         })?;
-        flow.dialled(upstream.address(), upstream.dns(), upstream.connect());
+        flow.dialled(upstream.reached().address, upstream.dns(), upstream.connect());
         Ok(upstream)
     }
 
-    /// How a connection for this question would leave this host, by what is known so far. Where no profile has a say
-    /// in it, the policy is not asked.
-    pub fn outgoing(&self, standing: &Standing, question: &Question<'_>) -> Option<Arc<Outgoing>> {
-        let verdict = || standing.policy.decide(&standing.subject, question, today());
-        match standing.policy.has_outgoing() {
-            true => self.dialer.outgoing(&verdict()).cloned(),
-            false => self.dialer.default_outgoing().cloned(),
+    /// Which way a connection for this question would take, by what is known so far. Where the policy has no say in it,
+    /// it is not asked.
+    pub fn course(&self, standing: &Standing, question: &Question<'_>) -> Course {
+        let Standing { policy, subject, .. } = standing;
+        if !policy.has_outgoing() && !policy.has_parents() {
+            return Course { parent: None, outgoing: self.dialer.default_outgoing().cloned() };
         }
+        let verdict = policy.decide(subject, question, today());
+        Course { parent: verdict.parent().cloned(), outgoing: self.dialer.outgoing(&verdict).cloned() }
     }
 
     /// Relays to the end, and ends the flow. The ends come in a box, since a future keeps its arguments beside
@@ -197,7 +200,12 @@ impl Proxy {
         let remedy = to.and_then(|to| {
             explain::remedy(&standing.policy, &standing.subject, &standing.client, to, &denial)
         });
+        let received = match error {
+            Error::Parent(failure) => failure.status(),
+            _ => None,
+        };
         Refusal {
+            received,
             challenges: self.auth.as_ref().map(|auth| auth.challenges(error)).unwrap_or_default(),
             reason: denial.reason,
             message: error.to_string(),

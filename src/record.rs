@@ -38,6 +38,8 @@ pub struct Record {
     pub inside: Inside,
     /// The upstream's address, once there is a connection to it.
     pub address: Option<IpAddr>,
+    /// The parent proxy that it goes through.
+    pub parent: Option<Arc<str>>,
     /// Why it ended; while it is open, what the policy said last.
     pub reason: Option<Reason>,
     pub would_deny: bool,
@@ -66,6 +68,7 @@ impl Record {
             to: None,
             inside: Inside::Unknown,
             address: None,
+            parent: None,
             reason: None,
             would_deny: false,
             rule: None,

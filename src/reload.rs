@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::today;
 use crate::mistake::Mistake;
+use crate::parent::Parents;
 use crate::policy::document::{Audience, Loaded, Sources};
 use crate::policy::{Policy, document};
 use crate::reload::in_force::{warn, warn_of_outgoing};
@@ -45,12 +46,14 @@ pub struct Reload {
     in_force: InForce,
     resolver: Arc<Resolver>,
     certificates: Certificates,
+    parents: Arc<Parents>,
     files: document::Watch,
     content: u64,
     /// When the policy and the files of the resolver were last read.
     policy_read: SystemTime,
     names_read: SystemTime,
     users_read: SystemTime,
+    parents_read: SystemTime,
     /// Why the files do not make a policy now.
     broken: Vec<Mistake>,
 }
@@ -69,7 +72,7 @@ impl Reload {
         (sources, audience): (Sources, Audience),
         loaded: Loaded,
         read: SystemTime,
-        (resolver, certificates): (Arc<Resolver>, Certificates),
+        (resolver, certificates, parents): (Arc<Resolver>, Certificates, Arc<Parents>),
         in_force: impl FnOnce(Arc<ArcSwap<Policy>>) -> InForce,
     ) -> Self {
         let Loaded { builder, warnings, watched, content, .. } = loaded;
@@ -86,11 +89,13 @@ impl Reload {
             in_force,
             resolver,
             certificates,
+            parents,
             files: watched,
             content,
             policy_read: read,
             names_read: read,
             users_read: read,
+            parents_read: read,
             broken: Vec::new(),
         }
     }
@@ -110,8 +115,8 @@ impl Reload {
         let mut glances = interval(GLANCE);
         glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let (names, users) = (self.resolver.files(), self.user_files());
-            let beside = names.iter().chain(&users).filter_map(|path| path.parent());
+            let (names, users, parents) = (self.resolver.files(), self.user_files(), self.parents.files());
+            let beside = names.iter().chain(&users).chain(&parents).filter_map(|path| path.parent());
             let beside = beside.chain(self.certificates.directories());
             watch.set(self.files.directories().chain(beside));
             tokio::select! {
@@ -125,6 +130,7 @@ impl Reload {
                     }
                     self.reload_names();
                     self.reload_users().await;
+                    self.reload_parents().await;
                     self.reload_certificates(Cause::HangUp).await;
                     self.reload_policy(Cause::HangUp).await;
                 }
@@ -150,6 +156,9 @@ impl Reload {
         if self.user_files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
             self.reload_users().await;
         }
+        if self.parents.files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
+            self.reload_parents().await;
+        }
         if self.certificates.directories().any(|path| changed.is_in(path)) {
             self.reload_certificates(Cause::Change).await;
         }
@@ -168,6 +177,9 @@ impl Reload {
         let user_files = self.user_files();
         let users = || user_files.iter().map(PathBuf::as_path);
         let new_users = is_newer(users(), self.users_read);
+        let parent_files = self.parents.files();
+        let parents = || parent_files.iter().map(PathBuf::as_path);
+        let new_parents = is_newer(parents(), self.parents_read);
         let new_policy = !self.broken.is_empty() || is_newer(policy(), self.policy_read);
         let certificates = || self.certificates.files().chain(self.certificates.directories());
         let new_certificates =
@@ -175,6 +187,7 @@ impl Reload {
         if (new_names && !is_quiet(names()))
             || (new_policy && !is_quiet(policy()))
             || (new_users && !is_quiet(users()))
+            || (new_parents && !is_quiet(parents()))
             || (new_certificates && !is_quiet(certificates()))
         {
             return false;
@@ -184,6 +197,9 @@ impl Reload {
         }
         if new_users {
             self.reload_users().await;
+        }
+        if new_parents {
+            self.reload_parents().await;
         }
         if new_certificates {
             self.reload_certificates(Cause::Glance).await;
@@ -212,6 +228,15 @@ impl Reload {
         }
     }
 
+    /// Reads what parents are shown and whom they are believed by; connections that stand go on.
+    async fn reload_parents(&mut self) {
+        self.parents_read = SystemTime::now();
+        let parents = Arc::clone(&self.parents);
+        for mistake in spawn_blocking(move || parents.reload()).await.unwrap_or_default() {
+            tracing::error!("{mistake}; what the file said before stays in force");
+        }
+    }
+
     fn user_files(&self) -> Vec<PathBuf> {
         self.in_force.auth.iter().flat_map(|auth| auth.files()).collect()
     }
@@ -224,8 +249,9 @@ impl Reload {
     async fn reload_policy(&mut self, cause: Cause) {
         self.policy_read = SystemTime::now();
         let (sources, audience) = (self.sources.clone(), self.audience.clone());
+        let parents = self.parents.names();
         let metrics = Arc::clone(self.in_force.ledger.metrics());
-        let loaded = match spawn_blocking(move || audience.load(&sources)).await {
+        let loaded = match spawn_blocking(move || audience.load(&sources, Some(parents.into()))).await {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(mistakes)) => return self.refuse(mistakes, cause),
             Err(error) => {

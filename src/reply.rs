@@ -20,6 +20,8 @@ pub const TLS_ACCESS_DENIED: [u8; 7] = [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x31
 /// A refusal, with all that helps its reader to go on.
 #[derive(Debug)]
 pub struct Refusal<'a> {
+    /// The status that a parent proxy answered with, where it opened no way.
+    pub received: Option<u16>,
     /// What to say who one is with, for a client that has to.
     pub challenges: Vec<HeaderValue>,
     pub reason: Reason,
@@ -60,7 +62,10 @@ impl Refusal<'_> {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let proxy_status = format!("{PROXY_NAME}; error={proxy_error}; details=\"{}\"", self.reason);
+        // RFC 9209 §2.1.4.
+        let received = self.received.map(|status| format!("; received-status={status}")).unwrap_or_default();
+        let proxy_status =
+            format!("{PROXY_NAME}; error={proxy_error}{received}; details=\"{}\"", self.reason);
         if let Ok(value) = HeaderValue::from_str(&proxy_status) {
             headers.insert(PROXY_STATUS, value);
         }

@@ -34,7 +34,7 @@ use files::Hosts;
 pub use files::{FileError, read_resolv_conf};
 pub use server::{Server, ServerError};
 use servers::Servers;
-pub use trust::read as authorities;
+pub use trust::{path as authorities_path, read as authorities};
 
 /// Questions that may be under way over one connection to a server.
 const AT_ONCE: usize = 4096;

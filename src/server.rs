@@ -1,6 +1,7 @@
 //! Binds every listener, then serves until told to stop.
 
 mod arrival;
+mod files;
 mod listeners;
 mod sender;
 mod start;

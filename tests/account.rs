@@ -132,7 +132,11 @@ fn a_flow_leaves_one_record_and_its_metrics() {
     let books = Books::open();
     let flow = books.judged(&policy("'*.crates.io'", 1));
     let id = flow.id().to_string();
-    flow.dialled("151.101.2.137:443".parse().unwrap(), Duration::from_millis(2), Duration::from_millis(3));
+    flow.dialled(
+        Some("151.101.2.137:443".parse().unwrap()),
+        Duration::from_millis(2),
+        Duration::from_millis(3),
+    );
     flow.status(200);
     flow.counters().sent.store(517, Ordering::Relaxed);
     flow.counters().received.store(4_096, Ordering::Relaxed);

@@ -30,6 +30,7 @@ fn everyone(mode: Mode) -> Profile {
         mode,
         ech_outer: false,
         outgoing: None,
+        way: None,
     }
 }
 
@@ -43,6 +44,7 @@ fn allow() -> Terms {
         methods: Vec::new(),
         paths: None,
         ech_outer: false,
+        way: None,
         reason: None,
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::admin::State;
 use crate::admin::answer::{self, Answer, Refusal};
 use crate::admin::query::number;
-use crate::policy::terms::{Action, Mode};
+use crate::policy::terms::{Action, Mode, Way};
 use crate::policy::{Policy, Rule};
 
 /// Rules on a page unless `?limit=` says otherwise.
@@ -40,6 +40,8 @@ struct ProfileRow {
     mode: &'static str,
     /// `null`: every client.
     clients: Option<Vec<String>>,
+    /// `null`: its flows go straight to their upstreams, unless a rule says otherwise.
+    parent: Option<String>,
     /// `null`: as the settings say.
     outgoing: Option<String>,
     rules: usize,
@@ -89,6 +91,7 @@ impl Page {
                 .clients
                 .as_ref()
                 .map(|entries| entries.iter().map(ToString::to_string).collect()),
+            parent: profile.way.as_ref().and_then(Way::parent).map(ToString::to_string),
             outgoing: profile.outgoing.as_ref().map(ToString::to_string),
             rules: counts.get(profile.name.as_str()).copied().unwrap_or(0),
         });

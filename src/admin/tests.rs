@@ -182,8 +182,8 @@ async fn the_policy_is_shown_a_page_at_a_time() {
     assert_eq!(
         first["profiles"],
         json!([
-            { "name": "build", "mode": "enforce", "clients": ["10.0.1.0/24"], "outgoing": null, "rules": 4 },
-            { "name": "idle", "mode": "enforce", "clients": null, "outgoing": null, "rules": 0 },
+            { "name": "build", "mode": "enforce", "clients": ["10.0.1.0/24"], "outgoing": null, "parent": null, "rules": 4 },
+            { "name": "idle", "mode": "enforce", "clients": null, "outgoing": null, "parent": null, "rules": 0 },
         ])
     );
     let last = json_of(&state, "/policy?offset=3").await;

@@ -1,7 +1,7 @@
 //! `exeat check`: every mistake in policies, and their own tests.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,8 +10,10 @@ use serde::Serialize;
 
 use crate::cli::{DENIED, Format, USAGE, print};
 use crate::clock::today;
-use crate::mistake::{Mistake, Severity};
-use crate::policy::document::Sources;
+use crate::config::Settings;
+use crate::mistake::{Mistake, Place, Severity};
+use crate::policy::Policy;
+use crate::policy::document::{Known, Sources};
 use crate::policy::expectation::Failure;
 use crate::policy::lint::lint;
 
@@ -20,11 +22,17 @@ use crate::policy::lint::lint;
 /// Prints each mistake as file:line:column with what is wrong and what would be right. Exits with 0 if the
 /// policies can be used and pass their tests, with 2 if they can't be used, with 3 if a test fails.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  exeat check /etc/exeat/policies")]
+#[command(
+    after_help = "Example:\n  exeat check /etc/exeat/policies\n  exeat check --config /etc/exeat/exeat.yaml"
+)]
 pub(super) struct CheckArgs {
     /// Policy files, or directories of *.yaml files, taken together as one policy
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "config", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Settings file, as for serve: its mistakes, its policies if no PATH is given, and whether it has the parents that
+    /// policies name
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// How to print the outcome
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -32,7 +40,10 @@ pub(super) struct CheckArgs {
 
 /// Runs the command.
 pub(super) fn run(args: CheckArgs) -> ExitCode {
-    let report = Report::of(args.paths, today());
+    let report = match args.config {
+        Some(config) => Report::with_settings(&config, args.paths, today()),
+        None => Report::of(args.paths, None, today()),
+    };
     print(&match args.format {
         Format::Text => report.text(),
         Format::Json => report.json(),
@@ -52,14 +63,33 @@ struct Report {
 }
 
 impl Report {
-    fn of(paths: Vec<PathBuf>, today: Date) -> Self {
+    /// The settings, and the policies beside which they are in force.
+    fn with_settings(config: &Path, paths: Vec<PathBuf>, today: Date) -> Self {
+        match Settings::load(config) {
+            Ok(settings) => {
+                let paths = if paths.is_empty() { settings.policy.clone() } else { paths };
+                Self::of(paths, settings.known_parents(), today)
+            }
+            // What the policies name can't be looked up; all else in them can.
+            Err(mut mistakes) => {
+                if !paths.is_empty() {
+                    mistakes.extend(Self::of(paths, None, today).mistakes);
+                }
+                Self { mistakes, ..Self::default() }
+            }
+        }
+    }
+
+    fn of(paths: Vec<PathBuf>, parents: Known, today: Date) -> Self {
         let sources = Sources { paths, allow: Vec::new() };
-        let loaded = match sources.load() {
+        let knows_parents = parents.is_some();
+        let loaded = match sources.load_with(parents) {
             Ok(loaded) => loaded,
             Err(mistakes) => return Self { mistakes, ..Self::default() },
         };
         let policy = loaded.builder.finish(0);
         let mut mistakes = loaded.warnings;
+        mistakes.extend(unlooked(&policy).filter(|_| !knows_parents));
         mistakes.extend(lint(&policy, today));
         let failures = loaded.expectations.iter().filter_map(|test| test.failure(&policy, today));
         let failures: Vec<Failure> = failures.collect();
@@ -145,6 +175,17 @@ impl Report {
     }
 }
 
+/// Parents stand in the settings, and without them nobody can say whether a name is one.
+fn unlooked(policy: &Policy) -> Option<Mistake> {
+    let names: Vec<&str> = policy.parents().into_iter().collect();
+    let file = policy.sources().next().filter(|_| !names.is_empty())?;
+    let what = format!(
+        "nobody has looked whether the settings have the parents that are named: {}",
+        names.join(", ")
+    );
+    Some(Mistake::warning(Place::start(file), what).hint("exeat check --config exeat.yaml looks"))
+}
+
 fn counted(count: usize, thing: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {thing}{plural}")
@@ -193,7 +234,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("p.yaml");
         fs::write(&path, text).unwrap();
-        let report = Report::of(vec![path.clone()], jiff::civil::date(2026, 11, 22));
+        let report = Report::of(vec![path.clone()], None, jiff::civil::date(2026, 11, 22));
         let shown = report.text().replace(path.to_str().unwrap(), "p.yaml");
         (report, shown)
     }

@@ -54,7 +54,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
     let sources = args.policy.sources(&settings);
     let audience = Audience::Jail { profile: args.profile.clone(), report: args.report };
     let read = SystemTime::now();
-    let loaded = match audience.load(&sources) {
+    let loaded = match audience.load(&sources, settings.known_parents()) {
         Ok(loaded) => loaded,
         Err(mistakes) => return refuse(&mistakes),
     };
@@ -63,7 +63,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
     } else if sources.is_built_in() {
         say("no policy is given: the built-in one allows package registries and source forges");
     }
-    let (place, doors) = match signals.lifted(|| place(&args, &loaded)) {
+    let (place, doors) = match signals.lifted(|| place(&args, &settings, &loaded)) {
         Ok(placed) => placed,
         Err(fault) => return explain(&fault),
     };
@@ -82,7 +82,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
     };
     let server = match runtime.block_on(async { Server::jailed(&settings, sources, jailed) }) {
         Ok(server) => server,
-        Err(StartError::Policy(mistakes)) => return refuse(&mistakes),
+        Err(StartError::Policy(mistakes) | StartError::Parents(mistakes)) => return refuse(&mistakes),
         Err(error) => return fail(&error.to_string()),
     };
     let code = runtime.block_on(serve(server, &args, place, signals, &watched));

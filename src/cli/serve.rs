@@ -75,9 +75,12 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
     };
     let server = match Server::new(&settings, sources) {
         Ok(server) => server,
-        Err(StartError::Policy(mistakes) | StartError::Users(mistakes) | StartError::Tls(mistakes)) => {
-            return refuse(&mistakes);
-        }
+        Err(
+            StartError::Policy(mistakes)
+            | StartError::Parents(mistakes)
+            | StartError::Users(mistakes)
+            | StartError::Tls(mistakes),
+        ) => return refuse(&mistakes),
         Err(error) => {
             tracing::error!("{error}");
             return ExitCode::from(FAILED);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::credentials;
 use crate::config::values::{duration, each, number, path};
-use crate::config::{Audit, Dns, Expose, Limits, Settings, Timeouts, listeners};
+use crate::config::{Audit, Dns, Expose, Limits, Settings, Timeouts, listeners, parents};
 use crate::dns::{Denied, Https};
 use crate::host::Name;
 use crate::mistake::{Mistake, Severity};
@@ -48,6 +48,7 @@ fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Se
         "timeouts",
         "dns",
         "outgoing",
+        "parents",
         "auth",
         "admin_expose",
         "admin_names",
@@ -75,6 +76,9 @@ fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Se
         dns(reader, field, &mut settings.dns);
     }
     settings.outgoing = fields.get("outgoing").and_then(|field| outgoing(reader, field)).map(Arc::new);
+    if let Some(field) = fields.get("parents") {
+        settings.parents = parents::read(reader, field, directory);
+    }
     settings.auth = fields.get("auth").and_then(|field| credentials::read(reader, field, directory));
     if let Some(field) = fields.get("admin_expose") {
         let words = [("metrics", Expose::Metrics), ("all", Expose::All)];

@@ -1,6 +1,7 @@
 use super::*;
 use crate::auth::{KeySource, KeyUrl, PasswordFiles, Required};
 use crate::identity::{Algorithm, TokenRules};
+use crate::parent::{PasswordSource, Resolve};
 
 fn parse(text: &str) -> Result<Settings, Vec<Mistake>> {
     Settings::parse(Path::new("/etc/exeat/exeat.yaml"), text)
@@ -227,4 +228,54 @@ auth:
     assert!(
         file.iter().all(|mistake| mistake.contains("is about keys that come from a URL")) && file.len() == 2
     );
+}
+
+#[test]
+fn parents_are_read() {
+    let settings = parse(
+        "parents:\n  corp:\n    urls: [\"http://10.0.0.5:3128\", \"https://proxy.corp.example\"]\n    \
+         resolve: parent\n    username: exeat\n    password_file: secrets/corp\n    ca: corp.pem\n  \
+         dmz: { urls: [\"http://dmz.example:8080\"], username: a, password_env: DMZ_PASSWORD }\n",
+    )
+    .unwrap();
+    let [corp, dmz] = &settings.parents[..] else { panic!("{settings:#?}") };
+    let urls: Vec<String> = corp.urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["http://10.0.0.5:3128", "https://proxy.corp.example"]);
+    assert_eq!((corp.name.as_str(), corp.resolve), ("corp", Resolve::Parent));
+    assert_eq!(corp.ca, Some("/etc/exeat/corp.pem".into()));
+    let account = corp.account.as_ref().unwrap();
+    assert_eq!(account.password, PasswordSource::File("/etc/exeat/secrets/corp".into()));
+    assert_eq!((dmz.resolve, &dmz.ca), (Resolve::Here, &None));
+    assert_eq!(settings.secret_variables(), ["DMZ_PASSWORD"]);
+    let known: Vec<String> = settings.known_parents().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(known, ["corp", "dmz"]);
+}
+
+#[test]
+fn every_mistake_about_parents_is_told() {
+    for (text, expected) in [
+        ("parents: [corp]", "`parents` is a list"),
+        ("parents: { direct: { urls: [\"http://a:1\"] } }", "the parent's name \"direct\" can't be used"),
+        ("parents: { a b: { urls: [\"http://a:1\"] } }", "the parent's name \"a b\" can't be used"),
+        ("parents: { a: {} }", "`urls` is missing in a parent"),
+        ("parents: { a: { urls: [] } }", "it must be a list of at least one URL"),
+        ("parents: { a: { urls: [\"http://a:1\", \"http://A:1/\"] } }", "`urls` has http://a:1 twice"),
+        ("parents: { a: { urls: [\"socks5://a:1\"] } }", "a proxy is spoken to over http or https"),
+        ("parents: { a: { urls: [\"http://u:p@a:1\"] } }", "credentials do not stand in the URL"),
+        ("parents: { a: { urls: [\"http://a:1\"], ca: x } }", "`ca` is for parents over TLS"),
+        ("parents: { a: { urls: [\"http://a:1\"], username: x } }", "`username` without a password"),
+        ("parents: { a: { urls: [\"http://a:1\"], password_env: x } }", "`password_env` without `username`"),
+        (
+            "parents: { a: { urls: [\"http://a:1\"], username: x, password_env: Y, password_file: z } }",
+            "both `password_file` and `password_env`",
+        ),
+        (
+            "parents: { a: { urls: [\"http://a:1\"], username: \"a:b\", password_env: Y } }",
+            "a name without colons",
+        ),
+        ("parents: { a: { urls: [\"http://a:1\"], resolve: upstream } }", "`here` and `parent`"),
+    ] {
+        let told: String = parse(text).unwrap_err().iter().map(ToString::to_string).collect();
+        assert!(told.contains(expected), "{text}: {told}");
+    }
 }

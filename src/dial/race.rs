@@ -9,33 +9,36 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustix::io::Errno;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Failed, socket};
+use super::Failed;
 use crate::error::Error;
 use crate::families::Families;
 use crate::policy::outgoing::Outgoing;
 use crate::reason::Reason;
 use crate::resolve::Answers;
 
-/// How long an attempt has before the next one joins it (RFC 8305 §5).
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// How long the look-up has to come up with the preferred address once it has others.
 const PREFERENCE_DELAY: Duration = Duration::from_millis(50);
+/// What an upstream itself says.
+const INTEREST_MOST: u8 = 2;
 /// The most addresses that one dial tries.
 const ATTEMPTS_MAX: usize = 16;
 
 /// One dial: the addresses found so far and the attempts under way. Dropping it ends them all.
-pub(super) struct Race<'a, S> {
+pub(super) struct Race<'a, 'f, S, A, W> {
     answers: Answers,
     /// Whether more addresses may come.
     is_open: bool,
     port: u16,
     /// Says for each address whether it may be dialled, and how the connection leaves this host.
     screen: S,
+    /// Dials one that may be.
+    attempt: A,
+    /// How long an attempt has before the next one joins it.
+    delay: Duration,
     waiting: Waiting,
-    attempts: FuturesUnordered<Attempt>,
+    attempts: FuturesUnordered<Attempt<'f, W>>,
     started: usize,
     /// When the next attempt may join those under way.
     next_start: Instant,
@@ -45,22 +48,38 @@ pub(super) struct Race<'a, S> {
     setbacks: Setbacks<'a>,
 }
 
-/// A connection that stands: where to, and how it leaves this host.
-pub(super) struct Won {
-    pub(super) stream: TcpStream,
-    pub(super) address: SocketAddr,
-    pub(super) outgoing: Option<Arc<Outgoing>>,
+/// One address being dialled.
+pub(super) type Attempt<'f, W> = Pin<Box<dyn Future<Output = Result<W, Setback>> + Send + 'f>>;
+
+/// Why an address did not do.
+#[derive(Debug)]
+pub(super) struct Setback {
+    error: Error,
+    /// How much it says of the upstream.
+    interest: u8,
+    /// Whether no other address is to be tried.
+    is_final: bool,
 }
 
-type Attempt = Pin<Box<dyn Future<Output = Result<Won, (SocketAddr, io::Error)>> + Send>>;
-
-impl<'a, S: Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>> Race<'a, S> {
-    pub(super) fn new(answers: Answers, (port, families): (u16, Families), screen: S) -> Self {
+impl<'a, 'f, S, A, W> Race<'a, 'f, S, A, W>
+where
+    S: Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>,
+    A: Fn(SocketAddr, Option<Arc<Outgoing>>) -> Attempt<'f, W>,
+{
+    pub(super) fn new(
+        answers: Answers,
+        (port, families): (u16, Families),
+        delay: Duration,
+        screen: S,
+        attempt: A,
+    ) -> Self {
         Self {
             answers,
             is_open: true,
             port,
             screen,
+            attempt,
+            delay,
             waiting: Waiting { was_v6: families.begin_with_v4(), ..Waiting::default() },
             attempts: FuturesUnordered::new(),
             started: 0,
@@ -77,7 +96,7 @@ impl<'a, S: Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>> Race<'a
     }
 
     /// Runs until a connection stands or nothing is left to try.
-    pub(super) async fn run(&mut self) -> Result<Won, Failed<'a>> {
+    pub(super) async fn run(&mut self) -> Result<W, Failed<'a>> {
         loop {
             self.start_next();
             if self.attempts.is_empty() && !self.is_open {
@@ -87,8 +106,9 @@ impl<'a, S: Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>> Race<'a
                 biased;
                 Some(ended) = self.attempts.next() => match ended {
                     Ok(won) => return Ok(won),
-                    Err((address, error)) => {
-                        self.setbacks.dialled(address, error);
+                    Err(Setback { error, is_final: true, .. }) => return Err(error.into()),
+                    Err(setback) => {
+                        self.setbacks.dialled(setback);
                         self.next_start = Instant::now();
                     }
                 },
@@ -140,8 +160,8 @@ impl<'a, S: Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>> Race<'a
                     continue;
                 }
             };
-            self.attempts.push(Box::pin(attempt(address, outgoing)));
-            self.next_start = Instant::now() + ATTEMPT_DELAY;
+            self.attempts.push((self.attempt)(address, outgoing));
+            self.next_start = Instant::now() + self.delay;
             self.started += 1;
             if self.started == ATTEMPTS_MAX {
                 self.waiting = Waiting::default();
@@ -151,13 +171,19 @@ impl<'a, S: Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>> Race<'a
     }
 }
 
-async fn attempt(
-    address: SocketAddr,
-    outgoing: Option<Arc<Outgoing>>,
-) -> Result<Won, (SocketAddr, io::Error)> {
-    match socket::connect(address, outgoing.as_deref()).await {
-        Ok(stream) => Ok(Won { stream, address, outgoing }),
-        Err(error) => Err((address, error)),
+impl Setback {
+    /// The address could not be connected to.
+    pub(super) fn connecting(address: SocketAddr, error: io::Error) -> Self {
+        Self { interest: interest(&error), error: dial_error(address, error), is_final: false }
+    }
+}
+
+/// A parent did not lead to the address.
+impl From<Error> for Setback {
+    fn from(error: Error) -> Self {
+        // Neither a parent that refuses nor one that is not there is tried with every address of a name.
+        let is_final = !matches!(&error, Error::Parent(failure) if failure.fault.is_about_destination());
+        Self { error, interest: INTEREST_MOST, is_final }
     }
 }
 
@@ -216,16 +242,15 @@ impl Waiting {
 /// What went wrong so far. What an upstream answered says more than why an address was not tried.
 #[derive(Debug, Default)]
 struct Setbacks<'a> {
-    dialled: Option<(SocketAddr, io::Error)>,
+    dialled: Option<Setback>,
     screened: Option<Failed<'a>>,
     looked_up: Option<Error>,
 }
 
 impl<'a> Setbacks<'a> {
-    fn dialled(&mut self, address: SocketAddr, error: io::Error) {
-        let last = self.dialled.as_ref().map_or(0, |(_, last)| interest(last));
-        if interest(&error) >= last {
-            self.dialled = Some((address, error));
+    fn dialled(&mut self, setback: Setback) {
+        if self.dialled.as_ref().is_none_or(|last| setback.interest >= last.interest) {
+            self.dialled = Some(setback);
         }
     }
 
@@ -238,8 +263,8 @@ impl<'a> Setbacks<'a> {
     }
 
     fn take(&mut self) -> Failed<'a> {
-        if let Some((address, error)) = self.dialled.take() {
-            return dial_error(address, error).into();
+        if let Some(Setback { error, .. }) = self.dialled.take() {
+            return error.into();
         }
         if let Some(refused) = self.screened.take() {
             return refused;
@@ -261,7 +286,7 @@ fn interest(error: &io::Error) -> u8 {
     match Errno::from_io_error(error) {
         Some(Errno::NETUNREACH | Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => 0,
         Some(Errno::CONNREFUSED) => 1,
-        _ => 2,
+        _ => INTEREST_MOST,
     }
 }
 
@@ -326,7 +351,8 @@ mod tests {
                 looked_up: Some(Error::Dns(String::new())),
             };
             for errno in errors {
-                setbacks.dialled("192.0.2.1:443".parse().unwrap(), io::Error::from(*errno));
+                let address = "192.0.2.1:443".parse().unwrap();
+                setbacks.dialled(Setback::connecting(address, io::Error::from(*errno)));
             }
             assert_eq!(setbacks.take().error.reason(), reason, "{errors:?}");
         }

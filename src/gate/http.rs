@@ -5,6 +5,7 @@ mod clock;
 mod clocked;
 mod exchange;
 mod expect;
+mod forwarded;
 mod headers;
 mod home;
 pub mod http2;

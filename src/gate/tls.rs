@@ -5,13 +5,13 @@
 //! ServerHello and both directions are free, or the second hello is held to the same rules. What the
 //! client sends meanwhile as early data says nothing: a server that retries skips it (§4.2.10).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use crate::destination::Destination;
+use crate::dial::Reached;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::{HELLO_MAX, Passed, Tunnel, arrived, within};
@@ -30,7 +30,7 @@ struct Handshake {
     standing: Arc<Standing>,
     flow: Flow,
     to: Destination,
-    address: SocketAddr,
+    reached: Arc<Reached>,
     client: Stream,
     upstream: Stream,
 }
@@ -45,9 +45,9 @@ pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello) -> Option<Passed> 
         }
     };
     let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
-    let address = upstream.address();
-    let upstream = Stream::new(upstream.open(&leave));
-    let mut handshake = Handshake { proxy, standing, flow, to, address, client, upstream };
+    let reached = Arc::clone(upstream.reached());
+    let upstream = upstream.open(&leave);
+    let mut handshake = Handshake { proxy, standing, flow, to, reached, client, upstream };
     let result = handshake.run(hello.length).await;
     let Handshake { flow, client, upstream, .. } = handshake;
     match result {
@@ -160,8 +160,8 @@ impl Handshake {
 
     fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {
         self.flow.seen(seen);
-        let question = Question { to: &self.to, seen, address: Some(self.address.ip()) };
-        self.proxy.judge(&self.flow, &self.standing, &question).pass()
+        let question = Question { to: &self.to, seen, address: self.reached.ip() };
+        self.proxy.judge(&self.flow, &self.standing, &question).pass(self.reached.parent())
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Plan {
     pub command: Vec<OsString>,
     /// What the command's environment has beside the caller's.
     pub environment: Vec<(&'static str, String)>,
+    /// Variables of the caller's that the command does not get: they are exeat's secrets.
+    pub withheld: Vec<String>,
     /// Paths that are inside what they are outside, although they lie where everything is masked.
     pub share: Vec<PathBuf>,
     /// Ports that the policy lists: where nothing can redirect, the jail listens on these.
@@ -49,6 +51,9 @@ impl Built {
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         let mut stage = Command::new(SELF);
         stage.arg0("exeat").args([STAGE, "--"]).args(&plan.command).stdin(Stdio::from(theirs));
+        for name in &plan.withheld {
+            stage.env_remove(name);
+        }
         let spawned = stage.envs(plan.environment.iter().map(|(key, value)| (key, value))).spawn();
         let pid = spawned.map_err(failed)?.id();
         // It holds the other end of the channel.

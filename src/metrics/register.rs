@@ -95,6 +95,18 @@ impl Register<'_> {
         self.add(IntCounterVec::new(opts, &["profile", "rule"])?)
     }
 
+    /// What became of connections to parents, and which of these are up.
+    pub(super) fn parents(&self) -> Result<(IntCounterVec, IntGaugeVec), Error> {
+        let opts = Opts::new(
+            "exeat_parent_connections_total",
+            "Connections to parent proxies, by what became of them: opened, refused or failed.",
+        );
+        let connections = self.add(IntCounterVec::new(opts, &["parent", "url", "result"])?)?;
+        let opts =
+            Opts::new("exeat_parent_up", "Whether a parent proxy took the last connection to it: 1 or 0.");
+        Ok((connections, self.add(IntGaugeVec::new(opts, &["parent", "url"])?)?))
+    }
+
     pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Error> {
         self.add(IntCounter::new(name, help)?)
     }

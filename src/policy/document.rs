@@ -7,6 +7,7 @@ mod files;
 mod keys;
 mod list;
 mod outgoing;
+mod parent;
 mod profile;
 mod rule;
 mod spec;
@@ -32,6 +33,7 @@ pub use self::audience::Audience;
 pub use self::conditions::networks;
 pub use self::files::Watch;
 pub use self::outgoing::outgoing;
+pub use self::parent::Known;
 pub use self::suffix::has_one_owner;
 
 /// The policy of a program that is given none: package registries and source forges.
@@ -71,9 +73,14 @@ impl Sources {
         self.paths.is_empty() && self.allow.is_empty()
     }
 
-    /// Reads everything; on any error, every mistake and warning of every file.
+    /// Reads everything, whatever parents it names; on any error, every mistake and warning of every file.
     pub fn load(&self) -> Result<Loaded, Vec<Mistake>> {
-        let mut loader = Loader::default();
+        self.load_with(None)
+    }
+
+    /// The same, where it may name these parents alone.
+    pub fn load_with(&self, parents: Known) -> Result<Loaded, Vec<Mistake>> {
+        let mut loader = Loader { parents, ..Loader::default() };
         if self.is_built_in() {
             loader.read(Path::new(BUILT_IN_NAME), BUILT_IN);
         }
@@ -106,6 +113,8 @@ fn nothing() -> Result<Loaded, Vec<Mistake>> {
 struct Loader {
     builder: Builder,
     terms: HashMap<Spec, TermsId>,
+    /// What `parent` may be.
+    parents: Known,
     /// Where each profile's name was given.
     names: HashMap<String, Place>,
     expectations: Vec<Expectation>,

@@ -4,7 +4,6 @@ mod remedy;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use jiff::civil::Date;
 use serde::Serialize;
@@ -13,9 +12,8 @@ use crate::client::{Client, User};
 use crate::destination::Destination;
 use crate::host::Host;
 use crate::policy::asked::Asked;
-use crate::policy::outgoing::Outgoing;
 use crate::policy::terms::{Private, Protocol, Terms};
-use crate::policy::{Policy, Rule};
+use crate::policy::{Policy, Rule, Verdict};
 use crate::reason::Reason;
 
 pub use crate::policy::explain::remedy::{Denial, Remedy, remedy};
@@ -62,6 +60,8 @@ pub struct Requires {
     pub inside: String,
     /// Which addresses are dialled; nothing is looked up to tell.
     pub addresses: String,
+    /// The parent that it goes through; `None`: it goes straight there.
+    pub parent: Option<String>,
     /// How the connection leaves this host; `None`: as the settings say.
     pub outgoing: Option<String>,
 }
@@ -82,7 +82,7 @@ pub fn explain(policy: &Policy, client: &Client, asked: &Asked, today: Date) -> 
         certificate: client.certificate.as_deref().map(|certificate| certificate.name.to_string()),
         profiles: policy.profile_names(&subject).map(str::to_owned).collect(),
         rule: verdict.rule.map(RuleShown::new),
-        requires: deciding.map(|rule| Requires::new(rule, &asked.to, verdict.outgoing())),
+        requires: deciding.map(|rule| Requires::new(rule, &asked.to, &verdict)),
         remedy: remedy(policy, &subject, client, &asked.to, &Denial::from(&verdict)),
     }
 }
@@ -108,11 +108,17 @@ impl RuleShown {
 }
 
 impl Requires {
-    fn new(rule: Rule<'_>, to: &Destination, outgoing: Option<&Arc<Outgoing>>) -> Self {
+    fn new(rule: Rule<'_>, to: &Destination, verdict: &Verdict<'_>) -> Self {
         let terms = rule.terms();
         let until = terms.until.map(|last| format!(", until {last}")).unwrap_or_default();
         let (inside, addresses) = (inside(terms, to) + &until, addresses(terms, to));
-        Self { inside, addresses, outgoing: outgoing.map(ToString::to_string) }
+        let (parent, outgoing) = (verdict.parent(), verdict.outgoing());
+        Self {
+            inside,
+            addresses,
+            parent: parent.map(ToString::to_string),
+            outgoing: outgoing.map(ToString::to_string),
+        }
     }
 }
 
@@ -171,6 +177,9 @@ impl fmt::Display for Explanation {
         if let Some(requires) = &self.requires {
             writeln!(f, "  inside:    {}", requires.inside)?;
             writeln!(f, "  addresses: {}", requires.addresses)?;
+            if let Some(parent) = &requires.parent {
+                writeln!(f, "  parent:    {parent}")?;
+            }
             if let Some(outgoing) = &requires.outgoing {
                 writeln!(f, "  outgoing:  {outgoing}")?;
             }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::host::Name;
 use crate::policy::index::{Names, Networks, Span};
 use crate::policy::pattern::Lead;
-use crate::policy::terms::{Action, Profile, Terms};
+use crate::policy::terms::{Action, Profile, Terms, Way};
 
 /// Every rule of a policy and what it refers to.
 #[derive(Default)]
@@ -95,6 +95,11 @@ impl Rules {
 
     pub(super) fn profile_of(&self, row: &Row) -> &Profile {
         &self.profiles[row.profile as usize]
+    }
+
+    /// Which way a rule sends what it allows: its own word goes before its profile's.
+    pub(super) fn way_of(&self, row: &Row) -> Option<&Way> {
+        self.terms_of(row).way.as_ref().or(self.profile_of(row).way.as_ref())
     }
 
     /// The network of a rule about addresses.

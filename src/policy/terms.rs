@@ -26,6 +26,15 @@ pub enum Mode {
     Report,
 }
 
+/// Which way flows go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// To the upstream itself.
+    Direct,
+    /// Through the parent of this name.
+    Parent(Arc<str>),
+}
+
 /// What must be inside a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -105,6 +114,8 @@ pub struct Terms {
     pub paths: Option<Paths>,
     /// Whether a hello with Encrypted Client Hello passes by its outer name.
     pub ech_outer: bool,
+    /// `None`: as the profile says.
+    pub way: Option<Way>,
     /// Why the rule is there, in its author's words.
     pub reason: Option<Box<str>>,
 }
@@ -121,6 +132,18 @@ pub struct Profile {
     pub ech_outer: bool,
     /// `None`: as the settings say.
     pub outgoing: Option<Arc<Outgoing>>,
+    /// `None`: to the upstream itself.
+    pub way: Option<Way>,
+}
+
+impl Way {
+    /// The parent's name, if it is through one.
+    pub fn parent(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Direct => None,
+            Self::Parent(name) => Some(name),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod reach;
 use jiff::civil::date;
 
 use self::draft::*;
-use super::terms::{Action, Mode, Profile, Terms};
+use super::terms::{Action, Mode, Private, Profile, Protocol, Terms, Way};
 use super::*;
 use crate::destination::Destination;
 use crate::error::Error;
@@ -168,10 +168,10 @@ fn leaves_come_from_allowing_verdicts_alone() {
         policy.decide(&subject, &Question { to: &denied_to, seen: Seen::Unknown, address: None }, today);
     // What a verdict tells may be changed by whoever holds it; what it allows may not.
     denied.reason = Reason::Allowed;
-    assert!(!denied.is_allow() && denied.admit().is_err() && denied.pass().is_err());
+    assert!(!denied.is_allow() && denied.admit().is_err() && denied.pass(None).is_err());
 
     let verdict = policy.decide(&subject, &Question { to: &to, seen: Seen::Unknown, address: None }, today);
-    assert!(matches!(verdict.pass(), Err(Error::Internal(_))));
+    assert!(matches!(verdict.pass(None), Err(Error::Internal(_))));
     let admission = verdict.admit().unwrap();
     assert_eq!(admission.to(), &to);
     assert!(admission.accepts("151.101.2.137".parse().unwrap()).is_allow());
@@ -181,7 +181,67 @@ fn leaves_come_from_allowing_verdicts_alone() {
     let server_name = to.host.name();
     let seen = Seen::Tls { server_name, ech: false };
     let verdict = policy.decide(&subject, &Question { to: &to, seen, address: None }, today);
-    assert!(verdict.pass().is_ok());
+    assert!(verdict.pass(None).is_ok());
+}
+
+#[test]
+fn the_rule_that_allows_says_which_way_and_no_other_rule_may_use_it() {
+    let way = |name: &str| Some(Way::Parent(name.into()));
+    let profile = Profile { way: way("corp"), ..everyone() };
+    let policy = Draft::new(profile)
+        .rule(".example", allow())
+        .rule("direct.example", Terms { way: Some(Way::Direct), ..allow() })
+        .rule("dmz.example", Terms { way: way("dmz"), protocol: Some(Protocol::Tls), ..allow() })
+        .rule("dmz.example", Terms { private: Private::Any, ..allow() })
+        .finish();
+    let client = ask(&policy, "a.example:1").client;
+    let subject = policy.subject(&client);
+    assert_eq!(policy.parents().into_iter().collect::<Vec<_>>(), ["corp", "dmz"]);
+    for (to, parent) in
+        [("a.example:443", Some("corp")), ("direct.example:443", None), ("dmz.example:443", Some("dmz"))]
+    {
+        let to = Destination::parse(to).unwrap();
+        let decide = |seen| {
+            let question = Question { to: &to, seen, address: None };
+            policy.decide(&subject, &question, date(2026, 11, 22))
+        };
+        let admission = decide(Seen::Unknown).admit().unwrap();
+        assert_eq!(admission.parent().map(|parent| &**parent), parent, "{to}");
+        let hello = Seen::Tls { server_name: to.host.name(), ech: false };
+        for through in [None, Some("corp"), Some("dmz")] {
+            match decide(hello).pass(through) {
+                Ok(_) => assert_eq!(through, parent, "{to}"),
+                Err(error) => assert!(through != parent && matches!(error, Error::OtherWay), "{to}: {error}"),
+            }
+        }
+    }
+    // The one rule that accepts a private address sends it another way than the one that was admitted.
+    let to = Destination::parse("dmz.example:443").unwrap();
+    let question = Question { to: &to, seen: Seen::Unknown, address: None };
+    let admission = policy.decide(&subject, &question, date(2026, 11, 22)).admit().unwrap();
+    assert!(admission.accepts("151.101.2.137".parse().unwrap()).is_allow());
+    let private = admission.accepts("10.0.0.1".parse().unwrap());
+    assert!(!private.is_allow() && private.admit().is_err());
+}
+
+#[test]
+fn in_report_mode_the_first_profile_says_which_way() {
+    let profile = |name: &str, way| Profile { name: name.to_owned(), way, ..reporting() };
+    let policy = Draft::new(profile("first", Some(Way::Parent("corp".into()))))
+        .rule("direct.example", Terms { way: Some(Way::Direct), ..allow() })
+        .profile(profile("second", Some(Way::Parent("dmz".into()))))
+        .finish();
+    let client = ask(&policy, "a.example:1").client;
+    let subject = policy.subject(&client);
+    for (to, parent) in [("other.example:443", Some("corp")), ("direct.example:443", None)] {
+        let to = Destination::parse(to).unwrap();
+        let question = Question { to: &to, seen: Seen::Unknown, address: None };
+        let verdict = policy.decide(&subject, &question, date(2026, 11, 22));
+        assert_eq!(verdict.parent().map(|parent| &**parent), parent, "{to}");
+        // It goes on as it went, whatever is inside.
+        let inside = policy.decide(&subject, &Question { seen: Seen::Other, ..question }, date(2026, 11, 22));
+        assert!(inside.would_deny && inside.pass(parent).is_ok(), "{to}");
+    }
 }
 
 #[test]

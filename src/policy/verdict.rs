@@ -15,7 +15,7 @@ use crate::policy::judge::judge;
 use crate::policy::outgoing::Outgoing;
 use crate::policy::question::{Question, Seen};
 use crate::policy::rules::{Rule, Rules};
-use crate::policy::terms::Profile;
+use crate::policy::terms::{Profile, Way};
 use crate::reason::Reason;
 
 /// The answer.
@@ -30,14 +30,20 @@ pub struct Verdict<'a> {
     pub special: Option<Special>,
     /// What the leaves rest on: the fields above are for telling, and may be changed by whoever holds them.
     is_allow: bool,
-    /// Whose rule allows it.
+    /// Whose rule allows it; `None` where no rule does, in report mode.
     profile: Option<&'a Profile>,
+    /// The parent to go through.
+    parent: Option<&'a Arc<str>>,
     case: Case<'a>,
 }
 
 /// Leave to connect to the destination of the question, and to nothing else: only an allowing verdict makes one.
 #[derive(Debug)]
-pub struct Admission<'a>(Case<'a>, Option<&'a Arc<Outgoing>>);
+pub struct Admission<'a> {
+    case: Case<'a>,
+    outgoing: Option<&'a Arc<Outgoing>>,
+    parent: Option<&'a Arc<str>>,
+}
 
 /// Leave to let bytes pass: made only by an allowing verdict on what was seen inside.
 #[derive(Debug)]
@@ -72,7 +78,7 @@ impl<'a> Verdict<'a> {
         if !self.is_allow {
             return Err(Error::Denied(self.reason));
         }
-        Ok(Admission(self.case, self.outgoing()))
+        Ok(Admission { case: self.case, outgoing: self.outgoing(), parent: self.parent })
     }
 
     /// How its connection is to leave this host, if the policy says so: by the profile whose rule allows it. Where none
@@ -84,34 +90,71 @@ impl<'a> Verdict<'a> {
         }
     }
 
-    /// Leave to let bytes pass. A verdict on what nobody looked for gives none, be it an allow.
-    pub fn pass(self) -> Result<Passage, Error> {
+    /// The parent that its connection is to go through, if any: by the rule that allows it. Where none does, in report
+    /// mode, by the first of the client's profiles.
+    pub fn parent(&self) -> Option<&'a Arc<str>> {
+        self.parent
+    }
+
+    /// Leave to let bytes pass on a connection that goes `through` this parent, or through none. A verdict on what
+    /// nobody looked for gives none, be it an allow.
+    pub fn pass(self, through: Option<&str>) -> Result<Passage, Error> {
         if !self.is_allow {
             return Err(Error::Denied(self.reason));
+        }
+        if !self.goes(through) {
+            return Err(Error::OtherWay);
         }
         if self.case.question.seen == Seen::Unknown {
             return Err(Error::Internal("bytes were to pass before they were seen".into()));
         }
         Ok(Passage(()))
     }
+
+    /// Whether what allows it allows it that way: rules never combine.
+    fn goes(&self, through: Option<&str>) -> bool {
+        // Report mode goes on as it went.
+        self.profile.is_none() || self.parent.map(|parent| &**parent) == through
+    }
 }
 
 impl<'a> Admission<'a> {
     pub fn to(&self) -> &'a Destination {
-        self.0.question.to
+        self.case.question.to
+    }
+
+    /// The parent to go through, if any.
+    pub fn parent(&self) -> Option<&'a Arc<str>> {
+        self.parent
+    }
+
+    /// How the connection is to leave this host by what is known so far, if the policy says so.
+    pub fn outgoing(&self) -> Option<&'a Arc<Outgoing>> {
+        self.outgoing
+    }
+
+    /// Whether it is for a request in the clear, rather than for what is yet to be seen.
+    pub fn is_for_request(&self) -> bool {
+        matches!(self.case.question.seen, Seen::Http { .. })
     }
 
     /// The families of addresses that some rule may yet admit, in the order of the profile whose rule would by what is
     /// known so far. `default` is of profiles that say nothing.
     pub fn families(&self, default: Families) -> Families {
         let of = |outgoing: Option<&Arc<Outgoing>>| outgoing.map_or(default, |outgoing| outgoing.families());
-        self.0.profiles().fold(of(self.1), |families, profile| families.or(of(profile.outgoing.as_ref())))
+        self.case
+            .profiles()
+            .fold(of(self.outgoing), |families, profile| families.or(of(profile.outgoing.as_ref())))
     }
 
     /// The verdict with this resolved address: the rule that allows it must be one that accepts all the rest too.
     pub fn accepts(&self, address: IpAddr) -> Verdict<'a> {
-        let question = Question { address: Some(address), ..self.0.question };
-        Case { question, ..self.0 }.decide()
+        let question = Question { address: Some(address), ..self.case.question };
+        let verdict = Case { question, ..self.case }.decide();
+        if verdict.is_allow && !verdict.goes(self.parent.map(|parent| &**parent)) {
+            return Verdict { is_allow: false, reason: Reason::NoRule, ..verdict };
+        }
+        verdict
     }
 }
 
@@ -119,6 +162,10 @@ impl<'a> Case<'a> {
     fn decide(self) -> Verdict<'a> {
         let finding = judge(self.rules, self.subject, &self.question, self.today);
         let allows = finding.row.filter(|_| finding.reason == Reason::Allowed);
+        let way = match allows {
+            Some(row) => self.rules.way_of(row),
+            None => self.profiles().next().and_then(|profile| profile.way.as_ref()),
+        };
         Verdict {
             reason: finding.reason,
             would_deny: finding.reason == Reason::ReportOnly,
@@ -126,6 +173,7 @@ impl<'a> Case<'a> {
             special: finding.special,
             is_allow: matches!(finding.reason, Reason::Allowed | Reason::ReportOnly),
             profile: allows.map(|row| self.rules.profile_of(row)),
+            parent: way.and_then(Way::parent),
             case: self,
         }
     }

@@ -18,7 +18,7 @@ const BUNDLES: [&str; 4] = [
 ];
 
 /// The file that is read: that of the settings, or this host's.
-pub(super) fn path(chosen: Option<&Path>) -> PathBuf {
+pub fn path(chosen: Option<&Path>) -> PathBuf {
     let own = || BUNDLES.iter().map(Path::new).find(|path| path.exists());
     chosen.or_else(own).unwrap_or(Path::new(BUNDLES[0])).to_owned()
 }

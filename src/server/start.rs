@@ -9,7 +9,6 @@ use std::time::SystemTime;
 use tokio::sync::Semaphore;
 
 use crate::admin::{self, Access, Readiness};
-use crate::auth::Authenticator;
 use crate::config::{Expose, Listen, Settings};
 use crate::dial::{self, Dialer};
 use crate::dns;
@@ -26,10 +25,10 @@ use crate::reload::{Certificates, InForce, Reload};
 use crate::resolve::{self, Resolver};
 use crate::server::Server;
 use crate::server::arrival::Arrivals;
+use crate::server::files;
 use crate::server::listeners::{Doors, Listeners};
 use crate::server::workers::Workers;
 use crate::sys;
-use crate::tls::{Files, Tls};
 use crate::via::Via;
 
 /// File descriptors kept for all but connections: listeners, records, the admin door, and look-ups and
@@ -52,6 +51,8 @@ pub enum StartError {
     Policy(Vec<Mistake>),
     #[error("can't start threads: {0}")]
     Threads(io::Error),
+    #[error("the settings of parent proxies have mistakes")]
+    Parents(Vec<Mistake>),
     #[error("the users, the keys or the settings for them have mistakes")]
     Users(Vec<Mistake>),
     #[error("the certificates have mistakes")]
@@ -83,7 +84,7 @@ pub struct Jailed {
 /// What there is before the settings are looked at.
 struct Given {
     audience: Audience,
-    loaded: Option<Loaded>,
+    loaded: Loaded,
     /// The policy is not older than this.
     read: SystemTime,
     doors: Option<Doors>,
@@ -114,8 +115,7 @@ impl Server {
 
     fn start(settings: &Settings, sources: Sources, jailed: Option<Jailed>) -> Result<Self, StartError> {
         let files = sys::raise_file_limit();
-        let Given { audience, loaded, read, doors, watch } = Given::new(jailed);
-        let loaded = loaded.map_or_else(|| audience.load(&sources), Ok).map_err(StartError::Policy)?;
+        let Given { audience, loaded, read, doors, watch } = Given::new(settings, &sources, jailed)?;
         let metrics = Arc::new(Metrics::new()?);
         // One command, whose doors are there once.
         let threads = if doors.is_some() { Some(1) } else { settings.threads };
@@ -124,9 +124,11 @@ impl Server {
             Some(doors) => Listeners::take(doors, &workers)?,
             None => Listeners::bind(&settings.listen, &workers)?,
         };
-        let tls = load_tls(settings, workers.count())?;
+        let tls = files::load_tls(settings, workers.count()).map_err(StartError::Tls)?;
         let resolver = Arc::new(Resolver::new(resolver_settings(settings, listeners.questions()))?);
-        let auth = authenticator(settings, &resolver, &metrics)?;
+        let auth = files::authenticator(settings, &resolver, &metrics).map_err(StartError::Users)?;
+        let via = Via::new();
+        let parents = files::parents(settings, &via, &metrics).map_err(StartError::Parents)?;
         let room = Room::of(files, &workers, listeners.count());
         let limits = room.limits(settings);
         let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
@@ -135,10 +137,9 @@ impl Server {
         let ledger = Arc::new(Ledger::new(metrics, sink, limits));
         let arrivals = Arrivals::new(&settings.listen, &tls, settings.timeouts.head, &ledger);
         let pool = Arc::new(Pool::new(settings.timeouts.keepalive, room.kept));
-
         let certificates = Certificates::new(tls.into_iter().flatten().collect(), read, ledger.metrics());
-        let files = (Arc::clone(&resolver), certificates);
-        let reload = Reload::start((sources, audience), loaded, read, files, |policy| InForce {
+        let read_again = (Arc::clone(&resolver), certificates, Arc::clone(&parents));
+        let reload = Reload::start((sources, audience), loaded, read, read_again, |policy| InForce {
             policy,
             ledger: Arc::clone(&ledger),
             pool,
@@ -146,12 +147,12 @@ impl Server {
         });
         let proxy = Arc::new(Proxy {
             ledger: Arc::clone(&ledger),
-            dialer: dialer(settings, Arc::clone(&resolver), &listeners),
+            dialer: dialer(settings, Arc::clone(&resolver), &listeners).with_parents(parents),
             auth,
             policy: Arc::clone(&reload.in_force().policy),
             relay: Relay::new(relay_limits(settings), room.pipes),
             bounds: bounds(settings),
-            via: Via::new(),
+            via,
         });
         let names = Arc::new(Names::new());
         let answers = dns::Door::new(Arc::clone(&proxy), resolver, Arc::clone(&names), settings.dns.manners);
@@ -175,19 +176,13 @@ impl Server {
 }
 
 impl Given {
-    fn new(jailed: Option<Jailed>) -> Self {
-        match jailed {
-            Some(Jailed { doors, audience, loaded: (read, loaded), watch }) => {
-                Self { audience, loaded: Some(loaded), read, doors: Some(doors), watch: Some(watch) }
-            }
-            None => Self {
-                audience: Audience::Clients,
-                loaded: None,
-                read: SystemTime::now(),
-                doors: None,
-                watch: None,
-            },
-        }
+    fn new(settings: &Settings, sources: &Sources, jailed: Option<Jailed>) -> Result<Self, StartError> {
+        let Some(Jailed { doors, audience, loaded: (read, loaded), watch }) = jailed else {
+            let (audience, read) = (Audience::Clients, SystemTime::now());
+            let loaded = audience.load(sources, settings.known_parents()).map_err(StartError::Policy)?;
+            return Ok(Self { audience, loaded, read, doors: None, watch: None });
+        };
+        Ok(Self { audience, loaded, read, doors: Some(doors), watch: Some(watch) })
     }
 }
 
@@ -214,35 +209,6 @@ impl Room {
         }
         flow::Limits { flows, flows_per_client: settings.limits.flows_per_client.unwrap_or(0) }
     }
-}
-
-/// What clients say who they are to, if the settings want to know; never in plain text over a network by accident.
-fn authenticator(
-    settings: &Settings,
-    resolver: &Arc<Resolver>,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<Arc<Authenticator>>, StartError> {
-    let Some(auth) = &settings.auth else { return Ok(None) };
-    let plain = settings.listen.explicit.iter().filter(|listener| listener.tls.is_none());
-    let in_the_open = auth.refuse_plaintext(plain.map(|listener| &listener.address));
-    match (Authenticator::new(auth, Arc::clone(resolver), Arc::clone(metrics)), in_the_open) {
-        (Ok(auth), None) => Ok(Some(Arc::new(auth))),
-        (Ok(_), Some(mistake)) => Err(StartError::Users(vec![mistake])),
-        (Err(mistakes), mistake) => Err(StartError::Users(mistake.into_iter().chain(mistakes).collect())),
-    }
-}
-
-/// TLS of each explicit listener, in their order, or every mistake in their files.
-fn load_tls(settings: &Settings, threads: usize) -> Result<Vec<Option<Arc<Tls>>>, StartError> {
-    let load = |files: &Files| Tls::load(files.clone(), threads).map(Arc::new);
-    let (mut loaded, mut mistakes) = (Vec::new(), Vec::new());
-    for listener in &settings.listen.explicit {
-        match listener.tls.as_ref().map(load).transpose() {
-            Ok(tls) => loaded.push(tls),
-            Err(found) => mistakes.extend(found),
-        }
-    }
-    if mistakes.is_empty() { Ok(loaded) } else { Err(StartError::Tls(mistakes)) }
 }
 
 /// An address or an interface may come later, so exeat starts without; until then what would leave by it fails.

@@ -17,12 +17,13 @@ use exeat::policy::terms::{Action, Mode, Ports, Private, Profile, Protocol, Term
 use exeat::policy::{Builder, Policy, Question, Seen, Target};
 use exeat::reason::Reason;
 use exeat::resolve::{Resolver, Settings};
+use exeat::stream::Stream;
 use hickory_proto::rr::RecordType;
 use jiff::civil::{Date, date};
 use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use crate::dns::{Dns, Reply};
@@ -73,7 +74,7 @@ impl Scene {
     }
 
     pub(crate) async fn dialled(&self, host: &str, port: u16) -> SocketAddr {
-        self.dial(host, port).await.unwrap().address()
+        self.dial(host, port).await.unwrap().reached().address.unwrap()
     }
 
     /// The error of a dial that has to fail, as records tell it.
@@ -83,10 +84,10 @@ impl Scene {
     }
 
     /// Opens the upstream as the gate of a `tcp` rule does.
-    fn open(&self, upstream: Upstream, to: &Destination) -> TcpStream {
+    fn open(&self, upstream: Upstream, to: &Destination) -> Stream {
         let subject = self.policy.subject(&client());
-        let question = Question { to, seen: Seen::Unread, address: Some(upstream.address().ip()) };
-        upstream.open(&self.policy.decide(&subject, &question, TODAY).pass().unwrap())
+        let question = Question { to, seen: Seen::Unread, address: upstream.reached().ip() };
+        upstream.open(&self.policy.decide(&subject, &question, TODAY).pass(None).unwrap())
     }
 }
 
@@ -106,6 +107,7 @@ fn policy(rules: &[(Action, Target, Private)]) -> Policy {
         mode: Mode::Enforce,
         ech_outer: false,
         outgoing: None,
+        way: None,
     };
     let profile = builder.profile(profile);
     for (line, (action, target, private)) in (1..).zip(rules) {
@@ -118,6 +120,7 @@ fn policy(rules: &[(Action, Target, Private)]) -> Policy {
             methods: Vec::new(),
             paths: None,
             ech_outer: false,
+            way: None,
             reason: None,
         });
         builder.rule(profile, target, terms, source, line);
@@ -223,10 +226,11 @@ async fn an_upstream_carries_bytes_once_it_is_open() {
     let (listeners, port) = listen(&["127.0.0.1"]).await;
     scene.dns.set("a.example", &["127.0.0.1"]);
     let upstream = scene.dial("a.example", port).await.unwrap();
-    assert_eq!(upstream.address(), listeners[0].local_addr().unwrap());
+    assert_eq!(upstream.reached().address.unwrap(), listeners[0].local_addr().unwrap());
     let to = Destination::parse(&format!("a.example:{port}")).unwrap();
     let mut stream = scene.open(upstream, &to);
-    assert!(SockRef::from(&stream).tcp_nodelay().unwrap() && SockRef::from(&stream).keepalive().unwrap());
+    let socket = SockRef::from(stream.bare().unwrap());
+    assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
     stream.write_all(b"hello").await.unwrap();
     drop(stream);
     let (mut accepted, _) = listeners[0].accept().await.unwrap();
@@ -284,7 +288,7 @@ async fn an_address_that_refuses_gives_way_at_once() {
     scene.dns.set("a.example", &["127.0.6.1", "127.0.6.2", "127.0.6.3"]);
     let (_listeners, port) = listen(&["127.0.6.3"]).await;
     let upstream = scene.dial("a.example", port).await.unwrap();
-    assert_eq!(upstream.address().ip().to_string(), "127.0.6.3");
+    assert_eq!(upstream.reached().address.unwrap().ip().to_string(), "127.0.6.3");
 }
 
 #[tokio::test]
@@ -293,7 +297,7 @@ async fn an_address_that_swallows_connections_is_joined_by_the_next() {
     scene.dns.set("a.example", &["127.0.0.2", "127.0.0.3"]);
     let (_hole, _listener, port) = BlackHole::beside("127.0.0.2", "127.0.0.3").await;
     let upstream = scene.dial("a.example", port).await.unwrap();
-    assert_eq!(upstream.address().ip().to_string(), "127.0.0.3");
+    assert_eq!(upstream.reached().address.unwrap().ip().to_string(), "127.0.0.3");
     assert!(upstream.connect() >= ATTEMPT_DELAY, "{:?}", upstream.connect());
 }
 

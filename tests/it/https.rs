@@ -470,7 +470,7 @@ async fn the_doors_of_a_jail_speak_neither_tls_nor_the_proxy_protocol() {
     settings.listen.explicit = vec![Listener { senders: vec!["127.0.0.0/8".parse().unwrap()], ..gone }];
     settings.audit.path = directory.path().join("records.jsonl");
     let audience = Audience::Jail { profile: None, report: false };
-    let loaded = (SystemTime::now(), audience.load(&sources).unwrap());
+    let loaded = (SystemTime::now(), audience.load(&sources, None).unwrap());
     let jailed = Jailed { doors, audience, loaded, watch: Watch::new(|_| {}) };
     let server = Server::jailed(&settings, sources, jailed).unwrap();
     let (signals, receiver) = mpsc::channel(1);

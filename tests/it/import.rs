@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output};
 
 use exeat::client::Client;
 use exeat::destination::Destination;
@@ -12,12 +12,11 @@ use exeat::policy::document::{Sources, load_text};
 use exeat::policy::lint::lint;
 use exeat::policy::{Policy, Question, Seen};
 use exeat::reason::Reason;
-use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, sleep};
+use tokio::net::TcpSocket;
 
-use crate::support::{PATIENCE, fixture, read_to_end};
+use crate::support::squid::Squid;
+use crate::support::{fixture, read_to_end};
 
 /// Somebody does something, and what the other program says. `differs` is why exeat says the opposite, on purpose.
 struct Row {
@@ -158,7 +157,7 @@ const ORDER: &[Row] = &[
 #[tokio::test]
 async fn squid_and_the_policy_made_of_its_rules_decide_alike() {
     for (conf, rows) in [("squid.conf", SQUID), ("open.conf", OPEN), ("order.conf", ORDER)] {
-        let proxy = Squid::start(conf).await;
+        let proxy = Judge::start(conf).await;
         for row in rows {
             let Row { client, what, to, allowed, .. } = row;
             assert_eq!(proxy.allows(row).await, *allowed, "Squid with {conf}: {client} {what} {to}");
@@ -448,40 +447,43 @@ fn the_command_prints_a_policy_and_tells_what_it_left_out() {
     }
 }
 
-/// The real Squid, with a fixture as its configuration, in a directory of its own.
-struct Squid {
-    child: Child,
-    port: u16,
-    _directory: TempDir,
-}
+/// The real Squid, with a fixture as its configuration.
+struct Judge(Squid);
 
-impl Squid {
+impl Judge {
     async fn start(conf: &str) -> Self {
-        // Squid takes no port 0, so a port that was just free may be somebody else's by now.
-        for _ in 0..10 {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let directory = tempfile::tempdir().unwrap();
-            let mut child = spawn(conf, port, directory.path());
-            let deadline = Instant::now() + PATIENCE;
-            loop {
-                if child.try_wait().unwrap().is_some() {
-                    break;
-                }
-                if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                    return Self { child, port, _directory: directory };
-                }
-                assert!(Instant::now() < deadline, "{}", log(directory.path()));
-                sleep(std::time::Duration::from_millis(10)).await;
-            }
-        }
-        panic!("Squid does not start with {conf}");
+        let fixtures = fixture("import/squid");
+        let text = fs::read_to_string(fixtures.join(conf)).unwrap();
+        let own =
+            text.lines().filter(|line| !line.starts_with("http_port") && !line.starts_with("coredump_dir"));
+        let own: String = own.map(|line| format!("{line}\n")).collect();
+        let names = [
+            "crates",
+            "static.crates",
+            "a.b.crates",
+            "notcrates",
+            "index.registry",
+            "mirror",
+            "sub.mirror",
+            "archive",
+            "www.social",
+            "docs.social",
+            "chat",
+            "tracker",
+            "other",
+            "evil",
+            "sub.evil",
+        ];
+        let hosts: String = names.iter().map(|name| format!("127.55.0.1 {name}.example\n")).collect();
+        let hosts = hosts + "127.66.0.1 blocked.crates.example\n";
+        Self(Squid::start(&fixtures, &hosts, |_| own.clone()).await)
     }
 
     /// Whether it lets a row through: names lead to addresses at which nobody listens, so that what it allows fails.
     async fn allows(&self, row: &Row) -> bool {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((row.client.parse::<IpAddr>().unwrap(), 0).into()).unwrap();
-        let mut stream = socket.connect(([127, 0, 0, 1], self.port).into()).await.unwrap();
+        let mut stream = socket.connect(([127, 0, 0, 1], self.0.port).into()).await.unwrap();
         let Row { what, to, .. } = row;
         let target = if *what == "CONNECT" { (*to).to_owned() } else { format!("http://{to}/") };
         let request = format!(
@@ -496,62 +498,4 @@ impl Squid {
             _ => panic!("{what} {to}: {answer}"),
         }
     }
-}
-
-impl Drop for Squid {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn spawn(conf: &str, port: u16, directory: &Path) -> Child {
-    let fixtures: PathBuf = fixture("import/squid");
-    let text = fs::read_to_string(fixtures.join(conf)).unwrap();
-    let own = text.lines().filter(|line| !line.starts_with("http_port") && !line.starts_with("coredump_dir"));
-    let own: String = own.map(|line| format!("{line}\n")).collect();
-    let at = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-    let names = [
-        "crates",
-        "static.crates",
-        "a.b.crates",
-        "notcrates",
-        "index.registry",
-        "mirror",
-        "sub.mirror",
-        "archive",
-        "www.social",
-        "docs.social",
-        "chat",
-        "tracker",
-        "other",
-        "evil",
-        "sub.evil",
-    ];
-    let hosts: String = names.iter().map(|name| format!("127.55.0.1 {name}.example\n")).collect();
-    fs::write(at("hosts"), hosts + "127.66.0.1 blocked.crates.example\n").unwrap();
-    fs::write(at("cache.log"), "").unwrap();
-    // Squid gives up root for a user of its own, who has to get in.
-    let open = |path: &Path, mode| {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    };
-    open(directory, 0o755);
-    open(&directory.join("cache.log"), 0o666);
-    let settings = format!(
-        "http_port 127.0.0.1:{port}\nhosts_file {}\ncache_log {}\naccess_log none\npid_filename none\ncache deny all\n\
-         cache_store_log none\nnetdb_filename none\npinger_enable off\nvisible_hostname squid.example\n\
-         connect_timeout 2 seconds\nforward_max_tries 1\ndns_nameservers 127.0.0.1\ndns_timeout 1 second\n\
-         shutdown_lifetime 0 seconds\n",
-        at("hosts"),
-        at("cache.log"),
-    );
-    fs::write(at("squid.conf"), settings + &own).unwrap();
-    let mut command = Command::new("squid");
-    command.args(["-N", "-f", &at("squid.conf")]).current_dir(fixtures);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
-
-fn log(directory: &Path) -> String {
-    fs::read_to_string(directory.join("cache.log")).unwrap_or_default()
 }

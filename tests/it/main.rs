@@ -20,6 +20,7 @@ mod lifetime;
 mod limits;
 mod mutated;
 mod outgoing;
+mod parents;
 mod passwords;
 mod pool;
 mod programs;

@@ -6,6 +6,7 @@ pub mod binary;
 pub mod dns;
 mod reply;
 pub mod signer;
+pub mod squid;
 pub mod tls;
 pub mod upstream;
 

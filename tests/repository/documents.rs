@@ -80,6 +80,13 @@ fn the_listeners_keys_are_all_told() {
 }
 
 #[test]
+fn the_parents_keys_are_all_told() {
+    let rows = table(&read("docs/parents.md"), "key of a parent");
+    let listed: Vec<String> = rows.iter().map(|row| row[0].clone()).collect();
+    assert_eq!(listed, keys("parents: { a: { qqqqqqqq: 1 } }"));
+}
+
+#[test]
 fn the_readme_lists_every_command() {
     let help = output(Command::new(EXEAT).arg("--help"));
     let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();

@@ -7,6 +7,7 @@ use crate::cli::run::loose::{self, Loose};
 use crate::cli::run::signals::Signals;
 use crate::cli::run::terminal::{self, Terminal};
 use crate::cli::run::{environment, say};
+use crate::config::Settings;
 use crate::jail::{self, Built, Change, Ending, Fault, Plan, Redirect, Running};
 use crate::policy::document::Loaded;
 use crate::server::Doors;
@@ -68,18 +69,19 @@ impl Command {
 }
 
 /// Builds the jail, or says that there is none.
-pub(super) fn place(args: &RunArgs, loaded: &Loaded) -> Result<(Place, Doors), Fault> {
+pub(super) fn place(args: &RunArgs, settings: &Settings, loaded: &Loaded) -> Result<(Place, Doors), Fault> {
     if args.explicit_only {
         say(
             "--explicit-only is the weaker way: only programs that use the proxy of their environment are held, \
              and any program can do without it",
         );
-        let (loose, doors) = Loose::new(&args.command)?;
+        let (loose, doors) = Loose::new(&args.command, &settings.secret_variables())?;
         return Ok((Place::Loose(loose), doors));
     }
     let plan = Plan {
         command: args.command.clone(),
         environment: environment::proxies((jail::DOOR_V4, jail::EXPLICIT_PORT).into()),
+        withheld: settings.secret_variables(),
         share: args.share.clone(),
         ports: loaded.builder.ports().ranges().iter().flat_map(|&(first, last)| first..=last).collect(),
     };

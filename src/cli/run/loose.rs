@@ -30,8 +30,9 @@ pub(super) struct Started {
 }
 
 impl Loose {
-    /// Opens the one door that it has, on a free port of this host.
-    pub(super) fn new(command: &[OsString]) -> Result<(Self, Doors), Fault> {
+    /// Opens the one door that it has, on a free port of this host. Of the environment the command does not get what is
+    /// `withheld`.
+    pub(super) fn new(command: &[OsString], withheld: &[String]) -> Result<(Self, Doors), Fault> {
         let listener = sys::listen((Ipv4Addr::LOCALHOST, 0).into()).map_err(Fault::doors)?;
         let door = listener.local_addr().map_err(Fault::doors)?;
         let [program, arguments @ ..] = command else {
@@ -39,6 +40,9 @@ impl Loose {
         };
         let mut command = Command::new(program);
         command.args(arguments).envs(environment::proxies(door));
+        for name in withheld {
+            command.env_remove(name);
+        }
         let doors =
             Doors { explicit: vec![listener], transparent: Vec::new(), dns: Vec::new(), outside: vec![door] };
         Ok((Self(command), doors))

@@ -226,7 +226,7 @@ async fn switch(
     let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| bad(&error.to_string()))?;
     let parts =
         upgraded.downcast::<TokioIo<Listened>>().map_err(|_| bad("it is not on a plain connection"))?;
-    let upstream = Stream::new(parts.io.into_inner().into_socket()).with_head(parts.read_buf);
+    let upstream = parts.io.into_inner().into_stream().with_head(parts.read_buf);
     headers::strip_hop_by_hop(response.headers_mut());
     headers::set_upgrade(response.headers_mut(), protocol);
     Ok((response.map(|_| Either::Left(Default::default())), upstream))

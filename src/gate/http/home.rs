@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::destination::Destination;
-use crate::dial::{Source, Upstream};
+use crate::dial::{Reached, Source, Upstream};
 use crate::gate::http::pool::{Lease, Pool};
 use crate::lock::lock;
 
@@ -70,10 +70,10 @@ impl Home {
 }
 
 impl Waiting {
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(super) fn reached(&self) -> &Reached {
         match self {
-            Self::Dialled(upstream) => upstream.address(),
-            Self::Idle(lease) => lease.address(),
+            Self::Dialled(upstream) => upstream.reached(),
+            Self::Idle(lease) => lease.reached(),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::stream::Stream;
 
 /// Set by the connection, and cleared before each request.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +17,7 @@ pub(super) struct Heard(Arc<AtomicBool>);
 
 #[derive(Debug)]
 pub(super) struct Listened {
-    socket: TcpStream,
+    stream: Stream,
     heard: Heard,
 }
 
@@ -31,13 +32,13 @@ impl Heard {
 }
 
 impl Listened {
-    pub(super) fn new(socket: TcpStream) -> (Self, Heard) {
+    pub(super) fn new(stream: Stream) -> (Self, Heard) {
         let heard = Heard::default();
-        (Self { socket, heard: heard.clone() }, heard)
+        (Self { stream, heard: heard.clone() }, heard)
     }
 
-    pub(super) fn into_socket(self) -> TcpStream {
-        self.socket
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
     }
 }
 
@@ -48,7 +49,7 @@ impl AsyncRead for Listened {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.heard.0.store(true, Ordering::Release);
         }
@@ -58,7 +59,7 @@ impl AsyncRead for Listened {
 
 impl AsyncWrite for Listened {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -66,18 +67,18 @@ impl AsyncWrite for Listened {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

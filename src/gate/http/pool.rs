@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ use tokio::task::AbortHandle;
 
 use crate::client::{Certificate, User};
 use crate::destination::Destination;
-use crate::dial::Upstream;
+use crate::dial::{Course, Reached, Through, Upstream};
+use crate::gate::http::forwarded;
 use crate::gate::http::listened::{Heard, Listened};
 use crate::gate::http::sent::Sent;
 use crate::lock::lock;
-use crate::policy::outgoing::Outgoing;
 use crate::policy::{Passage, Question};
 use crate::proxy::Standing;
 
@@ -35,12 +35,12 @@ pub(super) struct Key {
     pub certificate: Option<Arc<Certificate>>,
     pub to: Destination,
     pub policy: u64,
-    /// How it leaves this host: with another source address it would be another tenant's.
-    pub outgoing: Option<Arc<Outgoing>>,
+    /// With another source address it would be another tenant's.
+    pub course: Course,
 }
 
 impl Key {
-    pub(super) fn new(standing: &Standing, question: &Question<'_>, outgoing: Option<Arc<Outgoing>>) -> Self {
+    pub(super) fn new(standing: &Standing, question: &Question<'_>, course: Course) -> Self {
         let client = &standing.client;
         Self {
             client: client.ip(),
@@ -48,7 +48,7 @@ impl Key {
             certificate: client.certificate.clone(),
             to: question.to.clone(),
             policy: standing.policy.revision(),
-            outgoing,
+            course,
         }
     }
 }
@@ -56,7 +56,7 @@ impl Key {
 /// A connection to an upstream, in use by one exchange.
 pub(super) struct Lease {
     key: Key,
-    address: SocketAddr,
+    reached: Arc<Reached>,
     sender: SendRequest<Sent>,
     heard: Heard,
     /// Whether it has served an exchange already: then its upstream may have closed it meanwhile.
@@ -165,7 +165,7 @@ impl Lease {
         passage: &Passage,
         head_bytes: usize,
     ) -> Result<Self, hyper::Error> {
-        let address = upstream.address();
+        let reached = Arc::clone(upstream.reached());
         let (io, heard) = Listened::new(upstream.open(passage));
         let mut builder = http1::Builder::new();
         let (sender, connection) = builder.max_header_size(head_bytes).handshake(TokioIo::new(io)).await?;
@@ -174,15 +174,11 @@ impl Lease {
             let _ = connection.with_upgrades().await;
         });
         let thread = thread::current().id();
-        Ok(Self { key, address, sender, heard, reused: false, thread, connection: task.abort_handle() })
+        Ok(Self { key, reached, sender, heard, reused: false, thread, connection: task.abort_handle() })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    pub(super) fn outgoing(&self) -> Option<&Arc<Outgoing>> {
-        self.key.outgoing.as_ref()
+    pub(super) fn reached(&self) -> &Reached {
+        &self.reached
     }
 
     /// Whether it can take another request. It becomes ready only after the connection has looked for
@@ -201,12 +197,20 @@ impl Lease {
         self.heard.anything()
     }
 
-    /// Sends a request that has leave to pass.
+    /// The parent that reads the requests, and sends them on.
+    pub(super) fn forwarder(&self) -> Option<&Through> {
+        self.reached.through.as_ref().filter(|through| through.forwards())
+    }
+
+    /// Sends a request that has leave to pass; a parent without a tunnel is told where to.
     pub(super) async fn send(
         &mut self,
         _leave: Passage,
-        request: Request<Sent>,
+        mut request: Request<Sent>,
     ) -> Result<Response<Incoming>, hyper::Error> {
+        if let Some(parent) = self.forwarder() {
+            forwarded::address(&mut request, &self.key.to, parent.authorization());
+        }
         self.heard.clear();
         self.sender.send_request(request).await
     }
@@ -224,7 +228,7 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("key", &self.key)
-            .field("address", &self.address)
+            .field("reached", &self.reached)
             .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,10 +10,10 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request, Response, Uri, Version};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
 use crate::destination::Destination;
-use crate::dial::Upstream;
+use crate::dial::{Reached, Through, Upstream};
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::http::asked::Asked;
@@ -39,6 +38,11 @@ pub(super) struct Answer {
 impl Answer {
     /// The answer, if it can be passed on.
     fn checked(self) -> Result<Self, Error> {
+        if let (Some(parent), StatusCode::PROXY_AUTHENTICATION_REQUIRED) =
+            (self.lease.forwarder(), self.response.status())
+        {
+            return Err(parent.answered(self.response.status().as_u16()));
+        }
         response::check(&self.response)?;
         Ok(self)
     }
@@ -110,26 +114,28 @@ impl Route {
     ) -> Result<(Lease, Passage), Error> {
         match &self.home {
             Home::Pool(pool) | Home::Redirected { pool, .. } => {
-                let outgoing = self.proxy.outgoing(standing, question);
-                if let Some(lease) = pool.take(&Key::new(standing, question, outgoing)).await
+                let course = self.proxy.course(standing, question);
+                if let Some(lease) = pool.take(&Key::new(standing, question, course)).await
                     && let Some(leave) = self.pass_on(flow, standing, question, &lease)
                 {
-                    flow.reached(lease.address());
+                    reaches(flow, lease.reached());
                     return Ok((lease, leave));
                 }
                 self.dial(flow, standing, question).await
             }
             Home::Tunnel(tunnel) => {
                 let waiting = tunnel.take().ok_or(Error::UpstreamReset)?;
-                let leave = match self.pass(flow, standing, question, waiting.address()) {
+                let leave = match self.pass(flow, standing, question, waiting.reached()) {
                     Ok(leave) => leave,
+                    // It goes another way than this policy wants: there is nothing more to send on it.
+                    Err(Error::OtherWay) => return Err(Error::OtherWay),
                     Err(error) => {
                         // This request may not use it; the next one may.
                         tunnel.put(waiting);
                         return Err(error);
                     }
                 };
-                flow.reached(waiting.address());
+                reaches(flow, waiting.reached());
                 match waiting {
                     Waiting::Dialled(upstream) => self.open(standing, question, upstream, leave).await,
                     Waiting::Idle(mut lease) => match lease.is_alive().await {
@@ -152,7 +158,7 @@ impl Route {
             return Err(Error::UpstreamReset);
         }
         let upstream = self.proxy.open(flow, standing, question, self.home.source()).await?;
-        let leave = self.pass(flow, standing, question, upstream.address())?;
+        let leave = self.pass(flow, standing, question, upstream.reached())?;
         self.open(standing, question, upstream, leave).await
     }
 
@@ -164,21 +170,21 @@ impl Route {
         upstream: Upstream,
         leave: Passage,
     ) -> Result<(Lease, Passage), Error> {
-        let key = Key::new(standing, question, upstream.outgoing().cloned());
+        let key = Key::new(standing, question, upstream.reached().course());
         let lease = Lease::open(key, upstream, &leave, self.proxy.bounds.head_bytes).await;
         Ok((lease.map_err(|error| upstream_error(&error))?, leave))
     }
 
-    /// Leave for this request to pass to this address.
+    /// Leave for this request to pass where a connection leads.
     fn pass(
         &self,
         flow: &Flow,
         standing: &Standing,
         question: &Question<'_>,
-        address: SocketAddr,
+        reached: &Reached,
     ) -> Result<Passage, Error> {
-        let question = Question { address: Some(address.ip()), ..*question };
-        self.proxy.judge(flow, standing, &question).pass()
+        let question = Question { address: reached.ip(), ..*question };
+        self.proxy.judge(flow, standing, &question).pass(reached.parent())
     }
 
     /// Leave for this request to pass on a kept connection, which must leave this host as a new one would.
@@ -189,12 +195,13 @@ impl Route {
         question: &Question<'_>,
         lease: &Lease,
     ) -> Option<Passage> {
-        let question = Question { address: Some(lease.address().ip()), ..*question };
+        let reached = lease.reached();
+        let question = Question { address: reached.ip(), ..*question };
         let verdict = self.proxy.judge(flow, standing, &question);
-        if self.proxy.dialer.outgoing(&verdict) != lease.outgoing() {
+        if self.proxy.dialer.outgoing(&verdict) != reached.outgoing.as_ref() {
             return None;
         }
-        verdict.pass().ok()
+        verdict.pass(reached.parent()).ok()
     }
 
     /// Sends a request and waits for the head of its answer, as long as something moves.
@@ -233,6 +240,11 @@ impl Route {
         parts.uri = Uri::from(path);
         parts.version = Version::HTTP_11;
     }
+}
+
+/// Tells the flow that it goes over a connection which stood before.
+fn reaches(flow: &Flow, reached: &Reached) {
+    flow.reached(reached.address, reached.through.as_ref().map(Through::parent));
 }
 
 /// Whether a request that perhaps reached the upstream may be sent again (RFC 9110 §9.2.2).

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::mistake::{Mistake, Place};
-use crate::policy::document::{Loaded, Sources, nothing};
+use crate::policy::document::{Known, Loaded, Sources, nothing};
 
 /// Whom the profiles are for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,10 +21,11 @@ pub enum Audience {
 }
 
 impl Audience {
-    /// Reads everything; on any error, every mistake and warning of every file.
-    pub fn load(&self, sources: &Sources) -> Result<Loaded, Vec<Mistake>> {
-        let Self::Jail { profile, report } = self else { return sources.load() };
-        let mut loaded = if *report && sources.is_built_in() { nothing()? } else { sources.load()? };
+    /// Reads everything, which may name these parents alone; on any error, every mistake and warning of every file.
+    pub fn load(&self, sources: &Sources, parents: Known) -> Result<Loaded, Vec<Mistake>> {
+        let Self::Jail { profile, report } = self else { return sources.load_with(parents) };
+        let is_empty = *report && sources.is_built_in();
+        let mut loaded = if is_empty { nothing()? } else { sources.load_with(parents)? };
         if let Some(mistake) = missing(&loaded, profile.as_deref()) {
             return Err(vec![mistake]);
         }
@@ -65,7 +66,7 @@ mod tests {
         std::fs::write(&file, policy).unwrap();
         let sources = Sources { paths: vec![file.path().to_owned()], allow: Vec::new() };
         let audience = Audience::Jail { profile: profile.map(str::to_owned), report: false };
-        let loaded = audience.load(&sources).map_err(|mistakes| mistakes[0].to_string())?;
+        let loaded = audience.load(&sources, None).map_err(|mistakes| mistakes[0].to_string())?;
         let policy = loaded.builder.finish(1);
         let client: Client =
             Origin::Jail.client("10.0.1.9:4000".parse().unwrap(), "127.0.0.1".parse().unwrap());
@@ -94,7 +95,7 @@ mod tests {
             (&Sources { paths: Vec::new(), ..given.clone() }, true, 1, &[(80, 80), (443, 443)]),
             (&Sources::default(), true, 0, &[(80, 80), (443, 443)]),
         ] {
-            let loaded = Audience::Jail { profile: None, report }.load(sources).unwrap();
+            let loaded = Audience::Jail { profile: None, report }.load(sources, None).unwrap();
             assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
             assert_eq!(loaded.rules, rules, "{sources:?}");
             assert_eq!(loaded.builder.ports().ranges(), ports, "{sources:?}");

@@ -3,7 +3,7 @@
 pub(super) const FILE: &[&str] = &["version", "profiles", "tests"];
 
 pub(super) const PROFILE: &[&str] =
-    &["name", "clients", "mode", "ech", "outgoing", "allow", "deny", "allow_file", "deny_file"];
+    &["name", "clients", "mode", "ech", "outgoing", "parent", "allow", "deny", "allow_file", "deny_file"];
 
 /// Of a client that is a map.
 pub(super) const CLIENT: &[&str] = &["user", "group", "cert", "from"];
@@ -22,8 +22,9 @@ pub(super) const RULE: &[&str] = &[
     "methods",
     "paths",
     "ech",
+    "parent",
     "public_suffix",
 ];
 
 /// Keys of a rule that say on which terms something is let through, so they mean nothing in `deny`.
-pub(super) const ALLOW_ONLY: &[&str] = &["private", "ech", "public_suffix"];
+pub(super) const ALLOW_ONLY: &[&str] = &["private", "ech", "parent", "public_suffix"];

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::keys::PROFILE;
+use super::rule::Around;
 use super::spec::Spec;
-use super::{FLAG, Loader, clients, list, outgoing, rule};
+use super::{FLAG, Loader, clients, list, outgoing, parent, rule};
 use crate::policy::terms::{Action, Mode, Profile};
 use crate::policy::{ProfileId, SourceId};
 use crate::yaml::{At, Field, Fields, Node, Reader, Value, quoted};
@@ -24,14 +25,15 @@ impl Loader {
             mode: fields.get("mode").and_then(|field| reader.word(field, MODES)).unwrap_or_default(),
             ech_outer: fields.get("ech").and_then(|field| reader.word(field, rule::ECH)).unwrap_or_default(),
             outgoing: fields.get("outgoing").and_then(|field| outgoing(reader, field)).map(Arc::new),
+            way: fields.get("parent").and_then(|field| parent::read(reader, field, &self.parents)),
         };
-        let ech_outer = profile.ech_outer;
+        let around = Around { ech_outer: profile.ech_outer, parents: self.parents.clone() };
         let id = self.builder.profile(profile);
         let source = self.builder.source(reader.file());
         for (key, action) in [("allow", Action::Allow), ("deny", Action::Deny)] {
             let Some(field) = fields.get(key) else { continue };
             for entry in reader.list(field) {
-                let Some((target, spec)) = rule::read(reader, entry, action, ech_outer) else { continue };
+                let Some((target, spec)) = rule::read(reader, entry, action, &around) else { continue };
                 let Some(terms) = self.terms(reader, entry.node.at, spec) else { continue };
                 self.builder.rule(id, &target, terms, source, entry.node.at.line);
                 self.rules += 1;
@@ -56,13 +58,15 @@ impl Loader {
             mode: Mode::Enforce,
             ech_outer: false,
             outgoing: None,
+            way: None,
         });
         let source = self.builder.source(reader.file());
         for (pattern, line) in patterns.iter().zip(1..) {
             let at = At { line, column: 1 };
             let node = Node { at, text: pattern.as_str().into(), value: Value::Text };
             let entry = Field { key: FLAG, node: &node };
-            let Some((target, spec)) = rule::read(reader, entry, Action::Allow, false) else { continue };
+            let around = Around::default();
+            let Some((target, spec)) = rule::read(reader, entry, Action::Allow, &around) else { continue };
             let Some(terms) = self.terms(reader, at, spec) else { continue };
             self.builder.rule(id, &target, terms, source, line);
             self.rules += 1;

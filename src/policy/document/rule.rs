@@ -1,8 +1,9 @@
 //! One entry of `allow` or `deny`: a pattern, or a map that says more.
 
 use super::keys::{ALLOW_ONLY, RULE};
+use super::parent::Known;
 use super::spec::{Spec, default_ports};
-use super::{conditions, report, written};
+use super::{conditions, parent, report, written};
 use crate::policy::Target;
 use crate::policy::terms::{Action, Ports, Protocol};
 use crate::yaml::{Field, Fields, Reader, Value};
@@ -14,15 +15,24 @@ const PROTOCOLS: &[(&str, Protocol)] =
 /// The words for `ech`: whether a hello with it passes by its outer name.
 pub(super) const ECH: &[(&str, bool)] = &[("refuse", false), ("outer", true)];
 
-/// Reads an entry. `ech_outer` is what its profile says.
+/// What holds for all rules of a profile.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Around {
+    /// What the profile says of `ech`.
+    pub(super) ech_outer: bool,
+    /// The parents that may be named.
+    pub(super) parents: Known,
+}
+
+/// Reads an entry of a profile.
 pub(super) fn read(
     reader: &mut Reader,
     entry: Field<'_>,
     action: Action,
-    ech_outer: bool,
+    around: &Around,
 ) -> Option<(Target, Spec)> {
     if let Value::Map(_) = entry.node.value {
-        return Entry { fields: reader.map(entry, RULE)?, action, ech_outer }.read(reader);
+        return Entry { fields: reader.map(entry, RULE)?, action, around }.read(reader);
     }
     if matches!(entry.node.value, Value::Null | Value::List(_)) {
         reader.wrong(entry, "a pattern, or a map like { host: example.com, ports: [8443] }");
@@ -35,7 +45,7 @@ pub(super) fn read(
 struct Entry<'n> {
     fields: Fields<'n>,
     action: Action,
-    ech_outer: bool,
+    around: &'n Around,
 }
 
 impl Entry<'_> {
@@ -77,6 +87,7 @@ impl Entry<'_> {
         let paths = get("paths").map(|field| conditions::paths(reader, field));
         let reason = get("reason").map(|field| reader.text(field));
         let ech = get("ech").map(|field| self.ech(reader, field));
+        let way = get("parent").map(|field| parent::read(reader, field, &self.around.parents));
         // From here on a key that could not be read is a mistake already reported.
         let (protocol, ports) = (flip(protocol)?, flip(ports)?);
         self.check_protocol(reader, protocol, ports.as_ref());
@@ -89,13 +100,14 @@ impl Entry<'_> {
             methods: flip(methods)?.unwrap_or_default(),
             paths: flip(paths)?.unwrap_or_default(),
             ech_outer: flip(ech)?.unwrap_or_default(),
+            way: flip(way)?,
             reason: flip(reason)?.map(Box::from),
         })
     }
 
     fn ech(&self, reader: &mut Reader, field: Field<'_>) -> Option<bool> {
         let outer = reader.word(field, ECH)?;
-        if self.ech_outer && !outer {
+        if self.around.ech_outer && !outer {
             let hint = "leave it out of the profile, and give `ech: outer` to the rules that need it";
             reader
                 .error(field.node.at, "`ech` is \"refuse\", but the profile says \"outer\" for all rules")

@@ -3,7 +3,7 @@
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::civil::Date;
 
-use crate::policy::terms::{Action, Paths, Ports, Private, Protocol, Terms};
+use crate::policy::terms::{Action, Paths, Ports, Private, Protocol, Terms, Way};
 
 /// Terms before their path patterns are compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +16,7 @@ pub(super) struct Spec {
     pub(super) methods: Vec<String>,
     pub(super) paths: Vec<String>,
     pub(super) ech_outer: bool,
+    pub(super) way: Option<Way>,
     pub(super) reason: Option<Box<str>>,
 }
 
@@ -31,6 +32,7 @@ impl Spec {
             methods: Vec::new(),
             paths: Vec::new(),
             ech_outer: false,
+            way: None,
             reason: None,
         }
     }
@@ -48,6 +50,7 @@ impl Spec {
                 false => Some(Paths { patterns: self.paths.clone(), globs: globs(&self.paths)? }),
             },
             ech_outer: self.ech_outer,
+            way: self.way.clone(),
             reason: self.reason.clone(),
         })
     }

@@ -293,6 +293,30 @@ fn what_reading_changes_in_a_name_is_a_warning() {
 }
 
 #[test]
+fn a_parent_is_one_of_the_settings() {
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    let text = "version: 1\nprofiles:\n  - name: a\n    parent: crop\n    allow:\n      \
+                - { host: a.example, parent: direct }\n      - { host: b.example, parent: elsewhere }\n";
+    fs::write(file.path(), text).unwrap();
+    let sources = Sources { paths: vec![file.path().to_owned()], allow: Vec::new() };
+    let told = |parents: &[&str]| {
+        let known: Vec<std::sync::Arc<str>> = parents.iter().map(|name| (*name).into()).collect();
+        let mistakes = sources.load_with(Some(known.into())).unwrap_err();
+        lines(&mistakes).replace(file.path().to_str().unwrap(), "p.yaml")
+    };
+    assert_eq!(
+        told(&["corp", "dmz"]),
+        "p.yaml:4:13: error: `parent` is the text \"crop\"\n  hint: did you mean `corp`?\n\
+         p.yaml:7:36: error: `parent` is the text \"elsewhere\"\n  hint: it is one of `direct`, `corp` and `dmz`\n"
+    );
+    let without = told(&[]);
+    let expected = "p.yaml:4:13: error: `parent` is the text \"crop\", and the settings have no `parents`";
+    assert!(without.starts_with(expected), "{without}");
+    // Without settings nobody knows.
+    assert!(sources.load().is_ok());
+}
+
+#[test]
 fn equal_terms_are_kept_once() {
     let rules = "      - { host: a.example, ports: [8443] }\n".repeat(1000);
     let text = format!("version: 1\nprofiles:\n  - name: a\n    allow:\n{rules}");

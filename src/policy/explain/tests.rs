@@ -25,6 +25,10 @@ profiles:
     clients: [10.0.3.0/24]
     outgoing: { source: [198.51.100.7], mark: 0x15 }
     allow: [a.example.com]
+  - name: chained
+    clients: [10.0.4.0/24]
+    parent: corp
+    allow: [a.example.com, { host: b.example.com, parent: direct }]
 "#;
 
 fn policy() -> Policy {
@@ -37,6 +41,16 @@ fn client(ip: &str) -> Client {
 
 fn ask(ip: &str, destination: &str) -> Explanation {
     explain(&policy(), &client(ip), &Asked::parse(destination).unwrap(), date(2026, 11, 22))
+}
+
+#[test]
+fn an_allow_says_which_parent_it_goes_through() {
+    for (destination, parent) in [("a.example.com", Some("corp")), ("b.example.com", None)] {
+        let explanation = ask("10.0.4.9", destination);
+        let text = explanation.to_string();
+        assert_eq!(explanation.requires.unwrap().parent.as_deref(), parent);
+        assert_eq!(text.contains("\n  parent:    corp\n"), parent.is_some(), "{text}");
+    }
 }
 
 #[test]

@@ -60,6 +60,7 @@ pub(super) fn everyone() -> Profile {
         mode: Mode::Enforce,
         ech_outer: false,
         outgoing: None,
+        way: None,
     }
 }
 
@@ -82,6 +83,7 @@ pub(super) fn allow() -> Terms {
         methods: Vec::new(),
         paths: None,
         ech_outer: false,
+        way: None,
         reason: None,
     }
 }

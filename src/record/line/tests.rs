@@ -26,6 +26,7 @@ fn a_record_has_the_keys_of_the_contract_in_their_order() {
     record.to = Some(Destination::parse("static.crates.io:443").unwrap());
     record.inside = Seen::Tls { server_name: record.to.as_ref().unwrap().host.name(), ech: false }.into();
     record.address = Some("151.101.2.137".parse().unwrap());
+    record.parent = Some("corp".into());
     record.reason = Some(Reason::Allowed);
     record.rule = Some("policies/build.yaml:8 \"*.crates.io\"".into());
     (record.sent, record.received) = (517, 4096);
@@ -37,7 +38,7 @@ fn a_record_has_the_keys_of_the_contract_in_their_order() {
             r#"{"schema":"exeat.flow/v1","time":"2026-11-22T16:00:00.012Z","flow":"000000000000feed","#,
             r#""ingress":"connect","client":"10.0.1.9","client_port":40000,"user":null,"#,
             r#""profiles":["build-runners"],"host":"static.crates.io","port":443,"#,
-            r#""server_name":"static.crates.io","method":null,"path":null,"address":"151.101.2.137","#,
+            r#""server_name":"static.crates.io","method":null,"path":null,"address":"151.101.2.137","parent":"corp","#,
             r#""verdict":"allow","would_deny":false,"reason":"allowed","#,
             r#""rule":"policies/build.yaml:8 \"*.crates.io\"","sent":517,"received":4096,"#,
             r#""dial_ms":1.25,"duration_ms":4321.5,"status":200,"error":null}"#,
@@ -51,9 +52,19 @@ fn keys_are_there_when_nothing_is_known() {
     let mut record = record();
     record.reason = Some(Reason::BadRequest);
     let value: serde_json::Value = serde_json::from_str(&line(&record)).unwrap();
-    for key in
-        ["user", "host", "port", "server_name", "method", "path", "address", "rule", "dial_ms", "status"]
-    {
+    for key in [
+        "user",
+        "host",
+        "port",
+        "server_name",
+        "method",
+        "path",
+        "address",
+        "parent",
+        "rule",
+        "dial_ms",
+        "status",
+    ] {
         assert!(value.get(key).is_some_and(serde_json::Value::is_null), "{key}");
     }
     assert_eq!((value["verdict"].as_str(), value["profiles"].as_array()), (Some("deny"), Some(&Vec::new())));

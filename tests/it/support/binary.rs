@@ -36,6 +36,8 @@ pub struct Files {
     pub directory: TempDir,
     /// How much it tells of itself, in the words of `EXEAT_LOG`.
     pub log: &'static str,
+    /// What else its environment has.
+    pub environment: &'static [(&'static str, &'static str)],
 }
 
 impl Files {
@@ -51,7 +53,7 @@ impl Files {
              audit: {{ path: records.jsonl }}\ndns: {{ hosts: hosts }}\n{more}"
         );
         fs::write(at("exeat.yaml"), settings).unwrap();
-        Self { directory, log: "info" }
+        Self { directory, log: "info", environment: &[] }
     }
 
     /// `exeat serve` with these files, as somebody types it who stands beside them; `limit` of open files.
@@ -65,7 +67,7 @@ impl Files {
             }
             None => Command::new(exeat),
         };
-        command.env("EXEAT_LOG", self.log);
+        command.env("EXEAT_LOG", self.log).envs(self.environment.iter().copied());
         command.args(["serve", "--config", "exeat.yaml"]).current_dir(self.directory.path());
         command
     }

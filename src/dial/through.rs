@@ -1,0 +1,206 @@
+//! By way of a parent: which of its proxies, and what it is asked for.
+//!
+//! Where exeat looks names up, the parent is asked for a screened address, so that the guard holds all the way. Where
+//! the parent does, it is asked for the name, and what that leads to is the parent's to judge.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::HeaderValue;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::destination::Destination;
+use crate::dial::race::{Attempt, Race};
+use crate::dial::{ATTEMPT_DELAY, Dialer, Failed, Reached, Source, Upstream, connect, fits};
+use crate::error::{Error, ParentFailure, ParentFault};
+use crate::families::Families;
+use crate::host::Host;
+use crate::parent::{Ask, Member, Parent, Resolve};
+use crate::policy::Admission;
+use crate::policy::outgoing::Outgoing;
+use crate::stream::Stream;
+
+/// How long a parent has to open a tunnel to one address before it is asked for the next one too: its answer takes
+/// as long as the upstream's (RFC 8305 §8 has 2 s as the longest).
+const TUNNEL_DELAY: Duration = Duration::from_secs(2);
+
+/// A proxy that takes no connection in less than this part of all the time may yet be alive.
+const FAIR_PART: u32 = 8;
+
+/// The parent that a connection goes through.
+#[derive(Clone, Debug)]
+pub struct Through {
+    parent: Arc<Parent>,
+    /// Which of its URLs took it.
+    url: Arc<str>,
+    /// Whether requests on it are for the parent to read and to send on.
+    forwards: bool,
+}
+
+impl Through {
+    /// The parent's name.
+    pub fn parent(&self) -> &Arc<str> {
+        self.parent.name()
+    }
+
+    /// Whether there is no tunnel: requests name their destinations, and the parent sends them on.
+    pub fn forwards(&self) -> bool {
+        self.forwards
+    }
+
+    /// What shows the parent who asks.
+    pub fn authorization(&self) -> Option<HeaderValue> {
+        self.parent.authorization()
+    }
+
+    /// An answer of the parent's own, to a request that it should have sent on.
+    pub fn answered(&self, status: u16) -> Error {
+        let fault = ParentFault::Answer(status);
+        ParentFailure { parent: Arc::clone(self.parent()), url: Arc::clone(&self.url), fault }.into()
+    }
+}
+
+impl Dialer {
+    /// Connects to the destination through the parent of that name.
+    pub(super) async fn dial_through<'a>(
+        &self,
+        name: &str,
+        admission: &Admission<'a>,
+        source: Source,
+    ) -> Result<Upstream, Failed<'a>> {
+        let start = Instant::now();
+        let deadline = start + self.timeout;
+        let Some(parent) = self.parents.get(name) else {
+            return Err(Error::Internal(format!("the settings have no parent {name}").into()).into());
+        };
+        let to = admission.to();
+        let knows_address = matches!((&to.host, source), (Host::Ip(_), _) | (_, Source::Known(_)));
+        if parent.resolve() == Resolve::Parent && !knows_address {
+            let forwards = admission.is_for_request();
+            let ask = if forwards { Ask::Requests } else { Ask::Tunnel(to) };
+            let outgoing = admission.outgoing().or(self.outgoing.as_ref()).cloned();
+            let (stream, url) = self.ask(parent, ask, outgoing.as_ref(), deadline).await?;
+            let through = Through { parent: Arc::clone(parent), url, forwards };
+            let reached = Arc::new(Reached { address: None, through: Some(through), outgoing });
+            return Ok(Upstream { stream, reached, dns: Duration::ZERO, connect: start.elapsed() });
+        }
+        let screen = |address| self.screen(admission, address);
+        let attempt = |address: SocketAddr, outgoing: Option<Arc<Outgoing>>| -> Attempt<'_, _> {
+            Box::pin(async move {
+                let to = Destination::new(Host::Ip(address.ip()), address.port());
+                let (stream, url) = self.ask(parent, Ask::Tunnel(&to), outgoing.as_ref(), deadline).await?;
+                let through = Through { parent: Arc::clone(parent), url, forwards: false };
+                Ok((stream, Reached { address: Some(address), through: Some(through), outgoing }))
+            })
+        };
+        let families = self.families(admission);
+        let answers = self.answers(to, source, families);
+        let mut race = Race::new(answers, (to.port, families), TUNNEL_DELAY, screen, attempt);
+        if let Source::Prefer(address) = source {
+            race.prefer(address);
+        }
+        let result = match timeout_at(deadline, race.run()).await {
+            Ok(result) => result,
+            Err(_) => Err(race.timed_out()),
+        };
+        let looked_up = race.first_address().unwrap_or(start);
+        let (stream, reached) = result?;
+        let reached = Arc::new(reached);
+        Ok(Upstream { stream, reached, dns: looked_up - start, connect: looked_up.elapsed() })
+    }
+
+    /// Asks the proxies of a parent one after the other, until one does what is asked for or refuses to. Those that
+    /// failed a short while ago come last, after all others.
+    async fn ask(
+        &self,
+        parent: &Parent,
+        ask: Ask<'_>,
+        outgoing: Option<&Arc<Outgoing>>,
+        deadline: Instant,
+    ) -> Result<(Stream, Arc<str>), Error> {
+        let mut waiting: Vec<&Member> = parent.members().iter().collect();
+        let mut left = parent.members().len() as u32;
+        let mut breakdown: Option<Box<ParentFailure>> = None;
+        let told = |breakdown: Option<_>| breakdown.map_or(Error::DialTimeout, Error::Parent);
+        for is_last_resort in [false, true] {
+            for member in std::mem::take(&mut waiting) {
+                if !is_last_resort && !member.takes_a_turn() {
+                    waiting.push(member);
+                    continue;
+                }
+                let time = deadline.saturating_duration_since(Instant::now());
+                if time.is_zero() {
+                    return Err(told(breakdown));
+                }
+                // Each has an equal part of the time, lest one that is silent takes it all.
+                let connecting = self.connect_to(parent, member, outgoing, time / left);
+                let asked = match connecting.await {
+                    Ok(stream) => parent.open(member, stream, ask, deadline).await.map_err(Error::from),
+                    Err(error) => Err(error),
+                };
+                match asked {
+                    Ok(stream) => return Ok((stream, Arc::clone(member.url()))),
+                    Err(Error::Parent(failure)) if failure.fault.is_breakdown() => {
+                        tracing::debug!("{failure}");
+                        // What an answer says of the destination is more than that another one gives none.
+                        let says_more = |last: &ParentFailure| !last.fault.is_about_destination();
+                        if failure.fault.is_about_destination() || breakdown.as_deref().is_none_or(says_more)
+                        {
+                            breakdown = Some(failure);
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+                left -= 1;
+            }
+        }
+        Err(told(breakdown))
+    }
+
+    /// A connection to one proxy of a parent within `share`.
+    async fn connect_to(
+        &self,
+        parent: &Parent,
+        member: &Member,
+        outgoing: Option<&Arc<Outgoing>>,
+        share: Duration,
+    ) -> Result<Stream, Error> {
+        let fault = match timeout(share, self.connect_at_leisure(parent, member, outgoing)).await {
+            Ok(Ok(stream)) => {
+                member.works();
+                return Ok(stream);
+            }
+            Ok(Err(Error::Parent(failure))) => failure.fault,
+            Ok(Err(error @ Error::SelfConnect(_))) => return Err(error),
+            Ok(Err(error)) => ParentFault::Connect(error.to_string()),
+            Err(_) => ParentFault::ConnectLate,
+        };
+        // Too short a time, because others had the rest of it, says nothing.
+        if !matches!(fault, ParentFault::ConnectLate) || share >= self.timeout / FAIR_PART {
+            member.fails();
+        }
+        Err(parent.failure(member, fault).into())
+    }
+
+    /// The same without a limit; over TLS if its URL says so. It is the operator's choice, so no rule and no guard is
+    /// asked about it; but it may not be exeat itself.
+    async fn connect_at_leisure(
+        &self,
+        parent: &Parent,
+        member: &Member,
+        outgoing: Option<&Arc<Outgoing>>,
+    ) -> Result<Stream, Error> {
+        let to = member.to();
+        let families = outgoing.map_or(Families::default(), |outgoing| outgoing.families());
+        let screen = |address| match self.is_own(address) {
+            true => Err(Failed::from(Error::SelfConnect(address))),
+            false => fits(outgoing.cloned(), address),
+        };
+        let attempt = |address, outgoing| -> Attempt<'_, _> { Box::pin(connect(address, outgoing)) };
+        let answers = self.answers(to, Source::LookUp, families);
+        let mut race = Race::new(answers, (to.port, families), ATTEMPT_DELAY, screen, attempt);
+        let won = race.run().await.map_err(|failed| failed.error)?;
+        Ok(parent.secure(member, Stream::new(won.stream)).await?)
+    }
+}
