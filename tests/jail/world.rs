@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use rustix::process::geteuid;
@@ -136,15 +136,19 @@ impl Ran {
     }
 }
 
-/// A copy of the binary where everyone gets at it.
+/// The binary where everyone gets at it, for as long as this process lives.
 fn binary() -> &'static Path {
-    static BINARY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = BINARY.get_or_init(|| {
-        let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-        let path = directory.path().join("exeat");
-        fs::copy(env!("CARGO_BIN_EXE_exeat"), &path).unwrap();
-        (directory, path)
+    static BINARY: OnceLock<(PathBuf, Child)> = OnceLock::new();
+    let (path, _) = BINARY.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap().keep();
+        fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+        let (built, path) = (env!("CARGO_BIN_EXE_exeat"), directory.join("exeat"));
+        // It is large: a second name costs nothing.
+        fs::hard_link(built, &path).or_else(|_| fs::copy(built, &path).map(drop)).unwrap();
+        // Nobody drops a static: what reads to the end of this process tidies up after it.
+        let mut sweeper = Command::new("sh");
+        sweeper.args(["-c", "trap '' INT TERM HUP; read -r _; rm -rf \"$1\"", "sh"]).arg(&directory);
+        (path, sweeper.stdin(Stdio::piped()).spawn().unwrap())
     });
     path
 }
