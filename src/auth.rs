@@ -126,6 +126,12 @@ impl Authenticator {
         Some(Cow::Owned(Client { user: Some(today), ..client.clone() }))
     }
 
+    /// Whether a user is still one, and the same. Of a token's that is not known: it was proved for each request.
+    pub fn has(&self, user: &Arc<User>) -> bool {
+        user.means != Means::Password
+            || self.passwords.as_ref().is_some_and(|passwords| passwords.holds(user))
+    }
+
     /// What a client is told that has to say who it is, or said it wrongly.
     pub fn challenges(&self, error: &Error) -> Vec<HeaderValue> {
         challenges(&self.realm, self.passwords.is_some(), self.tokens.is_some(), error)

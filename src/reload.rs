@@ -222,7 +222,7 @@ impl Reload {
         self.users_read = SystemTime::now();
         let Some(auth) = self.in_force.auth.clone() else { return };
         let in_force = self.in_force.clone();
-        let revoked = spawn_blocking(move || auth.reload().then(|| in_force.judge_open_flows()));
+        let revoked = spawn_blocking(move || auth.reload().then(|| in_force.users_changed()));
         if let Ok(Some(revoked)) = revoked.await {
             tracing::info!(revoked, "the users have changed");
         }

@@ -48,7 +48,16 @@ impl InForce {
         tracing::info!(revoked = revoked.unwrap_or_default(), "rules have expired");
     }
 
-    pub(super) fn judge_open_flows(&self) -> usize {
+    /// Ends what users have who are no more, now that the files of users were read again; returns how many flows end.
+    pub(super) fn users_changed(&self) -> usize {
+        let revoked = self.judge_open_flows();
+        if let Some(auth) = &self.auth {
+            self.pool.sweep_users(|user| auth.has(user));
+        }
+        revoked
+    }
+
+    fn judge_open_flows(&self) -> usize {
         let (policy, auth) = (Arc::clone(&self.policy), self.auth.clone());
         self.ledger.rejudge(move |client, question| {
             // A user who is no more has no flows, whoever else comes from the same address.

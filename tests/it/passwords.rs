@@ -287,6 +287,44 @@ async fn a_user_who_is_removed_is_out_at_once_and_one_who_changes_groups_is_judg
 }
 
 #[tokio::test]
+async fn what_is_idle_of_a_user_who_is_removed_ends_too() {
+    let users = Users::new(&[("alice", "a"), ("bob", "b")], "");
+    let (page, inside) = (Upstream::page().await, Upstream::page().await);
+    let rule = |port| format!("{{ host: a.example, ports: [{port}], protocol: http, private: true }}");
+    let gate = users
+        .gate(&format!(
+            "version: 1\nprofiles:\n  - name: all\n    allow: [{}, {}]\n",
+            rule(page.port()),
+            rule(inside.port())
+        ))
+        .await;
+    let forward = |credentials: &str| {
+        let port = page.port();
+        format!("GET http://a.example:{port}/ HTTP/1.1\r\nHost: a.example:{port}\r\n{credentials}\r\n")
+    };
+    let (alice, bob) = (basic("alice", "a"), basic("bob", "b"));
+    assert_eq!(ask(&mut gate.connect().await, forward(&bob)).await.status, 200);
+    let mut plain = gate.connect().await;
+    assert_eq!(ask(&mut plain, forward(&alice)).await.status, 200);
+    let mut tunnel = gate.connect().await;
+    assert_eq!(ask(&mut tunnel, connect(inside.port(), &alice)).await.status, 200);
+    let request = format!("GET / HTTP/1.1\r\nHost: a.example:{}\r\n\r\n", inside.port());
+    assert_eq!(ask(&mut tunnel, &request).await.status, 200);
+    // Nothing is open of hers; two connections to upstreams wait for her next requests, and one for bob's.
+    gate.records(3).await;
+    let file = std::fs::read_to_string(users.directory.path().join("users")).unwrap();
+    users.write_text(&file.lines().filter(|line| !line.starts_with("alice:")).collect::<Vec<_>>().join("\n"));
+    page.ended(1).await;
+    assert_eq!(ask(&mut plain, forward(&alice)).await.status, 407);
+    let refusal = ask(&mut tunnel, &request).await;
+    assert_eq!((refusal.status, refusal.closes()), (403, true), "{refusal:?}");
+    inside.ended(1).await;
+    assert_eq!(ask(&mut gate.connect().await, forward(&bob)).await.status, 200);
+    assert_eq!((page.connections(), inside.connections()), (2, 1), "bob's was kept");
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn ten_thousand_users_are_one_file_and_a_credential_is_proved_once() {
     let hash = bcrypt::hash("secret", 4).unwrap();
     let mut text = String::new();

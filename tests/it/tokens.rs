@@ -236,6 +236,36 @@ async fn keys_come_over_https_and_a_new_one_is_asked_for_when_a_token_has_it() {
     gate.stop().await;
 }
 
+/// Lets so much time pass on the loop that asks for keys.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn keys_that_could_not_be_asked_for_anew_for_a_day_count_no_more() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (echo, signer) = (Upstream::echo().await, Signer::new("k1"));
+    let issuer = Issuer::start(jwks(&[&signer])).await;
+    let gate = gate(echo.port(), issuer.source()).await;
+    let token = format!("Bearer {}", signer.token("a", &["ci"], 600));
+    let is_taken = async || open(&gate, echo.port(), &token).await.starts_with("HTTP/1.1 200");
+    until("the keys were not asked for", is_taken).await;
+    issuer.says("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned());
+    let failures = "exeat_auth_reloads_total{of=\"keys\",result=\"failure\"}";
+    for (hours, so_far, holds) in [(23, 1.0, true), (2, 2.0, false)] {
+        pass(hours * HOUR).await;
+        until("the issuer was not asked again", async || gate.metric(failures).await >= Some(so_far)).await;
+        until("the keys do not end with the day", async || is_taken().await == holds).await;
+    }
+    // A token that was taken before is no more either, until the issuer is back.
+    issuer.says(ok(&jwks(&[&signer])));
+    pass(Duration::from_secs(31)).await;
+    until("the keys that came again are not taken", is_taken).await;
+    gate.stop().await;
+}
+
 #[tokio::test]
 async fn an_issuer_whose_certificate_nobody_vouches_for_is_not_believed() {
     let (echo, signer) = (Upstream::echo().await, Signer::new("k1"));

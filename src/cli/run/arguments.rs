@@ -54,8 +54,8 @@ pub(in crate::cli) struct RunArgs {
 }
 
 impl RunArgs {
-    /// The settings of the file, or the defaults, and what the flags say over them; what they say of listeners means
-    /// nothing here. The standard output is the command's.
+    /// The settings of the file, or the defaults, and what the flags say over them; what they say of listeners and
+    /// users means nothing here. The standard output is the command's.
     pub(super) fn settings(&self) -> Result<Settings, Vec<Mistake>> {
         let mut settings = self.policy.settings()?;
         // One command may have as many as the limit on open files allows, unless somebody says otherwise.

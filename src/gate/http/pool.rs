@@ -107,9 +107,18 @@ impl Pool {
     /// Closes what has been idle for too long, and what an older policy opened.
     pub fn sweep(&self, policy: u64) {
         let keep = self.keep;
-        let stale = self.shelf().remove(|key, since, lease| {
+        self.close(|key, since, lease| {
             key.policy != policy || since.elapsed() > keep || lease.sender.is_closed()
         });
+    }
+
+    /// Closes what was opened for users who are no more: their upstreams may still take it for theirs.
+    pub fn sweep_users(&self, is_still: impl Fn(&Arc<User>) -> bool) {
+        self.close(|key, _, _| key.user.as_ref().is_some_and(|user| !is_still(user)));
+    }
+
+    fn close(&self, is_stale: impl Fn(&Key, Instant, &Lease) -> bool) {
+        let stale = self.shelf().remove(is_stale);
         // Outside the lock: to drop a connection wakes its task.
         drop(stale);
     }

@@ -25,6 +25,7 @@ use crate::gate::http::sent::Sent;
 use crate::gate::http::{headers, response};
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
+use crate::reason::Reason;
 
 /// What an upstream answered, and the connection it did so on.
 #[derive(Debug)]
@@ -130,8 +131,10 @@ impl Route {
                     // It goes another way than this policy wants: there is nothing more to send on it.
                     Err(Error::OtherWay) => return Err(Error::OtherWay),
                     Err(error) => {
-                        // This request may not use it; the next one may.
-                        tunnel.put(waiting);
+                        // This request may not use it; the next one may, but not of a client for whom nothing is any more.
+                        if !matches!(error, Error::Denied(Reason::NoProfile)) {
+                            tunnel.put(waiting);
+                        }
                         return Err(error);
                     }
                 };
