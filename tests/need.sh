@@ -12,6 +12,7 @@ need() {
 
 need build-essential cc --version
 need bind9-dnsutils dig -v
+need chromium chromium --version
 need curl curl --version
 # shellcheck disable=SC2016 # the inner shell expands it
 need git sh -c 'test -x "$(git --exec-path)/git-http-backend"'
