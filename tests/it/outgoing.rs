@@ -1,5 +1,8 @@
 //! Connections that leave by the address of their profile, through the whole of exeat.
 
+use std::sync::Arc;
+
+use exeat::policy::outgoing::Outgoing;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -46,9 +49,13 @@ async fn body(stream: &mut TcpStream, request: String) -> String {
 async fn upstreams_see_the_address_of_the_tenant() {
     let mirror = mirror().await;
     let port = mirror.port();
-    let gate = tenants(port).start().await;
+    let mut setup = tenants(port);
+    // For the one whose profile says nothing.
+    let other = Outgoing { source_v4: Some([127, 0, 8, 3].into()), ..Outgoing::default() };
+    setup.settings.outgoing = Some(Arc::new(other));
+    let gate = setup.start().await;
     for (client, source) in
-        [("127.0.0.1", "127.0.8.1"), ("127.0.0.2", "127.0.8.2"), ("127.0.0.3", "127.0.0.1")]
+        [("127.0.0.1", "127.0.8.1"), ("127.0.0.2", "127.0.8.2"), ("127.0.0.3", "127.0.8.3")]
     {
         let mut stream = gate.connect_from(client).await;
         assert_eq!(body(&mut stream, get(port, "/")).await, source);
