@@ -5,16 +5,15 @@ mod challenge;
 mod pace;
 mod passwords;
 mod recent;
+mod settings;
 mod tokens;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use hyper::header::{self, HeaderMap, HeaderValue};
-use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -26,35 +25,13 @@ use crate::client::{Client, Means, User};
 use crate::error::{AuthFailure, Error};
 use crate::identity::{Credentials, Keys, Proven, TokenError};
 use crate::metrics::{AuthEvent, Metrics};
-use crate::mistake::{Mistake, Place};
+use crate::mistake::Mistake;
 use crate::resolve::Resolver;
 
 pub use self::challenge::challenges;
 pub use self::passwords::PasswordFiles;
+pub use self::settings::{Required, Settings};
 pub use self::tokens::{KeySource, KeyUrl, TokenSettings};
-
-/// How clients of the explicit door prove who they are.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Where the settings say so.
-    pub place: Place,
-    /// What clients are told that the credentials are for (RFC 9110 §11.5).
-    pub realm: String,
-    pub required: Required,
-    /// Whether credentials may cross a network in plain text.
-    pub allow_plaintext: bool,
-    pub passwords: Option<PasswordFiles>,
-    pub tokens: Option<TokenSettings>,
-}
-
-/// Who has to prove it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Required {
-    Everyone,
-    Nobody,
-    /// Whoever comes from these networks.
-    From(Vec<IpNet>),
-}
 
 /// Asks for credentials, and remembers those that were right.
 pub struct Authenticator {
@@ -276,22 +253,6 @@ impl Authenticator {
             AuthFailure::Credentials(_) => AuthEvent::Unreadable,
         });
         Error::AuthFailed(failure)
-    }
-}
-
-impl Settings {
-    /// The mistake, if it is one, that credentials would cross a network in plain text on the way to one of these
-    /// listeners.
-    pub fn refuse_plaintext<'l>(
-        &self,
-        plain: impl Iterator<Item = &'l std::net::SocketAddr>,
-    ) -> Option<Mistake> {
-        let is_near = |ip: IpAddr| ip.to_canonical().is_loopback();
-        let far =
-            plain.into_iter().find(|listener| !is_near(listener.ip())).filter(|_| !self.allow_plaintext)?;
-        let what = format!("`auth` lets credentials come to {far}, where anyone on the way can read them");
-        let hint = "let clients speak TLS there (`tls`), listen on a loopback address, or say `allow_plaintext_auth: true` if nobody else is on that network";
-        Some(Mistake::error(self.place.clone(), what).hint(hint))
     }
 }
 
