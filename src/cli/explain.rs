@@ -119,6 +119,45 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_named_is_asked_about() {
+        #[derive(clap::Parser)]
+        struct Typed {
+            #[command(flatten)]
+            args: ExplainArgs,
+        }
+        let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+        let policy = "version: 1\nprofiles:\n  \
+             - { name: office, clients: [10.0.0.0/8], allow: [office.example] }\n  \
+             - { name: alice, clients: ['user:alice'], allow: [alice.example] }\n  \
+             - { name: ci, clients: [{ group: ci, from: 10.0.0.0/8 }], allow: [ci.example] }\n  \
+             - { name: spiffe, clients: ['cert:spiffe://corp/*'], allow: [cert.example] }\n";
+        std::fs::write(&file, policy).unwrap();
+        let ask = |flags: &str, destination: &str| {
+            let path = file.path().to_str().unwrap();
+            let words = ["explain", "--policy", path].into_iter().chain(flags.split_whitespace());
+            let typed = <Typed as clap::Parser>::try_parse_from(words.chain([destination])).unwrap();
+            answer(typed.args, jiff::civil::date(2026, 11, 22)).unwrap()
+        };
+        for (flags, profiles, allowed) in [
+            ("--client 10.0.0.7", &["office"][..], "office.example"),
+            ("--client 10.0.0.7 --user alice", &["office", "alice"], "alice.example"),
+            ("--client 10.0.0.7 --user bob --group dev --group ci", &["office", "ci"], "ci.example"),
+            ("--client 192.0.2.1 --user bob --group ci", &[], ""),
+            ("--client 192.0.2.1 --cert spiffe://corp/build", &["spiffe"], "cert.example"),
+        ] {
+            for destination in ["office.example", "alice.example", "ci.example", "cert.example"] {
+                let explanation = ask(flags, destination);
+                assert_eq!(explanation.profiles, profiles, "{flags}");
+                let is_allowed =
+                    destination == allowed || profiles.contains(&"office") && destination == "office.example";
+                assert_eq!(explanation.verdict == "allow", is_allowed, "{flags} {destination}");
+            }
+        }
+        let said = ask("--client 10.0.0.7 --user bob --group ci", "ci.example").to_string();
+        assert!(said.starts_with("allow  ci.example:443 for 10.0.0.7 as bob of ci\n"), "{said}");
+    }
+
+    #[test]
     fn what_is_no_destination_or_no_pattern_is_told() {
         assert!(ask(&[], "exa mple").unwrap_err().starts_with("error: \"exa mple\" is no destination"));
         let complaint = ask(&["a.example", "https://b.example"], "a.example").unwrap_err();
