@@ -4,6 +4,7 @@ mod identity;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::sys;
@@ -18,11 +19,17 @@ pub struct Client {
     pub address: SocketAddr,
     /// Whether it runs on this very host: only such a client may be given the host's own metadata service.
     pub on_this_host: bool,
+    /// What a person let this flow alone do.
+    pub leave: Option<Leave>,
     /// Whose credentials came with its request.
     pub user: Option<Arc<User>>,
     /// Whose certificate its connection was opened with.
     pub certificate: Option<Arc<Certificate>>,
 }
+
+/// Leave that a person gave once, for what waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Leave(pub NonZeroU32);
 
 /// Where connections come from, and with it what the address at their other end is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +66,7 @@ impl Client {
         Self {
             address: SocketAddr::new(ip, peer.port()),
             on_this_host: ip.is_loopback() || ip == local.to_canonical(),
+            leave: None,
             user: None,
             certificate: None,
         }

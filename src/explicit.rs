@@ -111,11 +111,11 @@ async fn connect<B: Body>(
     if exchanges.proxy().via.is_in(request.headers()) {
         return Err(refuse(flow, Error::Circle, Some(&to)));
     }
-    let standing = match standing(exchanges, &flow, request.headers()).await {
+    let mut standing = match standing(exchanges, &flow, request.headers()).await {
         Ok(standing) => standing,
         Err(error) => return Err(refuse(flow, error, Some(&to))),
     };
-    match open(exchanges, &flow, &standing, &to).await {
+    match open(exchanges, &flow, &mut standing, &to).await {
         Ok(upstream) => {
             flow.status(StatusCode::OK.as_u16());
             Ok(Opened { standing, flow, to, upstream })
@@ -147,13 +147,16 @@ async fn standing(exchanges: &Exchanges, flow: &Flow, headers: &HeaderMap) -> Re
     Ok(exchanges.standing_of(user))
 }
 
+/// Connects, if the policy lets it, or a person does by whom the client then has another standing.
 async fn open(
     exchanges: &Exchanges,
     flow: &Flow,
-    standing: &Standing,
+    standing: &mut Arc<Standing>,
     to: &Destination,
 ) -> Result<Upstream, Error> {
     flow.take_permit()?;
     let question = Question { to, seen: Seen::Unknown, address: None };
-    exchanges.proxy().open(flow, standing, &question, Source::LookUp).await
+    let proxy = exchanges.proxy();
+    *standing = proxy.settle(flow, standing, &question).await;
+    proxy.open(flow, standing, &question, Source::LookUp).await
 }

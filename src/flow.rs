@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::client::{Client, User};
+use crate::client::{Client, Leave, User};
 use crate::counters::Counters;
 use crate::destination::Destination;
 use crate::error::Error;
@@ -49,9 +49,7 @@ impl Ledger {
         let (open, key) = self.enter(ingress, client);
         Flow { ledger: Arc::clone(self), open, key }
     }
-}
 
-impl Ledger {
     /// Ends every flow that is still open, when exeat can wait no longer: what their connections do after this
     /// is in no record. Returns how many there were.
     pub fn end_all(&self) -> usize {
@@ -107,10 +105,9 @@ impl Flow {
         if self.ledger.sink().refuses() {
             return Err(Error::AuditUnavailable);
         }
-        let places = self.ledger.places();
         let taken = self.open.facts(|facts| {
             if !facts.permit {
-                places.take(facts.record.client.ip())?;
+                self.ledger.places().take(facts.record.client.ip())?;
                 facts.permit = true;
             }
             Ok(())
@@ -121,6 +118,11 @@ impl Flow {
     /// Whose credentials came with it.
     pub fn user(&self, user: &Arc<User>) {
         self.open.facts(|facts| facts.record.client.user = Some(Arc::clone(user)));
+    }
+
+    /// What a person let it do.
+    pub fn leave(&self, leave: Leave) {
+        self.open.facts(|facts| facts.record.client.leave = Some(leave));
     }
 
     /// Where the client wants to go.
@@ -239,8 +241,7 @@ impl Flow {
         Stopped(&self.open.switch)
     }
 
-    /// Says that a drop from here on is the client's doing: hyper drops the future of a request when the
-    /// connection it came on goes away.
+    /// Says that a drop from here on is the client's doing: hyper drops a request's future with its connection.
     pub fn ends_with_connection(&self) {
         self.open.facts(|facts| facts.ends_with_connection = true);
     }

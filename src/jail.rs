@@ -19,6 +19,7 @@ mod privileges;
 mod redirect;
 mod running;
 mod stage;
+mod stillness;
 
 pub use addresses::{DOOR_V4, EXPLICIT_PORT};
 pub use channel::{Change, Ending, Stopped};

@@ -19,6 +19,7 @@ pub mod transparent;
 
 // core: what every door shares
 pub mod auth;
+pub mod consent;
 pub mod gate;
 pub mod proxy;
 pub mod reply;

@@ -18,6 +18,7 @@ mod rules;
 pub mod terms;
 mod verdict;
 pub mod who;
+mod wish;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -38,6 +39,7 @@ pub use crate::policy::question::{Question, Seen};
 pub use crate::policy::reach::{Inquiry, Listed};
 pub use crate::policy::rules::{Rule, RuleId};
 pub use crate::policy::verdict::{Admission, Passage, Verdict};
+pub use crate::policy::wish::{Grant, Wish};
 
 /// An immutable set of rules. A look-up costs the labels of the name times the client's own profiles,
 /// whatever the number of rules, profiles and clients.

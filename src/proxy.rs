@@ -1,5 +1,7 @@
 //! What every door does with a flow: decide, admit, dial, and relay to the end.
 
+mod settle;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use hyper::header::HeaderMap;
 use crate::auth::Authenticator;
 use crate::client::{Client, User};
 use crate::clock::today;
+use crate::consent::Consent;
 use crate::destination::Destination;
 use crate::dial::{Course, Dialer, Source, Upstream};
 use crate::error::Error;
@@ -31,6 +34,8 @@ pub struct Proxy {
     pub dialer: Dialer,
     /// `None`: nobody has to say who it is.
     pub auth: Option<Arc<Authenticator>>,
+    /// `None`: what no rule speaks for is denied without a question.
+    pub consent: Option<Arc<Consent>>,
     pub policy: Arc<ArcSwap<Policy>>,
     pub relay: Relay,
     pub bounds: Bounds,

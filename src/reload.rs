@@ -4,6 +4,7 @@
 //! anew by each new policy, and at each midnight that ends a rule's last day.
 
 mod certificates;
+mod grants;
 mod in_force;
 mod watch;
 
@@ -27,6 +28,7 @@ use crate::reload::watch::{Changed, QUIET, Watch, is_newer, is_quiet};
 use crate::resolve::Resolver;
 
 pub use self::certificates::Certificates;
+pub use self::grants::Grants;
 pub use self::in_force::InForce;
 
 /// How often the date is looked at: a wait until midnight would miss that the clock is set. The files are
@@ -76,6 +78,8 @@ impl Reload {
         in_force: impl FnOnce(Arc<ArcSwap<Policy>>) -> InForce,
     ) -> Self {
         let Loaded { builder, warnings, watched, content, .. } = loaded;
+        // A command could write to the policy that holds it.
+        let files = if audience == Audience::Clients { watched } else { document::Watch::default() };
         warn(&warnings);
         let policy = builder.finish(1);
         warn_of_outgoing(&policy);
@@ -90,7 +94,7 @@ impl Reload {
             resolver,
             certificates,
             parents,
-            files: watched,
+            files,
             content,
             policy_read: read,
             names_read: read,

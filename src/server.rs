@@ -27,7 +27,7 @@ use crate::gate::http::Pool;
 use crate::names::{Names, keep_listed};
 use crate::policy::Policy;
 use crate::proxy::Proxy;
-use crate::reload::{InForce, Reload};
+use crate::reload::{Grants, InForce, Reload};
 use crate::server::arrival::{Arrival, Arrivals, Arrived};
 use crate::server::listeners::{Listeners, with_client};
 use crate::server::workers::Workers;
@@ -66,6 +66,8 @@ pub struct Server {
     names: Arc<Names>,
     answers: Arc<dns::Door>,
     reload: Reload,
+    /// Where somebody is asked.
+    grants: Option<Arc<Grants>>,
     /// As many connections as there are file descriptors for.
     connections: Arc<Semaphore>,
     drain: Duration,
@@ -102,6 +104,11 @@ impl Server {
     /// The policy in force, now and later.
     pub fn policy(&self) -> Arc<ArcSwap<Policy>> {
         Arc::clone(&self.proxy.policy)
+    }
+
+    /// What a person's yes is added to, where somebody is asked.
+    pub fn grants(&self) -> Option<Arc<Grants>> {
+        self.grants.clone()
     }
 
     /// Serves until a [`Signal::Stop`], or until nobody can send one any more.

@@ -28,7 +28,10 @@ use crate::sniff::ClientHello;
 use crate::stream::Stream;
 use crate::sys;
 
-/// In report mode, a client that is silent for this long waits for the server to speak first.
+/// Ports on which the client speaks first.
+const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
+/// In report mode, and where a person may be asked, a client that is silent for this long waits for the server to speak first.
 const SILENCE: Duration = Duration::from_millis(300);
 
 /// What all connections through this door share.
@@ -81,16 +84,22 @@ impl Door {
         {
             return arrival.enter_unread(to, drain, permit).await;
         }
-        if !listed.inside && !arrival.standing.subject.reports() {
+        let asks = arrival.proxy.consent.is_some();
+        if !listed.inside && !arrival.standing.subject.reports() && !asks {
             // Whatever the client would say, no rule is there to hear it.
             return arrival.refuse_unread();
         }
-        match arrival.first_bytes().await {
+        let may_be_silent = asks && !listed.inside && !matches!(original.port(), HTTP | HTTPS);
+        match arrival.first_bytes(may_be_silent).await {
             Ok(Some(First::Hello(hello))) => arrival.enter_tls(hello, drain, permit).await,
             Ok(Some(First::Request)) => {
                 let Arrival { proxy, standing, flow, client, original, .. } = arrival;
                 // Boxed, so that a connection which has yet to say what it is does not take that much memory.
                 Box::pin(enter_redirected(proxy, pool, standing, flow, original, client, drain)).await;
+            }
+            Ok(None) if !arrival.standing.subject.reports() => {
+                let to = arrival.unsaid();
+                arrival.enter_unread(to, drain, permit).await;
             }
             Ok(first) => arrival.enter_nameless(first, drain, permit).await,
             Err(error) => gate::refuse(arrival.flow, arrival.client, error).await,
@@ -123,7 +132,7 @@ impl Arrival {
     }
 
     /// Relays to the original address without a look inside.
-    async fn enter_unread(self, to: Destination, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+    async fn enter_unread(mut self, to: Destination, drain: drain::Watch, permit: OwnedSemaphorePermit) {
         match self.open(&to, Seen::Unread, Source::Known(self.original.ip())).await {
             Ok(upstream) => self.spawn(to, upstream, Some(First::Unread), drain, permit),
             Err(error) => reset(self.flow, self.client, error),
@@ -140,7 +149,7 @@ impl Arrival {
         reset(self.flow, self.client, error);
     }
 
-    async fn enter_tls(self, hello: ClientHello, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+    async fn enter_tls(mut self, hello: ClientHello, drain: drain::Watch, permit: OwnedSemaphorePermit) {
         let seen = tls::seen(&hello);
         let named = match &hello.server_name {
             Some(name) => self.named(name),
@@ -155,7 +164,12 @@ impl Arrival {
 
     /// Neither TLS nor HTTP, or silence: only report mode lets that through. After silence the server has the chance to
     /// speak, and whoever then speaks is looked at.
-    async fn enter_nameless(self, first: Option<First>, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+    async fn enter_nameless(
+        mut self,
+        first: Option<First>,
+        drain: drain::Watch,
+        permit: OwnedSemaphorePermit,
+    ) {
         let to = self.unsaid();
         let seen = if first.is_some() { Seen::Other } else { Seen::Unknown };
         match self.open(&to, seen, Source::Known(self.original.ip())).await {
@@ -165,20 +179,21 @@ impl Arrival {
     }
 
     /// What the client says first; nothing if it is given the time to be silent, and is.
-    async fn first_bytes(&mut self) -> Result<Option<First>, Error> {
+    async fn first_bytes(&mut self, may_be_silent: bool) -> Result<Option<First>, Error> {
         let Self { client, flow, standing, .. } = self;
-        if standing.subject.reports() && is_silent(client, flow, SILENCE).await? {
+        if (may_be_silent || standing.subject.reports()) && is_silent(client, flow, SILENCE).await? {
             return Ok(None);
         }
         first_bytes(client, flow, self.proxy.bounds.head).await.map(Some)
     }
 
     /// Judges, and connects.
-    async fn open(&self, to: &Destination, seen: Seen<'_>, source: Source) -> Result<Upstream, Error> {
+    async fn open(&mut self, to: &Destination, seen: Seen<'_>, source: Source) -> Result<Upstream, Error> {
         self.flow.to(to);
         self.flow.seen(seen);
         self.flow.take_permit()?;
         let question = Question { to, seen, address: None };
+        self.standing = self.proxy.settle(&self.flow, &self.standing, &question).await;
         self.proxy.open(&self.flow, &self.standing, &question, source).await
     }
 

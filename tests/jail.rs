@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, dead_code, reason = "the namespace is shared with the tests of the doors")]
 
+#[path = "jail/ask.rs"]
+mod ask;
 #[path = "jail/escape.rs"]
 mod escape;
 #[path = "jail/held.rs"]

@@ -1,9 +1,11 @@
 //! `exeat run`: one command behind the gate.
 
 mod arguments;
+mod ask;
 mod command;
 mod environment;
 mod loose;
+mod prompt;
 mod publish;
 mod signals;
 mod summary;
@@ -20,18 +22,26 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::cli::FAILED;
+use crate::cli::run::ask::Asking;
 use crate::cli::run::command::{Command, Place, place};
 use crate::cli::run::signals::Signals;
 use crate::cli::run::terminal::Terminal;
 use crate::cli::run::watched::Watched;
 use crate::cli::serve::refuse;
+use crate::cli::{FAILED, USAGE};
 use crate::jail::{Ending, Fault};
 use crate::policy::document::Audience;
 use crate::record::Watch;
 use crate::server::{Jailed, Server, Signal, StartError};
 
 pub(super) use crate::cli::run::arguments::RunArgs;
+
+/// All that is there before the command runs.
+struct Placed {
+    place: Place,
+    signals: Signals,
+    asking: Option<Asking>,
+}
 
 /// What the jail's own programs are started with.
 #[derive(Args, Clone, Debug)]
@@ -63,6 +73,13 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
     } else if sources.is_built_in() {
         say("no policy is given: the built-in one allows package registries and source forges");
     }
+    let asking = match args.ask.then(|| Asking::new(&args, loaded.builder.profiles())).transpose() {
+        Ok(asking) => asking,
+        Err(error) => {
+            say(&format!("--ask needs a terminal to ask at: {error}"));
+            return ExitCode::from(USAGE);
+        }
+    };
     let (place, doors) = match signals.lifted(|| place(&args, &settings, &loaded)) {
         Ok(placed) => placed,
         Err(fault) => return explain(&fault),
@@ -74,6 +91,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
         audience,
         loaded: (read, loaded),
         watch: Watch::new(move |record| watch.see(record)),
+        consent: asking.as_ref().map(Asking::consent),
     };
     // The doors have threads of their own; this one tends the rest.
     let runtime = match Builder::new_current_thread().enable_all().build() {
@@ -85,24 +103,20 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
         Err(StartError::Policy(mistakes) | StartError::Parents(mistakes)) => return refuse(&mistakes),
         Err(error) => return fail(&error.to_string()),
     };
-    let code = runtime.block_on(serve(server, &args, place, signals, &watched));
+    let placed = Placed { place, signals, asking };
+    let code = runtime.block_on(serve(server, &args, placed, &watched));
     runtime.shutdown_background();
     code
 }
 
 /// Serves the doors while the command runs.
-async fn serve(
-    server: Server,
-    args: &RunArgs,
-    place: Place,
-    signals: Signals,
-    watched: &Watched,
-) -> ExitCode {
+async fn serve(server: Server, args: &RunArgs, placed: Placed, watched: &Watched) -> ExitCode {
+    let Placed { place, signals, asking } = placed;
     let published = match publish::bind(&args.publish).await {
         Ok(published) => published,
         Err(error) => return fail(&error),
     };
-    let policy = server.policy();
+    let (policy, grants) = (server.policy(), server.grants());
     let (stop, stops) = mpsc::channel(1);
     let serving = tokio::spawn(server.run(stops));
     if let Some(signal) = signals.pending() {
@@ -113,12 +127,24 @@ async fn serve(
         Ok(command) => command,
         Err(fault) => return explain(&fault),
     };
-    let told = command.clone();
-    signals.forward(move |signal| told.signal(signal));
+    let mut person = None;
     if let Command::Jailed(running) = &command {
+        person = asking.zip(grants).map(|(asking, grants)| asking.start(running.clone(), grants));
         published.into_iter().for_each(|port| drop(tokio::spawn(port.serve(running.clone()))));
     }
-    let ending = spawn_blocking(move || command.wait_to_end(&terminal)).await;
+    let (told, asked) = (command.clone(), person.clone());
+    signals.forward(move |signal| {
+        told.signal(signal);
+        // Whoever stands still hears nothing.
+        asked.iter().for_each(|person| person.interrupt());
+    });
+    let ending = spawn_blocking(move || {
+        let ending = command.wait_to_end(&terminal);
+        person.iter().for_each(|person| person.dismiss());
+        terminal.take_back();
+        ending
+    });
+    let ending = ending.await;
     // It is only gone if it has stopped already.
     let _ = stop.send(Signal::Stop).await;
     let _ = serving.await;

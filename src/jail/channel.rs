@@ -39,6 +39,10 @@ pub(super) enum Order {
     Signal(i32),
     /// Let the command go on, which had stopped.
     Resume,
+    /// Let nothing inside move, if the terminal's foreground is the jail's; that the outside has it itself is said here.
+    Freeze { in_front: bool },
+    /// Let everything move again.
+    Thaw,
     /// Connect to a port of the inside.
     Connect(u16),
 }
@@ -54,6 +58,9 @@ pub(super) enum News {
     Begun,
     Stopped(Stopped),
     Ended(Ending),
+    /// Nothing moves; false: something does, or the terminal is others'.
+    Frozen(bool),
+    Thawed,
     /// With it comes the connection.
     Connected,
     NotConnected(String),

@@ -22,6 +22,7 @@ use crate::jail::doors::Sockets;
 use crate::jail::fault::{Fault, Step};
 use crate::jail::masks::Masks;
 use crate::jail::redirect::Redirect;
+use crate::jail::stillness::Stillness;
 use crate::jail::{calls, mounts, network, privileges, redirect};
 
 /// How long a published port may take to answer: it is on the same machine.
@@ -57,13 +58,15 @@ fn live(channel: &Arc<Channel>, command: Vec<OsString>) -> Result<Ending, Fault>
     let failed = |error: io::Error| Fault::new(Step::Command, error);
     let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
     let orders = Arc::clone(channel);
-    thread::Builder::new().spawn(move || obey(&orders, pid, &handle)).map_err(failed)?;
+    let stillness = Arc::new(Stillness::default());
+    let still = Arc::clone(&stillness);
+    thread::Builder::new().spawn(move || obey(&orders, pid, &handle, &still)).map_err(failed)?;
     // The command alone holds its input and output: whoever waits for their end must not wait for this process.
     let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
     rustix::stdio::dup2_stdin(&null)
         .and_then(|()| rustix::stdio::dup2_stdout(&null))
         .map_err(|errno| failed(errno.into()))?;
-    Ok(bury(channel, pid))
+    Ok(bury(channel, pid, &stillness))
 }
 
 fn next(channel: &Channel) -> Result<(Order, Vec<OwnedFd>), Fault> {
@@ -106,10 +109,11 @@ fn start(command: Vec<OsString>, stdin: OwnedFd) -> Result<Pid, Fault> {
 }
 
 /// Waits until the command has ended, and meanwhile for every orphan of the jail; tells when the command stops.
-fn bury(channel: &Channel, command: Pid) -> Ending {
+fn bury(channel: &Channel, command: Pid, stillness: &Stillness) -> Ending {
     loop {
         match wait(WaitOptions::UNTRACED) {
             Ok(Some((pid, status))) if pid == command => match Change::new(status, is_in_front) {
+                Change::Stopped(stopped) if stillness.is_why(stopped.signal) => {}
                 // If the outside is gone, the jail is about to end.
                 Change::Stopped(stopped) => drop(channel.send(&News::Stopped(stopped), &[])),
                 Change::Ended(ending) => return ending,
@@ -127,7 +131,7 @@ fn is_in_front() -> bool {
 }
 
 /// Does what the outside asks for; when it is gone, the jail ends.
-fn obey(channel: &Channel, command: Pid, handle: &OwnedFd) {
+fn obey(channel: &Channel, command: Pid, handle: &OwnedFd, stillness: &Stillness) {
     let mut stopped_alone = false;
     while let Ok(Some((order, _))) = channel.receive::<Order>() {
         let told = match order {
@@ -140,6 +144,14 @@ fn obey(channel: &Channel, command: Pid, handle: &OwnedFd) {
             Order::Resume => {
                 resume(command, handle, std::mem::take(&mut stopped_alone));
                 Ok(())
+            }
+            Order::Freeze { in_front } => {
+                let still = (in_front || is_in_front()) && stillness.begin(command.as_raw_pid());
+                channel.send(&News::Frozen(still), &[])
+            }
+            Order::Thaw => {
+                stillness.end();
+                channel.send(&News::Thawed, &[])
             }
             Order::Connect(port) => match connect(port) {
                 Ok(stream) => channel.send(&News::Connected, &[stream.as_fd()]),

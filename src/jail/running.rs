@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, wait};
@@ -24,11 +24,13 @@ struct Shared {
     channel: Channel,
     /// Who waits for a connection to a port of the inside, in the order in which they were asked for.
     waiting: Mutex<VecDeque<Answer>>,
+    /// Who waits for everything inside to stand still, or to go on.
+    holding: Mutex<Option<mpsc::Sender<bool>>>,
 }
 
 impl Running {
     pub(super) fn new(channel: Channel) -> Self {
-        Self(Arc::new(Shared { channel, waiting: Mutex::default() }))
+        Self(Arc::new(Shared { channel, waiting: Mutex::default(), holding: Mutex::default() }))
     }
 
     /// Sends the command a signal. One that has ended has no use for it.
@@ -39,6 +41,24 @@ impl Running {
     /// Lets the command go on after it has stopped, where nobody else does.
     pub fn resume(&self) {
         let _ = self.0.channel.send(&Order::Resume, &[]);
+    }
+
+    /// Lets nothing inside move until [`Running::thaw`]: a person is asked something. `in_front`: exeat itself is in the
+    /// terminal's foreground. False if neither it nor the command is, if something goes on moving, and for a jail that
+    /// is gone.
+    pub fn freeze(&self, in_front: bool) -> bool {
+        self.hold(&Order::Freeze { in_front })
+    }
+
+    /// Lets everything move again; when this returns it does.
+    pub fn thaw(&self) {
+        self.hold(&Order::Thaw);
+    }
+
+    fn hold(&self, order: &Order) -> bool {
+        let (tell, told) = mpsc::channel();
+        *lock(&self.0.holding) = Some(tell);
+        self.0.channel.send(order, &[]).is_ok() && told.recv().unwrap_or(false)
     }
 
     /// Connects to a port of the jail's loopback.
@@ -60,6 +80,8 @@ impl Running {
             match self.0.channel.receive() {
                 Ok(Some((News::Stopped(stopped), _))) => return Ok(Change::Stopped(stopped)),
                 Ok(Some((News::Ended(ending), _))) => break Ok(Change::Ended(ending)),
+                Ok(Some((News::Frozen(frozen), _))) => self.held(frozen),
+                Ok(Some((News::Thawed, _))) => self.held(true),
                 Ok(Some((News::Connected, descriptors))) => {
                     let stream = descriptors.into_iter().next().map(TcpStream::from);
                     self.answer(stream.ok_or_else(|| io::ErrorKind::InvalidData.into()));
@@ -69,8 +91,16 @@ impl Running {
                 Ok(None) | Err(_) => break Err(Fault::gone()),
             }
         };
+        drop(lock(&self.0.holding).take());
         bury();
         ending
+    }
+
+    fn held(&self, held: bool) {
+        if let Some(tell) = lock(&self.0.holding).take() {
+            // Who no longer waits needs no answer.
+            let _ = tell.send(held);
+        }
     }
 
     fn answer(&self, connected: io::Result<TcpStream>) {

@@ -199,6 +199,8 @@ fn client(who: &Who) -> String {
     let Named { user, group, certificate, from } = match who {
         Who::Network(network) => return yaml::scalar(&bare(network)),
         Who::Named(named) => &**named,
+        // Nothing that is written down is for one flow alone.
+        Who::Leave(_) => return yaml::scalar(&who.to_string()),
     };
     let names = [
         ("user", user.as_ref().map(ToString::to_string)),

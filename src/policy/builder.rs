@@ -19,7 +19,7 @@ pub enum Target {
 }
 
 /// Collects profiles and rules, in file order, into a policy.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Builder {
     rows: Vec<Row>,
     /// All but its rows.

@@ -2,12 +2,13 @@
 
 mod named;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
-use crate::client::Client;
+use crate::client::{Client, Leave};
 use crate::policy::clients::named::ByName;
 use crate::policy::index::{canonical_network, number};
 use crate::policy::terms::{Mode, Profile};
@@ -20,6 +21,7 @@ pub(super) struct Clients {
     everyone: Vec<u32>,
     networks: JointPrefixMap<IpNet, Vec<u32>>,
     named: ByName,
+    leaves: HashMap<Leave, u32>,
 }
 
 /// The profiles that take part for one client, found once a connection and revision of the policy.
@@ -60,6 +62,7 @@ impl Clients {
                         clients.networks.entry(canonical_network(*network)).or_default().push(index);
                     }
                     Who::Named(named) => clients.named.insert(named, index, number(which)),
+                    Who::Leave(leave) => drop(clients.leaves.insert(*leave, index)),
                 }
             }
         }
@@ -79,6 +82,9 @@ impl Clients {
         // Whoever has proved nothing costs nothing here.
         if client.user.is_some() || client.certificate.is_some() {
             self.named.each(client, profiles, |profile| own.push(profile));
+        }
+        if let Some(leave) = client.leave {
+            own.extend(self.leaves.get(&leave));
         }
         own.sort_unstable();
         // A profile may name both a network and a part of it.

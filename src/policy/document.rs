@@ -1,5 +1,6 @@
 //! Policy files: from what people wrote to rules, with every mistake of every file at once.
 
+mod addition;
 mod audience;
 mod clients;
 mod conditions;
@@ -29,6 +30,7 @@ use crate::yaml::{At, Field, Node, Reader, SIZE_MAX, Value};
 use self::spec::Spec;
 use self::written::Slip;
 
+pub use self::addition::{AdditionError, add_rule, is_file};
 pub use self::audience::Audience;
 pub use self::conditions::networks;
 pub use self::files::Watch;

@@ -20,7 +20,7 @@ pub(super) struct Span {
 }
 
 /// Literal suffixes, and under each the rules whose patterns end in it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     /// Every text, one after the other: a million strings of their own would cost 24 bytes each and the slack.
     arena: String,
@@ -31,14 +31,14 @@ pub(super) struct Names {
     key: RandomState,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Suffix {
     text: Text,
     rules: Span,
 }
 
 /// The labels of a pattern between its lead and its literal suffix.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Glob {
     text: Text,
     suffix: u32,
@@ -52,14 +52,14 @@ struct Text {
 }
 
 /// Networks of both families.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Networks {
     networks: Vec<Network>,
     /// Of the tree only the longest match is asked: its walks over all covering prefixes allocate.
     tree: JointPrefixMap<IpNet, u32>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Network {
     network: IpNet,
     rules: Span,

@@ -12,7 +12,7 @@ use crate::policy::pattern::Lead;
 use crate::policy::terms::{Action, Profile, Terms, Way};
 
 /// Every rule of a policy and what it refers to.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Rules {
     pub(super) revision: u64,
     /// Sorted by place, then by profile, then in file order: the rules of one place are one range,

@@ -6,7 +6,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::client::{Client, User};
+use crate::client::{Client, Leave, User};
 
 pub use self::certificate::{CertificatePattern, Lead, PatternError};
 
@@ -15,6 +15,8 @@ pub use self::certificate::{CertificatePattern, Lead, PatternError};
 pub enum Who {
     Network(IpNet),
     Named(Box<Named>),
+    /// The flows that a person let do something once; no file says that.
+    Leave(Leave),
 }
 
 /// A client that is known by more than its address. All that is asked must hold.
@@ -81,6 +83,7 @@ impl fmt::Display for Who {
         match self {
             Self::Network(network) => network.fmt(f),
             Self::Named(named) => named.fmt(f),
+            Self::Leave(leave) => write!(f, "leave {}", leave.0),
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::dial;
 use crate::flow::Ledger;
 use crate::gate::http::Pool;
 use crate::mistake::Mistake;
-use crate::policy::Policy;
 use crate::policy::document::Loaded;
+use crate::policy::{Builder, Policy};
 
 /// The policy in force and all that depends on it.
 #[derive(Clone, Debug)]
@@ -30,16 +30,28 @@ impl InForce {
     /// Swaps the policy and drops the old one, which can take a while: not for an I/O thread.
     pub(super) fn replace(&self, loaded: Loaded) {
         warn(&loaded.warnings);
+        let revoked = self.put(loaded.builder);
+        let policy = self.policy.load();
+        tracing::info!(
+            revision = policy.revision(),
+            rules = policy.len(),
+            revoked,
+            "a new policy is in force"
+        );
+    }
+
+    /// The same without a word; says how many flows it revoked.
+    pub(super) fn put(&self, builder: Builder) -> usize {
         let revision = self.policy.load().revision() + 1;
-        let policy = Arc::new(loaded.builder.finish(revision));
+        let policy = Arc::new(builder.finish(revision));
         warn_of_outgoing(&policy);
         self.ledger.metrics().policy_in_force(policy.len(), Timestamp::now());
         let old = self.policy.swap(Arc::clone(&policy));
         let revoked = self.judge_open_flows();
         self.pool.sweep(revision);
         self.ledger.metrics().rules().keep(&policy);
-        tracing::info!(revision, rules = policy.len(), revoked, "a new policy is in force");
         drop(old);
+        revoked
     }
 
     /// Asks the policy about every open flow, as of today.

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::admin::{self, Access, Readiness};
 use crate::config::{Expose, Listen, Settings};
+use crate::consent::Consent;
 use crate::dial::{self, Dialer};
 use crate::dns;
 use crate::flow::{self, Ledger};
@@ -21,7 +22,7 @@ use crate::policy::document::{Audience, Loaded, Sources};
 use crate::proxy::{Bounds, Proxy};
 use crate::record::{Audit, Sink, Watch};
 use crate::relay::{self, Relay};
-use crate::reload::{Certificates, InForce, Reload};
+use crate::reload::{Certificates, Grants, InForce, Reload};
 use crate::resolve::{self, Resolver};
 use crate::server::Server;
 use crate::server::arrival::Arrivals;
@@ -79,6 +80,8 @@ pub struct Jailed {
     pub loaded: (SystemTime, Loaded),
     /// Sees every record.
     pub watch: Watch,
+    /// `None`: nobody is asked.
+    pub consent: Option<Arc<Consent>>,
 }
 
 /// What there is before the settings are looked at.
@@ -89,6 +92,7 @@ struct Given {
     read: SystemTime,
     doors: Option<Doors>,
     watch: Option<Watch>,
+    consent: Option<Arc<Consent>>,
 }
 
 /// What the limit on open files leaves room for.
@@ -115,15 +119,9 @@ impl Server {
 
     fn start(settings: &Settings, sources: Sources, jailed: Option<Jailed>) -> Result<Self, StartError> {
         let files = sys::raise_file_limit();
-        let Given { audience, loaded, read, doors, watch } = Given::new(settings, &sources, jailed)?;
+        let Given { audience, loaded, read, doors, watch, consent } = Given::new(settings, &sources, jailed)?;
         let metrics = Arc::new(Metrics::new()?);
-        // One command, whose doors are there once.
-        let threads = if doors.is_some() { Some(1) } else { settings.threads };
-        let workers = Workers::start(threads).map_err(StartError::Threads)?;
-        let listeners = match doors {
-            Some(doors) => Listeners::take(doors, &workers)?,
-            None => Listeners::bind(&settings.listen, &workers)?,
-        };
+        let (workers, listeners) = listen(settings, doors)?;
         let tls = files::load_tls(settings, workers.count()).map_err(StartError::Tls)?;
         let resolver = Arc::new(Resolver::new(resolver_settings(settings, listeners.questions()))?);
         let auth = files::authenticator(settings, &resolver, &metrics).map_err(StartError::Users)?;
@@ -139,6 +137,7 @@ impl Server {
         let pool = Arc::new(Pool::new(settings.timeouts.keepalive, room.kept));
         let certificates = Certificates::new(tls.into_iter().flatten().collect(), read, ledger.metrics());
         let read_again = (Arc::clone(&resolver), certificates, Arc::clone(&parents));
+        let base = consent.as_ref().map(|_| loaded.builder.clone());
         let reload = Reload::start((sources, audience), loaded, read, read_again, |policy| InForce {
             policy,
             ledger: Arc::clone(&ledger),
@@ -149,6 +148,7 @@ impl Server {
             ledger: Arc::clone(&ledger),
             dialer: dialer(settings, Arc::clone(&resolver), &listeners).with_parents(parents),
             auth,
+            consent,
             policy: Arc::clone(&reload.in_force().policy),
             relay: Relay::new(relay_limits(settings), room.pipes),
             bounds: bounds(settings),
@@ -170,6 +170,7 @@ impl Server {
             names,
             readiness,
             proxy,
+            grants: base.map(|base| Arc::new(Grants::new(reload.in_force().clone(), base))),
             reload,
         })
     }
@@ -177,12 +178,12 @@ impl Server {
 
 impl Given {
     fn new(settings: &Settings, sources: &Sources, jailed: Option<Jailed>) -> Result<Self, StartError> {
-        let Some(Jailed { doors, audience, loaded: (read, loaded), watch }) = jailed else {
+        let Some(Jailed { doors, audience, loaded: (read, loaded), watch, consent }) = jailed else {
             let (audience, read) = (Audience::Clients, SystemTime::now());
             let loaded = audience.load(sources, settings.known_parents()).map_err(StartError::Policy)?;
-            return Ok(Self { audience, loaded, read, doors: None, watch: None });
+            return Ok(Self { audience, loaded, read, doors: None, watch: None, consent: None });
         };
-        Ok(Self { audience, loaded, read, doors: Some(doors), watch: Some(watch) })
+        Ok(Self { audience, loaded, read, doors: Some(doors), watch: Some(watch), consent })
     }
 }
 
@@ -218,6 +219,18 @@ fn dialer(settings: &Settings, resolver: Arc<Resolver>, listeners: &Listeners) -
     }
     let dialer = Dialer::new(resolver, &listeners.addresses(), settings.timeouts.dial);
     dialer.leaving(settings.outgoing.clone())
+}
+
+/// Starts the workers, each with its sockets.
+fn listen(settings: &Settings, doors: Option<Doors>) -> Result<(Workers, Listeners), StartError> {
+    // One command, whose doors are there once.
+    let threads = if doors.is_some() { Some(1) } else { settings.threads };
+    let workers = Workers::start(threads).map_err(StartError::Threads)?;
+    let listeners = match doors {
+        Some(doors) => Listeners::take(doors, &workers)?,
+        None => Listeners::bind(&settings.listen, &workers)?,
+    };
+    Ok((workers, listeners))
 }
 
 fn resolver_settings(settings: &Settings, doors: Vec<SocketAddr>) -> resolve::Settings {

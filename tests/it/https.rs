@@ -471,7 +471,7 @@ async fn the_doors_of_a_jail_speak_neither_tls_nor_the_proxy_protocol() {
     settings.audit.path = directory.path().join("records.jsonl");
     let audience = Audience::Jail { profile: None, report: false };
     let loaded = (SystemTime::now(), audience.load(&sources, None).unwrap());
-    let jailed = Jailed { doors, audience, loaded, watch: Watch::new(|_| {}) };
+    let jailed = Jailed { doors, audience, loaded, watch: Watch::new(|_| {}), consent: None };
     let server = Server::jailed(&settings, sources, jailed).unwrap();
     let (signals, receiver) = mpsc::channel(1);
     let running = tokio::spawn(server.run(receiver));

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use crate::cli::policy::PolicyArgs;
 use crate::cli::run::publish::Published;
@@ -36,6 +36,12 @@ pub(in crate::cli) struct RunArgs {
     /// Let through what no rule allows, and end with the policy that would have been enough
     #[arg(long)]
     pub(super) report: bool,
+    /// Ask at the terminal about what no rule allows: once, for this run, written to the policy, or denied
+    #[arg(long, conflicts_with_all = ["report", "explicit_only"])]
+    pub(super) ask: bool,
+    /// How long an answer may take; none is a no
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "ask", value_parser = value_parser!(u64).range(1..=3600))]
+    pub(super) ask_timeout: u64,
     /// Append a record of each flow to this file
     #[arg(long, value_name = "FILE")]
     pub(super) audit: Option<PathBuf>,
@@ -69,6 +75,10 @@ impl RunArgs {
             settings.audit.path = PathBuf::from(NOWHERE);
         }
         settings.timeouts.drain = settings.timeouts.drain.min(DRAIN);
+        if self.ask {
+            // A command that stands still while a person thinks is not slow.
+            settings.timeouts.head = settings.timeouts.idle;
+        }
         Ok(settings)
     }
 }

@@ -46,25 +46,22 @@ impl Command {
         }
     }
 
-    /// Waits for its end, and stops and goes on with it meanwhile. The terminal is the caller's again then.
+    /// Waits for its end, and stops and goes on with it meanwhile.
     pub(super) fn wait_to_end(&self, terminal: &Terminal) -> Result<Ending, Fault> {
-        let ending = loop {
+        loop {
             let change = match self {
                 Self::Jailed(running) => running.wait(),
                 Self::Loose(started) => started.wait(terminal),
             };
-            match change {
-                Ok(Change::Stopped(stopped)) => terminal.stop(stopped),
-                Ok(Change::Ended(ending)) => break Ok(ending),
-                Err(fault) => break Err(fault),
+            match change? {
+                Change::Stopped(stopped) => terminal.stop(stopped),
+                Change::Ended(ending) => return Ok(ending),
             }
             match self {
                 Self::Jailed(running) => running.resume(),
                 Self::Loose(started) => started.resume(),
             }
-        };
-        terminal.take_back();
-        ending
+        }
     }
 }
 

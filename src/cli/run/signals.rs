@@ -60,13 +60,15 @@ impl Signals {
         i32::try_from(signal.ssi_signo).ok()
     }
 
-    /// Passes on, from a thread of its own, what comes from now on; but not what the terminal sends: it sends that to
-    /// the command as well, which is of the same group of processes.
+    /// Passes on, from a thread of its own, what comes from now on; but not what the terminal sends, or exeat
+    /// in its place: that goes to the command as well, which is of the same group of processes.
     pub(super) fn forward(self, pass_on: impl Fn(i32) + Send + 'static) {
         let Ok(signals) = SignalFd::with_flags(&self.passed_on, SfdFlags::SFD_CLOEXEC) else { return };
         let forward = move || {
             while let Ok(Some(signal)) = signals.read_signal() {
+                let is_own = signal.ssi_pid == std::process::id() && signal.ssi_code <= 0;
                 if signal.ssi_code != KERNEL
+                    && !is_own
                     && let Ok(signal) = i32::try_from(signal.ssi_signo)
                 {
                     pass_on(signal);

@@ -23,7 +23,7 @@ use crate::gate::http::{headers, request, response};
 use crate::gate::redirected;
 use crate::ingress::Ingress;
 use crate::lock::lock;
-use crate::policy::Seen;
+use crate::policy::{Question, Seen};
 use crate::proxy::{Proxy, Standing};
 use crate::stream::Stream;
 
@@ -108,6 +108,9 @@ impl Exchanges {
         };
         let to = self.destination(&standing, &authority, &request);
         flow.to(&to);
+        let seen = Seen::Http { method: request.method().as_str(), path: request.uri().path() };
+        let question = Question { to: &to, seen, address: None };
+        let standing = self.route.proxy.settle(&flow, &standing, &question).await;
         let offered = request::offered_upgrade(&request);
         if offered.is_none() {
             request.headers_mut().remove(header::UPGRADE);

@@ -84,6 +84,14 @@ pub fn remedy(
     }
 }
 
+/// How rules are shown that a person was asked about.
+pub(in crate::policy) const ASKED: &str = "--ask";
+
+/// The line of a policy that allows a destination, whatever is inside or not.
+pub(in crate::policy) fn line(to: &Destination, unread: bool) -> String {
+    Line { to, term: unread.then_some(TCP) }.to_string()
+}
+
 /// A rule to add.
 struct Line<'a> {
     to: &'a Destination,

@@ -1,0 +1,65 @@
+//! Before a flow is denied for want of a rule: asks a person, where there is one to ask.
+
+use std::sync::Arc;
+
+use crate::client::Client;
+use crate::clock::today;
+use crate::consent::{Answer, Consent};
+use crate::flow::Flow;
+use crate::host::Name;
+use crate::policy::{Question, Wish};
+use crate::proxy::{Proxy, Standing};
+use crate::reason::Reason;
+
+impl Proxy {
+    /// What the flow is to be judged by: its standing, or the one that a person's yes makes of it.
+    pub async fn settle(
+        &self,
+        flow: &Flow,
+        standing: &Arc<Standing>,
+        question: &Question<'_>,
+    ) -> Arc<Standing> {
+        let Some(consent) = &self.consent else { return Arc::clone(standing) };
+        let standing = self.refreshed(standing);
+        let verdict = standing.policy.decide(&standing.subject, question, today());
+        match Wish::of(question, &verdict) {
+            // Boxed, so that flows whom nobody is asked about don't pay for it.
+            Some(wish) => Box::pin(self.ask(consent, flow, &standing, &wish, false)).await,
+            None => standing,
+        }
+    }
+
+    /// The same for the look-up of a name.
+    pub async fn settle_name(&self, flow: &Flow, standing: Arc<Standing>, name: &Name) -> Arc<Standing> {
+        let Some(consent) = &self.consent else { return standing };
+        let inquiry = standing.policy.inquire(&standing.subject, name, None, today());
+        if inquiry.reason != Reason::NoRule {
+            return standing;
+        }
+        Box::pin(self.ask(consent, flow, &standing, &Wish::of_name(name), true)).await
+    }
+
+    async fn ask(
+        &self,
+        consent: &Consent,
+        flow: &Flow,
+        standing: &Arc<Standing>,
+        wish: &Wish,
+        looks_up: bool,
+    ) -> Arc<Standing> {
+        let answer = tokio::select! {
+            biased;
+            // It is denied like any other, by the policy that there was.
+            _ = flow.stopped() => Answer::Nothing,
+            answer = consent.wait(wish, looks_up) => answer,
+        };
+        match answer {
+            Answer::Once(leave) => {
+                flow.leave(leave);
+                self.standing(Client { leave: Some(leave), ..standing.client.clone() })
+            }
+            Answer::Always => self.standing(standing.client.clone()),
+            Answer::Never | Answer::Nothing => Arc::clone(standing),
+        }
+    }
+}
