@@ -51,13 +51,13 @@ where
     R: Future<Output = Response<ReplyBody>>,
 {
     let (clocked, clock) = Clocked::new(stream, bounds.head);
+    let service = &service;
     let answer = service_fn(|request: Request<Incoming>| {
         clock.head_read();
-        let answer = service(request.map(Asked::Http1), clock.clone());
         let clock = clock.clone();
-        // hyper gives a connection back only if its future can be moved.
+        // hyper gives a connection back only if its future can be moved. It is large: made where it stays.
         Box::pin(async move {
-            let response = answer.await;
+            let response = service(request.map(Asked::Http1), clock.clone()).await;
             if let Either::Left(_) = response.body() {
                 clock.answered();
             }
