@@ -187,7 +187,7 @@ fn what_squid_says_and_exeat_does_not_is_told_line_by_line() {
         "foreign.conf:15: no equal: http_access allow localnet build media",
         "foreign.conf:16: no equal: http_access deny ads\n  ads: these have no equal: ads[0-9]+\\.; the line denies all",
         "foreign.conf:18: no equal: http_reply_access deny media",
-        "foreign.conf:19: no equal: cache_peer parent.example",
+        "foreign.conf:19: no equal: cache_peer parent.example parent 3128 0 no-query\n  exeat has no equal to this directive\n  hint: write it by hand: `parents` in exeat.yaml",
     ] {
         assert!(told.contains(line), "{line}\n{told}");
     }

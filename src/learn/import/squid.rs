@@ -46,6 +46,18 @@ const VALUES_MAX: usize = 5_000;
 /// What to do about an acl that is not understood.
 const HINT: &str = "write by hand what it is about";
 
+/// What does the same as a directive, where that is in the settings or about whole profiles.
+fn by_hand(directive: &str) -> &'static str {
+    match directive {
+        "cache_peer" | "cache_peer_access" | "never_direct" | "always_direct" => {
+            "write it by hand: `parents` in exeat.yaml, `parent` in profiles and rules"
+        }
+        "tcp_outgoing_address" => "write it by hand: `outgoing` in profiles",
+        "auth_param" => "write it by hand: `auth` in exeat.yaml",
+        _ => "",
+    }
+}
+
 /// An acl: the lines that make it up.
 #[derive(Default)]
 struct Acl {
@@ -76,7 +88,12 @@ pub fn import(file: &Path) -> Result<Imported, Vec<Mistake>> {
             Some("acl") => translation.acl(&directive),
             Some("http_access") => translation.access(directive),
             Some(word) if RELATED.contains(&word) => {
-                translation.remark(Weight::Lost, &directive, "exeat has no equal to this directive", "");
+                translation.remark(
+                    Weight::Lost,
+                    &directive,
+                    "exeat has no equal to this directive",
+                    by_hand(word),
+                );
             }
             _ => translation.remark(Weight::Changed, &directive, "it is not about who may go where", ""),
         }
