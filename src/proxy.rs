@@ -27,6 +27,10 @@ use crate::reply::Refusal;
 use crate::stream::Stream;
 use crate::via::Via;
 
+/// What to do about rules that go different ways.
+const ONE_WAY: &str =
+    "rules never combine: give those for this destination the same `parent`, or open another connection";
+
 /// What all doors and gates share.
 #[derive(Debug)]
 pub struct Proxy {
@@ -205,9 +209,10 @@ impl Proxy {
         let remedy = to.and_then(|to| {
             explain::remedy(&standing.policy, &standing.subject, &standing.client, to, &denial)
         });
-        let received = match error {
-            Error::Parent(failure) => failure.status(),
-            _ => None,
+        let (received, hint) = match error {
+            Error::Parent(failure) => (failure.status(), None),
+            Error::OtherWay => (None, Some(ONE_WAY.to_owned())),
+            _ => (None, remedy.map(|remedy| remedy.to_string())),
         };
         Refusal {
             received,
@@ -216,7 +221,7 @@ impl Proxy {
             message: error.to_string(),
             destination: to,
             rule: denial.rule,
-            hint: remedy.map(|remedy| remedy.to_string()),
+            hint,
             flow: flow.id().to_string(),
         }
     }

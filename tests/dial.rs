@@ -12,3 +12,5 @@ mod leaving;
 mod over_tls;
 #[path = "dial/resolving.rs"]
 mod resolving;
+#[path = "dial/through.rs"]
+mod through;

@@ -17,6 +17,8 @@ mod held;
 mod life;
 #[path = "doors/namespace.rs"]
 mod namespace;
+#[path = "jail/parents.rs"]
+mod parents;
 #[path = "jail/programs.rs"]
 mod programs;
 #[path = "jail/report.rs"]

@@ -12,6 +12,8 @@ mod gate;
 mod hello;
 #[path = "doors/namespace.rs"]
 mod namespace;
+#[path = "transparent/parents.rs"]
+mod parents;
 #[path = "transparent/remembered.rs"]
 mod remembered;
 #[path = "transparent/requests.rs"]

@@ -225,9 +225,10 @@ fn the_rule_that_allows_says_which_way_and_no_other_rule_may_use_it() {
 }
 
 #[test]
-fn in_report_mode_the_first_profile_says_which_way() {
+fn in_report_mode_the_first_profile_that_says_anything_says_which_way() {
     let profile = |name: &str, way| Profile { name: name.to_owned(), way, ..reporting() };
-    let policy = Draft::new(profile("first", Some(Way::Parent("corp".into()))))
+    let policy = Draft::new(profile("silent", None))
+        .profile(profile("first", Some(Way::Parent("corp".into()))))
         .rule("direct.example", Terms { way: Some(Way::Direct), ..allow() })
         .profile(profile("second", Some(Way::Parent("dmz".into()))))
         .finish();

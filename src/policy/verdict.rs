@@ -91,7 +91,7 @@ impl<'a> Verdict<'a> {
     }
 
     /// The parent that its connection is to go through, if any: by the rule that allows it. Where none does, in report
-    /// mode, by the first of the client's profiles.
+    /// mode, by the first of the client's profiles that says anything of it.
     pub fn parent(&self) -> Option<&'a Arc<str>> {
         self.parent
     }
@@ -164,7 +164,7 @@ impl<'a> Case<'a> {
         let allows = finding.row.filter(|_| finding.reason == Reason::Allowed);
         let way = match allows {
             Some(row) => self.rules.way_of(row),
-            None => self.profiles().next().and_then(|profile| profile.way.as_ref()),
+            None => self.profiles().find_map(|profile| profile.way.as_ref()),
         };
         Verdict {
             reason: finding.reason,

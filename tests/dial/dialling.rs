@@ -11,6 +11,7 @@ use exeat::destination::Destination;
 use exeat::dial::{Dialer, Failed, Source, Upstream};
 use exeat::error::Error;
 use exeat::mistake::Place;
+use exeat::parent::Parents;
 use exeat::policy::outgoing::Outgoing;
 use exeat::policy::pattern::Pattern;
 use exeat::policy::terms::{Action, Mode, Ports, Private, Profile, Protocol, Terms};
@@ -30,7 +31,7 @@ use crate::dns::{Dns, Reply};
 
 const TODAY: Date = date(2027, 1, 31);
 /// Long enough that only a test which means to can reach it.
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an attempt has before the next one joins it (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
@@ -46,7 +47,7 @@ impl Scene {
         Self::with(policy, &[], TIMEOUT).await
     }
 
-    async fn with(policy: Policy, listeners: &[SocketAddr], timeout: Duration) -> Self {
+    pub(crate) async fn with(policy: Policy, listeners: &[SocketAddr], timeout: Duration) -> Self {
         let dns = Dns::start().await;
         let settings = Settings {
             servers: vec![dns.address().into()],
@@ -60,6 +61,11 @@ impl Scene {
     /// The same, with how connections leave where the policy says nothing of it.
     pub(crate) fn leaving(self, outgoing: Outgoing) -> Self {
         Self { dialer: self.dialer.leaving(Some(Arc::new(outgoing))), ..self }
+    }
+
+    /// The same, with parents to go through.
+    pub(crate) fn through(self, parents: Arc<Parents>) -> Self {
+        Self { dialer: self.dialer.with_parents(parents), ..self }
     }
 
     /// Dials as a flow does, and says of a failure its error and the rule that decided.
@@ -211,7 +217,7 @@ impl BlackHole {
 }
 
 /// Whether a connection has come to a listener. On loopback it is there before `connect` returns.
-async fn was_reached(listener: TcpListener) -> bool {
+pub(crate) async fn was_reached(listener: TcpListener) -> bool {
     let listener = listener.into_std().unwrap();
     match listener.accept() {
         Ok(_) => true,

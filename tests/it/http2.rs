@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::https::{Ground, listener, tcp};
+use crate::parents;
 use crate::passwords::{Users, credentials};
 use crate::support::authority::shake;
 use crate::support::tls::{ACCESS_DENIED, hello};
@@ -708,4 +709,28 @@ async fn nghttpx_brings_requests_and_tunnels() {
     assert_eq!(facts[1], (&"connect".into(), &"allowed".into()));
     assert_eq!(facts[2], (&"connect".into(), &"no_rule".into()));
     nghttpx.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_go_through_a_parent_as_connections_do() {
+    let (ground, page) = (Ground::new(), Upstream::page().await);
+    let corp = parents::carrier(parents::ESTABLISHED, page.address).await;
+    let port = page.port();
+    let mut setup = Setup::new(&parents::policy("corp", &[&web(port)]));
+    setup.settings.listen.explicit = vec![listener(ground.files())];
+    setup.settings.parents = vec![parents::parent("corp", &[parents::url(corp.address)])];
+    let gate = setup.start().await;
+    let client = Client::new(&gate, &ground).await;
+    assert_eq!(client.get(&format!("http://a.example:{port}/")).await, (StatusCode::OK, "hello".to_owned()));
+    let mut tunnel = client.tunnel(&format!("a.example:{port}")).await;
+    tunnel.write(format!("GET / HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n").as_bytes(), true);
+    let answer = String::from_utf8(tunnel.read_to_end().await.unwrap()).unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
+    let heard = corp.heard_text();
+    assert_eq!(heard.matches(&format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n")).count(), 2, "{heard}");
+    for record in gate.records(2).await {
+        assert_eq!(record["parent"], "corp", "{record}");
+    }
+    drop(client);
+    gate.stop().await;
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use exeat::parent;
 use exeat::policy::outgoing::Outgoing;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::parents;
 use crate::support::upstream::{Upstream, read_request};
 use crate::support::{Setup, ask};
 
@@ -148,5 +150,21 @@ async fn the_policy_page_says_how_connections_leave() {
     let shown: Vec<_> = policy["profiles"].as_array().unwrap().iter().map(|row| &row["outgoing"]).collect();
     let words = |number: u8| Value::from(format!("source 127.0.8.{number}, IPv4 alone"));
     assert_eq!(shown, [&words(1), &words(2), &Value::Null]);
+    gate.stop().await;
+}
+
+#[tokio::test]
+async fn a_parent_sees_the_address_of_the_tenant_too() {
+    let mirror = mirror().await;
+    let rules = "outgoing: { source: [127.0.8.1] }, allow: [elsewhere.example]";
+    let policy = format!("version: 1\nprofiles:\n  - {{ name: one, parent: corp, {rules} }}\n");
+    let corp = parents::parent("corp", &[parents::url(mirror.address)]);
+    let mut setup = Setup::new(&policy);
+    setup.settings.parents = vec![parent::Settings { resolve: parent::Resolve::Parent, ..corp }];
+    let gate = setup.start().await;
+    let mut stream = gate.connect().await;
+    let request = "GET http://elsewhere.example/ HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n";
+    assert_eq!(body(&mut stream, request.to_owned()).await, "127.0.8.1");
+    drop(stream);
     gate.stop().await;
 }

@@ -19,10 +19,10 @@ use crate::support::tls::{ACCESS_DENIED, hello};
 use crate::support::upstream::{Heard, Upstream, read_request};
 use crate::support::{Gate, Setup, ask, end, read_exactly, read_head, read_reply};
 
-const ESTABLISHED: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
+pub const ESTABLISHED: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// A parent of that name with these URLs.
-fn parent(name: &str, urls: &[String]) -> Settings {
+pub fn parent(name: &str, urls: &[String]) -> Settings {
     Settings {
         name: name.to_owned(),
         place: Place::start(Path::new("exeat.yaml")),
@@ -33,12 +33,12 @@ fn parent(name: &str, urls: &[String]) -> Settings {
     }
 }
 
-fn url(address: SocketAddr) -> String {
+pub fn url(address: SocketAddr) -> String {
     format!("http://{address}")
 }
 
 /// The policy of one profile for everyone, with a `parent`.
-fn policy(parent: &str, rules: &[&str]) -> String {
+pub fn policy(parent: &str, rules: &[&str]) -> String {
     let rules: String = rules.iter().map(|rule| format!("      - {rule}\n")).collect();
     format!("version: 1\nprofiles:\n  - name: everyone\n    parent: {parent}\n    allow:\n{rules}")
 }
@@ -59,7 +59,7 @@ async fn gate(corp: Settings, rules: &[&str]) -> Gate {
 }
 
 /// A proxy that answers each CONNECT with these bytes, and leads every tunnel to one upstream.
-async fn carrier(answer: &'static str, to: SocketAddr) -> Upstream {
+pub async fn carrier(answer: &'static str, to: SocketAddr) -> Upstream {
     Upstream::start(move |stream, heard| carry(stream, heard, answer, to)).await
 }
 
@@ -156,6 +156,7 @@ async fn nothing_that_is_said_early_is_lost() {
         let head = read_head(&mut stream).await;
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         assert_eq!(read_exactly(&mut stream, 15 + 4).await, "SSH-2.0-early\r\nmine", "{answer:?}");
+        drop(stream);
         gate.stop().await;
     }
 }
@@ -202,7 +203,7 @@ async fn rules_that_go_different_ways_do_not_combine() {
     assert_eq!(ask(&mut tunnel, get("/pub/x")).await.status, 200);
     let reply = ask(&mut tunnel, get("/secret")).await;
     assert_eq!((reply.status, reply.closes()), (403, true), "{reply:?}");
-    assert!(reply.body.contains("another way"), "{reply:?}");
+    assert!(reply.body.contains("another way") && reply.body.contains("the same `parent`"), "{reply:?}");
     assert_eq!(corp.connections(), 0);
     // A request says what it is for beforehand.
     for (path, connections) in [("/secret", 1), ("/pub/x", 1), ("/secret", 1)] {
@@ -345,6 +346,7 @@ async fn a_new_policy_sends_new_flows_another_way_and_no_kept_connection_is_used
     gate.change_policy(&policy("direct", &rules)).await;
     assert_eq!(ask(&mut stream, &get).await.status, 200);
     assert_eq!(counts(), (2, 1, 4));
+    drop((stream, tunnel));
     gate.stop().await;
 }
 
