@@ -77,6 +77,8 @@ pub(super) struct Layout {
     pub(super) resolv_conf: String,
     /// Ports to listen on where nothing can redirect.
     pub(super) ports: Vec<u16>,
+    /// How many threads the outside has for the doors.
+    pub(super) workers: usize,
     /// Whether the inside's `/sys` belongs to this user, who could change the host by it.
     pub(super) owns_sys: bool,
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::jail::addresses::{DNS_PORT, DOOR_V4, DOOR_V6, EXPLICIT_PORT, TRANSPARENT_PORT};
@@ -13,6 +14,16 @@ use crate::sys;
 /// Ports that are listened on where nothing redirects: each takes one descriptor of a message that has room for
 /// so many, beside the other doors'.
 pub(super) const PORTS_MAX: usize = DESCRIPTORS_MAX - 8;
+/// Threads among which connections are spread. Each has seven sockets: one of the explicit door, and for both families
+/// one of the transparent door and two of DNS (with IPv4 alone four).
+const WORKERS_MAX: usize = 16;
+const _: () = assert!(7 * WORKERS_MAX <= DESCRIPTORS_MAX);
+
+/// How many threads are to serve the doors: as many as the settings say, or one for each core.
+pub(super) fn workers(wanted: Option<usize>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    wanted.unwrap_or_else(cores).clamp(1, WORKERS_MAX)
+}
 
 #[derive(Debug)]
 pub(super) struct Sockets {
@@ -22,9 +33,12 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Opens every door; without a redirection one on each port, whatever the address.
-    pub(super) fn open(redirect: Redirect, ports: &[u16]) -> io::Result<Self> {
-        let has_v6 = datagrams((Ipv6Addr::UNSPECIFIED, 0).into()).is_ok();
+    /// Opens every door, with a socket for each of the outside's threads; without a redirection one on each port,
+    /// whatever the address.
+    pub(super) fn open(redirect: Redirect, ports: &[u16], workers: usize) -> io::Result<Self> {
+        // Where there is one for each port, these are many already.
+        let workers = if redirect == Redirect::Nothing { 1 } else { workers };
+        let has_v6 = sys::listen_udp_each((Ipv6Addr::UNSPECIFIED, 0).into(), 1).is_ok();
         let v4 = |port| SocketAddr::from((DOOR_V4, port));
         let v6 = |port| has_v6.then_some(SocketAddr::from((DOOR_V6, port)));
         let any = |port| match has_v6 {
@@ -41,12 +55,19 @@ impl Sockets {
                 (ports.iter().copied().filter(free).map(any).collect(), vec![any(DNS_PORT)])
             }
         };
-        let both = |address| Ok((datagrams(address)?, sys::listen(address)?));
-        Ok(Self {
-            explicit: vec![sys::listen(v4(EXPLICIT_PORT))?],
-            transparent: transparent.into_iter().map(sys::listen).collect::<io::Result<_>>()?,
-            dns: dns.into_iter().map(both).collect::<io::Result<_>>()?,
-        })
+        let mut sockets = Self {
+            explicit: sys::listen_each(v4(EXPLICIT_PORT), workers)?,
+            transparent: Vec::new(),
+            dns: Vec::new(),
+        };
+        for address in transparent {
+            sockets.transparent.extend(sys::listen_each(address, workers)?);
+        }
+        for address in dns {
+            let listeners = sys::listen_each(address, workers)?;
+            sockets.dns.extend(sys::listen_udp_each(address, workers)?.into_iter().zip(listeners));
+        }
+        Ok(sockets)
     }
 
     /// All of them in the order in which [`take`] finds them.
@@ -57,14 +78,9 @@ impl Sockets {
     }
 }
 
-fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = sys::listen_udp_each(address, 1)?.pop();
-    socket.ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
 /// The doors, from the descriptors that came with the news that they stand; `None` if there are not as many as that
 /// says.
-pub(super) fn take(standing: &Standing, descriptors: Vec<OwnedFd>) -> Option<Doors> {
+pub(super) fn take(standing: &Standing, descriptors: Vec<OwnedFd>, workers: usize) -> Option<Doors> {
     if descriptors.len() != standing.explicit + standing.transparent + 2 * standing.dns {
         return None;
     }
@@ -75,5 +91,5 @@ pub(super) fn take(standing: &Standing, descriptors: Vec<OwnedFd>) -> Option<Doo
     while let (Some(socket), Some(listener)) = (descriptors.next(), descriptors.next()) {
         dns.push((UdpSocket::from(socket), TcpListener::from(listener)));
     }
-    Some(Doors { explicit, transparent, dns, outside: Vec::new() })
+    Some(Doors { explicit, transparent, dns, workers, outside: Vec::new() })
 }

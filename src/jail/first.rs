@@ -84,7 +84,8 @@ fn lay_out(channel: &Channel, layout: &Layout, unix_sockets: File) -> Result<(),
     if redirect == Redirect::Nothing {
         network::answer_no_pings();
     }
-    let sockets = Sockets::open(redirect, &layout.ports).map_err(|error| Fault::new(Step::Doors, error))?;
+    let sockets = Sockets::open(redirect, &layout.ports, layout.workers)
+        .map_err(|error| Fault::new(Step::Doors, error))?;
     mounts::seal(layout.owns_sys)?;
     env::set_current_dir(&directory).map_err(Fault::at(Step::Directory, directory.display()))?;
     let standing = Standing {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{geteuid, getpid, set_child_subreaper};
 
 use crate::jail::channel::{Channel, Layout, News, Order};
-use crate::jail::doors::{PORTS_MAX, take};
+use crate::jail::doors::{PORTS_MAX, take, workers};
 use crate::jail::fault::{Fault, Step};
 use crate::jail::identities;
 use crate::jail::redirect::Redirect;
@@ -31,6 +31,8 @@ pub struct Plan {
     pub share: Vec<PathBuf>,
     /// Ports that the policy lists: where nothing can redirect, the jail listens on these.
     pub ports: Vec<u16>,
+    /// Threads that serve its doors; `None`: one for each core.
+    pub threads: Option<usize>,
 }
 
 /// A jail that stands, with nothing in it yet. If it is dropped, it is taken down.
@@ -75,7 +77,7 @@ impl Built {
         let stdin = io::stdin();
         channel.send(&Order::LayOut(layout), &[stdin.as_fd(), unix_sockets.as_fd()]).map_err(lost)?;
         let (News::Standing(standing), descriptors) = news(&channel)? else { return Err(Fault::gone()) };
-        let doors = take(&standing, descriptors).ok_or_else(Fault::gone)?;
+        let doors = take(&standing, descriptors, workers(plan.threads)).ok_or_else(Fault::gone)?;
         let mut warnings = standing.warnings;
         if standing.redirect == Redirect::Nothing && plan.ports.len() > PORTS_MAX {
             warnings.push(format!(
@@ -132,6 +134,7 @@ fn layout(plan: &Plan) -> io::Result<Layout> {
         share: share.collect::<io::Result<_>>()?,
         resolv_conf: kept.map(|line| format!("{line}\n")).collect(),
         ports: plan.ports.iter().copied().take(PORTS_MAX).collect(),
+        workers: workers(plan.threads),
         owns_sys: geteuid().is_root(),
     })
 }

@@ -5,7 +5,6 @@ use std::net::{self, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use crate::client::{Client, Origin};
@@ -44,6 +43,8 @@ pub struct Doors {
     pub transparent: Vec<net::TcpListener>,
     /// For both transports.
     pub dns: Vec<(net::UdpSocket, net::TcpListener)>,
+    /// How many threads share them; of each address there is one socket for each, one after the other.
+    pub workers: usize,
     /// Where they are to be found from outside; a jail with a network of its own has none that is.
     pub outside: Vec<SocketAddr>,
 }
@@ -77,20 +78,23 @@ impl Listeners {
         Ok(Self { origin: Origin::Network, outside: None, shares, admin: admin.transpose()? })
     }
 
-    /// Sockets that stand in a jail already: all for the first worker.
+    /// Sockets that stand in a jail already, dealt out among the workers.
     pub(super) fn take(doors: Doors, workers: &Workers) -> io::Result<Self> {
-        let _entered = workers.runtimes().next().map(Handle::enter);
-        let all = |sockets: Vec<net::TcpListener>| sockets.into_iter().map(taken).collect::<io::Result<_>>();
+        let mut shares: Vec<Share> = workers.runtimes().map(|_| Share::default()).collect();
         let both = |(socket, listener): (net::UdpSocket, _)| {
             socket.set_nonblocking(true)?;
             Ok((UdpSocket::from_std(socket)?, taken(listener)?))
         };
-        let share = Share {
-            explicit: all(doors.explicit)?,
-            transparent: all(doors.transparent)?,
-            dns: doors.dns.into_iter().map(both).collect::<io::Result<_>>()?,
-        };
-        Ok(Self { origin: Origin::Jail, outside: Some(doors.outside), shares: vec![share], admin: None })
+        for (turn, listener) in workers.deal(doors.explicit, taken)? {
+            shares[turn].explicit.push(listener);
+        }
+        for (turn, listener) in workers.deal(doors.transparent, taken)? {
+            shares[turn].transparent.push(listener);
+        }
+        for (turn, sockets) in workers.deal(doors.dns, both)? {
+            shares[turn].dns.push(sockets);
+        }
+        Ok(Self { origin: Origin::Jail, outside: Some(doors.outside), shares, admin: None })
     }
 
     pub(super) fn explicit_addresses(&self) -> Vec<SocketAddr> {

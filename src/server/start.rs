@@ -223,8 +223,8 @@ fn dialer(settings: &Settings, resolver: Arc<Resolver>, listeners: &Listeners) -
 
 /// Starts the workers, each with its sockets.
 fn listen(settings: &Settings, doors: Option<Doors>) -> Result<(Workers, Listeners), StartError> {
-    // One command, whose doors are there once.
-    let threads = if doors.is_some() { Some(1) } else { settings.threads };
+    // There are as many sockets of a jail as there are to be threads.
+    let threads = doors.as_ref().map(|doors| doors.workers).or(settings.threads);
     let workers = Workers::start(threads).map_err(StartError::Threads)?;
     let listeners = match doors {
         Some(doors) => Listeners::take(doors, &workers)?,

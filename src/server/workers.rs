@@ -45,6 +45,20 @@ impl Workers {
         self.0.iter().map(|worker| &worker.runtime)
     }
 
+    /// Deals sockets out in turn, any number of them. Tells who got which.
+    pub(super) fn deal<S, T>(
+        &self,
+        sockets: Vec<S>,
+        register: impl Fn(S) -> io::Result<T>,
+    ) -> io::Result<Vec<(usize, T)>> {
+        let turns = self.0.iter().enumerate().cycle();
+        let register = |((turn, worker), socket): ((usize, &Worker), S)| {
+            let _entered = worker.runtime.enter();
+            Ok((turn, register(socket)?))
+        };
+        turns.zip(sockets).map(register).collect()
+    }
+
     /// Gives each one socket, whose events come to its loop from then on.
     pub(super) fn each<S, T>(
         &self,

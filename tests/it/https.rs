@@ -460,8 +460,13 @@ fn loading_tells_the_files_to_watch() {
 async fn the_doors_of_a_jail_speak_neither_tls_nor_the_proxy_protocol() {
     let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = door.local_addr().unwrap();
-    let doors =
-        Doors { explicit: vec![door], transparent: Vec::new(), dns: Vec::new(), outside: vec![address] };
+    let doors = Doors {
+        explicit: vec![door],
+        transparent: Vec::new(),
+        dns: Vec::new(),
+        workers: 1,
+        outside: vec![address],
+    };
     let (directory, sources) = (tempfile::tempdir().unwrap(), Sources::default());
     let mut settings = Settings::default();
     // Settings of a gate for others, whose files are not even there.

@@ -81,6 +81,7 @@ pub(super) fn place(args: &RunArgs, settings: &Settings, loaded: &Loaded) -> Res
         withheld: settings.secret_variables(),
         share: args.share.clone(),
         ports: loaded.builder.ports().ranges().iter().flat_map(|&(first, last)| first..=last).collect(),
+        threads: settings.threads,
     };
     let (built, doors) = Built::new(&plan)?;
     built.warnings.iter().for_each(|warning| say(warning));

@@ -43,8 +43,9 @@ impl Loose {
         for name in withheld {
             command.env_remove(name);
         }
-        let doors =
-            Doors { explicit: vec![listener], transparent: Vec::new(), dns: Vec::new(), outside: vec![door] };
+        let (transparent, dns) = (Vec::new(), Vec::new());
+        // Who asks for the weaker way has one socket, and so one thread.
+        let doors = Doors { explicit: vec![listener], transparent, dns, workers: 1, outside: vec![door] };
         Ok((Self(command), doors))
     }
 
