@@ -23,6 +23,7 @@ need iputils-ping ping -V
 need nftables nft --version
 need nghttp2-client nghttp --version
 need nghttp2-proxy nghttpx --version
+need nodejs node --version
 need openssh-client ssh -V
 need openssh-server command -v sshd
 need openssl openssl version

@@ -10,6 +10,7 @@ use crate::cli::{PARTLY, USAGE, print};
 use crate::file;
 use crate::learn::import::{Imported, aviatrix, smokescreen, squid};
 use crate::mistake::{Mistake, Place};
+use crate::policy::who::Who;
 
 /// The largest file that is read.
 const SIZE_MAX: u64 = 64 << 20;
@@ -45,13 +46,15 @@ enum From {
         black: bool,
     },
     /// Smokescreen's ACL, v1
-    #[command(after_help = "Example:\n  exeat import smokescreen --client ci=10.0.1.0/24 acl.yaml")]
+    #[command(
+        after_help = "Example:\n  exeat import smokescreen --client ci=10.0.1.0/24 --client web=cert:web acl.yaml"
+    )]
     Smokescreen {
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// The clients of a role; may be repeated. A role without stays a comment
-        #[arg(long, value_name = "ROLE=CIDR", value_parser = client)]
-        client: Vec<(String, IpNet)>,
+        #[arg(long, value_name = "ROLE=CIDR|cert:NAME|user:NAME", value_parser = role)]
+        client: Vec<(String, Who)>,
         /// Ports that are allowed, instead of 443 and 80; may be repeated
         #[arg(long, value_name = "PORT|RANGE", value_parser = ports)]
         ports: Vec<(u16, u16)>,
@@ -109,6 +112,11 @@ fn client(text: &str) -> Result<(String, IpNet), String> {
         Ok(network) => Ok((name.to_owned(), network.trunc())),
         Err(_) => Err("after the = there is no network, like 10.0.1.0/24".to_owned()),
     }
+}
+
+fn role(text: &str) -> Result<(String, Who), String> {
+    let (name, who) = text.split_once('=').ok_or("write ROLE=WHO, like ci=10.0.1.0/24 or ci=cert:ci")?;
+    Ok((name.to_owned(), who.parse().map_err(|error| format!("after the =: {error}"))?))
 }
 
 fn ports(text: &str) -> Result<(u16, u16), String> {

@@ -103,6 +103,8 @@ struct Keys<'l> {
     host: Option<Cow<'l, str>>,
     port: Option<u16>,
     server_name: Option<Cow<'l, str>>,
+    /// Records of before had no such key.
+    ech: Option<bool>,
     method: Option<Box<str>>,
     path: Option<Box<str>>,
     address: Option<IpAddr>,
@@ -144,7 +146,7 @@ impl Keys<'_> {
             (Some(name), ..) => {
                 let server_name =
                     Name::parse(name).map_err(|error| format!("the server name {name:?}: {error}"))?;
-                Sight::Tls { server_name, ech: false }
+                Sight::Tls { server_name, ech: self.ech.unwrap_or(false) }
             }
             (None, Some(method), Some(path)) => Sight::Http { method, path },
             // A question's type stands in `method`, and nobody looked inside anything.

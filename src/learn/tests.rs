@@ -41,8 +41,9 @@ impl Seen {
         let Self { name, port, inside, client, profile, reason, address, ingress } = self;
         let text = |text: &str| format!("{text:?}");
         let null = || "null".to_owned();
+        let ech = if *inside == "ech" { "true" } else { "false" };
         let (server_name, method, path) = match *inside {
-            "tls" => (text(name), null(), null()),
+            "tls" | "ech" => (text(name), null(), null()),
             "http" => (null(), text("GET"), text("/x")),
             "other" | "nothing" => (null(), null(), null()),
             question @ ("A" | "TXT") => (null(), text(question), null()),
@@ -53,7 +54,7 @@ impl Seen {
         format!(
             "{{\"schema\":\"exeat.flow/v1\",\"time\":\"2026-11-22T16:00:00.012Z\",\"flow\":\"00\",\"ingress\":\"{ingress}\",\
              \"client\":\"{client}\",\"client_port\":4000,\"user\":null,\"profiles\":[\"{profile}\"],\"host\":\"{name}\",\
-             \"port\":{port},\"server_name\":{server_name},\"method\":{method},\"path\":{path},\"address\":{address},\
+             \"port\":{port},\"server_name\":{server_name},\"ech\":{ech},\"method\":{method},\"path\":{path},\"address\":{address},\
              \"verdict\":\"allow\",\"would_deny\":true,\"reason\":\"{reason}\",\"rule\":null,\"sent\":{bytes},\
              \"received\":{bytes},\"dial_ms\":1.0,\"duration_ms\":1.0,\"status\":200,\"error\":null}}\n"
         )
@@ -257,6 +258,7 @@ fn noise_and_risk_are_set_apart_with_the_reason_and_what_would_allow_them() {
         (Seen { reason: "server_name_mismatch", ..SEEN }, "the server name inside was another", ""),
         (Seen { reason: "host_mismatch", ..SEEN }, "the Host of a request", ""),
         (Seen { reason: "ech_denied", ..SEEN }, "Encrypted Client Hello", ""),
+        (Seen { inside: "ech", ..SEEN }, "Encrypted Client Hello", ""),
         (Seen { reason: "denied_by_rule", ..SEEN }, "a deny rule covers it", ""),
         (Seen { reason: "address_prohibited", ..SEEN }, "the name led to no address that may be dialled", ""),
         (

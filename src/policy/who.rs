@@ -3,10 +3,12 @@
 mod certificate;
 
 use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::client::{Client, Leave, User};
+use crate::client::{Client, Leave, User, check_name};
 
 pub use self::certificate::{CertificatePattern, Lead, PatternError};
 
@@ -74,6 +76,33 @@ impl fmt::Display for UserPattern {
             Self::Any => ANY,
             Self::Name(name) => name,
         })
+    }
+}
+
+/// As in a policy, where it is one word.
+impl FromStr for Who {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = |name: &str| -> Result<Box<str>, String> {
+            check_name(name).map(|()| name.into()).map_err(|error| error.to_string())
+        };
+        let named = match text.split_once(':') {
+            Some(("user", name)) => Named { user: Some(UserPattern::new(&named(name)?)), ..Named::default() },
+            Some(("group", name)) => Named { group: Some(named(name)?), ..Named::default() },
+            Some(("cert", name)) => {
+                let pattern = CertificatePattern::parse(name).map_err(|error| error.to_string())?;
+                Named { certificate: Some(pattern), ..Named::default() }
+            }
+            _ => {
+                let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+                return match network {
+                    Ok(network) => Ok(Self::Network(network.trunc())),
+                    Err(_) => Err("it is no network, and no cert:, user: or group: with a name".to_owned()),
+                };
+            }
+        };
+        Ok(Self::Named(Box::new(named)))
     }
 }
 

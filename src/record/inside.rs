@@ -53,6 +53,14 @@ impl Inside {
         }
     }
 
+    /// Whether a ClientHello had an Encrypted Client Hello in it.
+    pub fn ech(&self) -> Option<bool> {
+        match self {
+            Self::Tls { ech, .. } => Some(*ech),
+            _ => None,
+        }
+    }
+
     /// What is to be done with the destination: the method of a request, or the type that a question asks for.
     pub fn method(&self) -> Option<&str> {
         match self {

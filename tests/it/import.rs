@@ -12,6 +12,7 @@ use exeat::policy::document::{Sources, load_text};
 use exeat::policy::lint::lint;
 use exeat::policy::{Policy, Question, Seen};
 use exeat::reason::Reason;
+use jiff::civil::date;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 
@@ -283,6 +284,35 @@ fn smokescreen_and_the_policy_made_of_its_acl_decide_alike() {
 }
 
 #[test]
+fn a_role_is_known_by_its_certificate() {
+    let file = fixture("import/smokescreen/acl.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let roles = ["payments", "crawler", "sandbox", "reporting"];
+    let clients = roles.map(|role| (role.to_owned(), format!("cert:{role}").parse().unwrap()));
+    let options = smokescreen::Options { clients: clients.into(), ports: Vec::new() };
+    let imported = smokescreen::import(&file, &text, &options).unwrap();
+    let policy = load_text(Path::new("imported.yaml"), &imported.policy()).unwrap().builder.finish(1);
+    for (certificate, to, allowed) in [
+        (Some("payments"), "api.bank.example:443", true),
+        (Some("payments"), "x.tracker.example:443", false),
+        (Some("reporting"), "api.bank.example:443", false),
+        (Some("reporting"), "warehouse.example:443", true),
+        (Some("somebody"), "api.bank.example:443", false),
+        // The default is for whoever has no role, and nobody can be named by having none.
+        (Some("somebody"), "status.example:443", false),
+        (None, "api.bank.example:443", false),
+        (None, "status.example:443", false),
+    ] {
+        let client = Client::supposed("10.0.1.1".parse().unwrap()).named(None, certificate);
+        let to = Destination::parse(to).unwrap();
+        let question = Question { to: &to, seen: Seen::Unknown, address: None };
+        let verdict = policy.decide(&policy.subject(&client), &question, date(2026, 11, 25)).is_allow();
+        assert_eq!(verdict, allowed, "{certificate:?} {to}");
+    }
+    assert!(remarks(&imported).contains("--client default=10.0.1.0/24"), "{}", remarks(&imported));
+}
+
+#[test]
 fn a_role_that_nobody_names_opens_nothing() {
     let file = fixture("import/smokescreen/acl.yaml");
     let text = fs::read_to_string(&file).unwrap();
@@ -300,7 +330,7 @@ fn a_role_that_nobody_names_opens_nothing() {
         ],
     );
     assert!(
-        remarks(&imported).contains("say who it is: --client crawler=10.0.1.0/24"),
+        remarks(&imported).contains("--client crawler=cert:crawler, or crawler=10.0.1.0/24"),
         "{}",
         remarks(&imported)
     );

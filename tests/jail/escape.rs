@@ -114,9 +114,8 @@ fn what_the_caller_had_open_is_closed() {
     world::test("escape::what_the_caller_had_open_is_closed", |who, world| {
         let command = world.exeat(who, &[], &["sh", "-c", "ls /proc/self/fd; cat <&9"]);
         // The shell opens it for exeat as a careless caller would.
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
         let mut shell = Command::new("sh");
-        shell.args(["-c", "exec 9</etc/hostname; exec \"$@\"", "sh"]).args(words);
+        shell.args(["-c", "exec 9</etc/hostname; exec \"$@\"", "sh"]).args(world::words(&command));
         shell.current_dir(world.directory.path());
         let ran = Ran::new(shell.output().unwrap());
         assert_ne!(ran.code, Some(0));

@@ -10,13 +10,12 @@ use crate::world::{self, ALLOWED, DENIED, Ran, Who, World};
 
 /// Runs a command where some tools are not. It needs root.
 pub fn without(missing: &str, command: &Command, world: &World) -> Ran {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
     let mut unshare = Command::new("unshare");
     let hide = format!(
         "for tool in {missing}; do for path in /usr/sbin/$tool /sbin/$tool /usr/bin/$tool; do \
          test ! -e $path || mount --bind /dev/null $path; done; done; exec \"$@\""
     );
-    unshare.args(["--mount", "sh", "-c", &hide, "sh"]).args(words);
+    unshare.args(["--mount", "sh", "-c", &hide, "sh"]).args(world::words(command));
     Ran::new(unshare.current_dir(world.directory.path()).output().unwrap())
 }
 
@@ -74,10 +73,9 @@ fn where_the_kernel_forbids_namespaces_the_setting_is_named() {
             return;
         }
         let command = world.exeat(who, &[], &["true"]);
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
         let mut unshare = Command::new("unshare");
         let line = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
-        unshare.args(["--user", "--map-root-user", "sh", "-c", line, "sh"]).args(words);
+        unshare.args(["--user", "--map-root-user", "sh", "-c", line, "sh"]).args(world::words(&command));
         let ran = Ran::new(unshare.output().unwrap());
         assert_eq!(ran.code, Some(1), "{ran:?}");
         for words in

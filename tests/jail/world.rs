@@ -34,6 +34,11 @@ pub struct World {
     pub directory: TempDir,
 }
 
+/// The program of a command and its arguments, for another to start.
+pub fn words(command: &Command) -> impl Iterator<Item = &OsStr> {
+    std::iter::once(command.get_program()).chain(command.get_args())
+}
+
 /// A command that has ended.
 #[derive(Debug)]
 pub struct Ran {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::policy::terms;
+
 /// Networks without overlaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Clients(Vec<IpNet>);
@@ -60,40 +62,35 @@ fn cut(network: IpNet, hole: &IpNet) -> Vec<IpNet> {
 
 /// Ranges of ports, in order and without overlaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ports(Vec<(u16, u16)>);
+pub(super) struct Ports(terms::Ports);
 
 impl Ports {
+    /// Those that can be written down: nothing goes to port 0.
     pub(super) fn all() -> Self {
-        Self(vec![(1, u16::MAX)])
+        Self::new(vec![(1, u16::MAX)])
     }
 
-    pub(super) fn new(mut ranges: Vec<(u16, u16)>) -> Self {
-        ranges.sort_unstable();
-        let mut joined: Vec<(u16, u16)> = Vec::with_capacity(ranges.len());
-        for (first, last) in ranges {
-            match joined.last_mut() {
-                Some((_, end)) if u32::from(first) <= u32::from(*end) + 1 => *end = last.max(*end),
-                _ => joined.push((first, last)),
-            }
-        }
-        Self(joined)
+    pub(super) fn new(ranges: Vec<(u16, u16)>) -> Self {
+        Self(terms::Ports::new(ranges))
     }
 
     pub(super) fn ranges(&self) -> &[(u16, u16)] {
-        &self.0
+        self.0.ranges()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ranges().is_empty()
     }
 
     pub(super) fn and(&self, other: &Self) -> Self {
-        let pairs = self.0.iter().flat_map(|a| other.0.iter().map(move |b| (a.0.max(b.0), a.1.min(b.1))));
+        let others = other.ranges();
+        let pairs = self.ranges().iter();
+        let pairs = pairs.flat_map(|a| others.iter().map(move |b| (a.0.max(b.0), a.1.min(b.1))));
         Self::new(pairs.filter(|(first, last)| first <= last).collect())
     }
 
     pub(super) fn without(&self, other: &Self) -> Self {
-        let left = other.0.iter().fold(self.0.clone(), |left, &(from, to)| {
+        let left = other.ranges().iter().fold(self.ranges().to_vec(), |left, &(from, to)| {
             let pieces = left.into_iter().flat_map(|(first, last)| {
                 let before = (from > first).then(|| (first, last.min(from - 1)));
                 let after = (to < last).then(|| (first.max(to + 1), last));

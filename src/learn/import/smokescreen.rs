@@ -27,21 +27,30 @@ const DEFAULT: &str = "default";
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The clients of each role, which Smokescreen tells by their certificates.
-    pub clients: Vec<(String, IpNet)>,
+    pub clients: Vec<(String, Who)>,
     /// The ports that are allowed; empty: 443 and 80.
     pub ports: Vec<(u16, u16)>,
 }
 
 impl Options {
-    /// The clients of a role; none where nobody has said. The default is for all others, once all others are known.
-    fn clients_of(&self, role: &Role<'_>, all_known: bool) -> Vec<IpNet> {
-        let own = self.clients.iter().filter(|(name, _)| *name == role.name).map(|(_, client)| *client);
-        let own: Vec<IpNet> = own.collect();
-        if !own.is_empty() || role.name != DEFAULT || !all_known {
-            return own;
+    /// The clients of a role; none where nobody has said. The default is for all others, once all others are known by
+    /// their addresses: whoever is not known by a certificate can't be named.
+    fn clients_of(&self, role: &Role<'_>, all_known: bool) -> Vec<Who> {
+        let own =
+            self.clients.iter().filter(|(name, _)| *name == role.name).map(|(_, client)| client.clone());
+        let own: Vec<Who> = own.collect();
+        let networks = self.clients.iter().map(|(_, client)| match client {
+            Who::Network(network) => Some(*network),
+            Who::Named(_) | Who::Leave(_) => None,
+        });
+        let networks: Option<Vec<IpNet>> = networks.collect();
+        match networks.filter(|_| own.is_empty() && role.name == DEFAULT && all_known) {
+            Some(others) => {
+                let rest = Clients::all().without(&Clients::new(&others));
+                rest.networks().iter().copied().map(Who::Network).collect()
+            }
+            None => own,
         }
-        let others: Vec<IpNet> = self.clients.iter().map(|(_, client)| *client).collect();
-        Clients::all().without(&Clients::new(&others)).networks().to_vec()
     }
 }
 
@@ -100,12 +109,18 @@ pub fn import(file: &Path, text: &str, options: &Options) -> Result<Imported, Ve
         // An empty list is refused by `check`, should somebody take the comment for a profile.
         profile.offered = clients.is_empty();
         if clients.is_empty() {
-            let advice = format!("say who it is: --client {}=10.0.1.0/24, and import again", role.name);
+            let (role_name, by) = (&role.name, "and import again");
+            let advice = match &*role.name {
+                DEFAULT => format!("say who it is: --client {DEFAULT}=10.0.1.0/24, {by}"),
+                _ => format!(
+                    "say who it is: --client {role_name}=cert:{role_name}, or {role_name}=10.0.1.0/24, {by}"
+                ),
+            };
             let why = "Smokescreen knows the role by a certificate, and a profile without clients would be for everybody: \
                        it is written as a comment";
             source.lost(role.node.at.line, why, &advice);
         }
-        profile.clients = Some(clients.into_iter().map(Who::Network).collect());
+        profile.clients = Some(clients);
         profiles.push(profile);
     }
     source.unmatched(&services, default.as_ref(), options);

@@ -136,27 +136,22 @@ fn domain(value: &str) -> Option<Vec<Place>> {
 /// Addresses that a destination has or leads to. A rule that allows speaks of those that are given as such; one that
 /// denies covers both.
 fn addresses(values: &[String]) -> Holds {
-    let mut networks = Vec::new();
-    let mut unread = Vec::new();
-    for value in values {
-        match network(value) {
-            Some(more) => networks.extend(more),
-            None => unread.push(value.as_str()),
-        }
-    }
+    let (networks, unread) = networks(values);
     let of = |place: fn(IpNet) -> Place| places_alone(networks.iter().copied().map(place).collect());
     let text =
         "`dst` is certain of destinations that are given by address, not of names that lead there".to_owned();
     // A deny rule on addresses covers both.
     let why = Why { text, allowing: true, denying: false };
-    let known = Holds { surely: of(Place::Network), maybe: of(Place::LeadsTo), why: vec![why] };
-    match unread.is_empty() {
-        true => known,
-        false => known.or(Holds::unknown(format!("these are no addresses: {}", unread.join(" ")))),
-    }
+    but(Holds { surely: of(Place::Network), maybe: of(Place::LeadsTo), why: vec![why] }, &unread)
 }
 
 fn clients(values: &[String]) -> Holds {
+    let (networks, unread) = networks(values);
+    but(Holds::exactly(Region(vec![Area { clients: Clients::new(&networks), ..Area::all() }])), &unread)
+}
+
+/// The networks among the values, and what is none.
+fn networks(values: &[String]) -> (Vec<IpNet>, Vec<&str>) {
     let mut networks = Vec::new();
     let mut unread = Vec::new();
     for value in values {
@@ -165,10 +160,14 @@ fn clients(values: &[String]) -> Holds {
             None => unread.push(value.as_str()),
         }
     }
-    let known = Holds::exactly(Region(vec![Area { clients: Clients::new(&networks), ..Area::all() }]));
-    match unread.is_empty() {
-        true => known,
-        false => known.or(Holds::unknown(format!("these are no addresses: {}", unread.join(" ")))),
+    (networks, unread)
+}
+
+/// Where addresses hold, beside those that nobody could read.
+fn but(known: Holds, unread: &[&str]) -> Holds {
+    match unread {
+        [] => known,
+        unread => known.or(Holds::unknown(format!("these are no addresses: {}", unread.join(" ")))),
     }
 }
 
