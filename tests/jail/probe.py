@@ -46,6 +46,17 @@ def type_in():
         return error
 
 
+def key():
+    """request_key for a name; where no program outside answers it, the kernel says that there is no such key."""
+    number = {"x86_64": 249, "aarch64": 218}[os.uname().machine]
+    try:
+        return call(libc.syscall, number, b"dns_resolver", b"evil.example", b"", -3)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            raise
+        return error
+
+
 def datagram(family, address, port):
     with socket.socket(family, socket.SOCK_DGRAM) as s:
         s.settimeout(5)
@@ -85,6 +96,7 @@ held("descriptors of the first process", lambda: open("/proc/1/fd/0"))
 held("root of the first process", lambda: os.listdir("/proc/1/root/"))
 held("a process outside", lambda: os.listdir("/proc/%d" % outside))
 held("a ring", ring)
+held("a key that the kernel has made outside", key)
 held("type into the terminal", type_in)
 held("ping", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))
 held("a name outside", lambda: socket.getaddrinfo("evil.example", 443))
