@@ -1,6 +1,10 @@
 //! What of the outside's files leads out of a network namespace: unix sockets that have paths. They are masked by
 //! directory and one by one, less what is shared on purpose.
+//!
+//! The kernel lists those that were bound in the network that exeat is in. In a container that is not where the ones were
+//! bound that were mounted into it, so whatever mount is a socket is masked too.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,6 +19,7 @@ use crate::jail::addresses::DOOR_V4;
 use crate::jail::channel::Layout;
 use crate::jail::fault::{Fault, Step};
 
+const MOUNTS: &str = "/proc/self/mountinfo";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where a file is kept that is to lie over another.
 const KEPT: &str = "/run/exeat";
@@ -47,6 +52,8 @@ impl Masks<'_> {
         let mut list = Vec::new();
         let list_of = Fault::at(Step::Mounts, "the list of unix sockets");
         self.unix_sockets.read_to_end(&mut list).map_err(list_of)?;
+        let mounts = fs::read(MOUNTS).map_err(at(Path::new(MOUNTS)))?;
+        let mounted: Vec<PathBuf> = mounted_below_a_root(&mounts).collect();
 
         for directory in &self.layout.empty {
             self.empty(directory)?;
@@ -54,7 +61,8 @@ impl Masks<'_> {
         for shared in shared.iter().filter(|shared| self.hides(shared.path)) {
             shared.give_back().map_err(at(shared.path))?;
         }
-        for socket in paths(&list).filter(|path| !self.hides(path)) {
+        let sockets = paths(&list).chain(mounted.iter().map(PathBuf::as_path));
+        for socket in sockets.filter(|path| !self.hides(path)) {
             if !shared.iter().any(|shared| socket.starts_with(shared.path)) {
                 mask_socket(socket)?;
             }
@@ -146,9 +154,33 @@ fn paths(list: &[u8]) -> impl Iterator<Item = &Path> {
             let end = rest[start..].iter().position(|&byte| byte == b' ')?;
             rest = &rest[start + end..];
         }
-        let path = Path::new(std::ffi::OsStr::from_bytes(rest.get(1..)?));
+        let path = Path::new(OsStr::from_bytes(rest.get(1..)?));
         path.is_absolute().then_some(path)
     })
+}
+
+/// Where a `/proc/self/mountinfo` has mounts of something other than the root of a file system: a single file is always
+/// one of these, and what may be slow to look at (NFS, autofs) mostly none.
+fn mounted_below_a_root(list: &[u8]) -> impl Iterator<Item = PathBuf> {
+    list.split(|&byte| byte == b'\n').filter_map(|line| {
+        let mut words = line.split(|&byte| byte == b' ').skip(3);
+        let (root, place) = (words.next()?, words.next()?);
+        (root != b"/").then(|| unescaped(place))
+    })
+}
+
+/// A path without the octal escapes of proc_pid_mountinfo(5): of spaces, tabs, ends of lines and backslashes.
+fn unescaped(text: &[u8]) -> PathBuf {
+    let mut path = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        let octal =
+            after.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        path.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { &after[3..] } else { after };
+    }
+    PathBuf::from(OsStr::from_bytes(&path))
 }
 
 #[cfg(test)]
@@ -165,5 +197,15 @@ mod tests {
             0000000000000000: 00000002 00000000 00010000 0001 01 18408 here\n";
         let found: Vec<&Path> = paths(list).collect();
         assert_eq!(found, [Path::new("/tmp/a socket"), Path::new("/run/log")]);
+    }
+
+    #[test]
+    fn mounts_of_single_files_are_found_by_their_plain_paths() {
+        let list = b"22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
+            23 22 0:21 / /proc rw - proc proc rw\n\
+            40 22 0:25 /docker.sock /srv/docker.sock rw - tmpfs tmpfs rw\n\
+            41 22 8:1 /home/a\\040b /mnt/with\\040a\\134space rw - ext4 /dev/sda1 rw\n";
+        let found: Vec<PathBuf> = mounted_below_a_root(list).collect();
+        assert_eq!(found, [Path::new("/srv/docker.sock"), Path::new("/mnt/with a\\space")]);
     }
 }

@@ -148,6 +148,42 @@ fn what_is_shared_is_there_and_nothing_beside_it() {
     });
 }
 
+/// As in a container into which a socket of its host was mounted: the kernel lists none there that was bound in another
+/// network.
+#[test]
+fn a_socket_that_was_mounted_from_another_network_is_not_there() {
+    world::test("held::a_socket_that_was_mounted_from_another_network_is_not_there", |who, world| {
+        let (bound, mounted) = (world.path("bound.sock"), world.path("a mounted.sock"));
+        let serve = "import os, socket, sys\nos.umask(0)\ns = socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\n\
+                     s.listen()\nprint('ready', flush=True)\nwhile True:\n s.accept()[0].send(b'outside')";
+        // It ends with this test, however that ends.
+        let mut server = Command::new("setpriv");
+        server.args(["--pdeathsig", "KILL", "unshare", "--net", "/usr/bin/python3", "-c", serve]).arg(&bound);
+        let mut server = server.stdout(Stdio::piped()).spawn().unwrap();
+        server.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
+        let listed = fs::read_to_string("/proc/net/unix").unwrap();
+        assert!(!listed.contains(bound.to_str().unwrap()), "it is of this network");
+        fs::write(&mounted, "").unwrap();
+
+        let connect = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
+                       print(s.recv(9).decode())";
+        let ask = |flags: &[&str]| {
+            let inside = ["/usr/bin/python3", "-c", connect, mounted.to_str().unwrap()];
+            let exeat = world.exeat(who, flags, &inside);
+            let mut outside = Command::new("unshare");
+            let mount = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+            outside.args(["--mount", "sh", "-c", mount, "sh"]).args([&bound, &mounted]);
+            outside.arg(exeat.get_program()).args(exeat.get_args()).current_dir(world.directory.path());
+            crate::world::Ran::new(outside.env_remove("XDG_RUNTIME_DIR").output().unwrap())
+        };
+        assert_eq!(ask(&["--share", mounted.to_str().unwrap()]).good(), "outside");
+        let ran = ask(&[]);
+        assert!(ran.code != Some(0) && ran.out.is_empty(), "{ran:?}");
+        server.kill().unwrap();
+        server.wait().unwrap();
+    });
+}
+
 fn open_to_all(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
