@@ -75,6 +75,19 @@ pub(super) fn count_forward(method: &Method, headers: &mut HeaderMap) -> Result<
     Ok(())
 }
 
+/// Makes one header of the pieces in which a cookie comes over HTTP/2, as HTTP/1 has no room for more than one
+/// (RFC 9113 §8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let pieces: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if pieces.len() < 2 {
+        return;
+    }
+    // What was made of values is one.
+    if let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
 /// Writes the length of a message as a plain number, and once: `005` and `5, 5` are numbers to some.
 pub(super) fn set_length(headers: &mut HeaderMap, length: Option<u64>) {
     if let (Some(length), true) = (length, headers.contains_key(header::CONTENT_LENGTH)) {
@@ -186,6 +199,22 @@ mod tests {
         let mut left: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "trailer", "x-public"]);
+    }
+
+    #[test]
+    fn a_cookie_in_pieces_is_one_header() {
+        for (lines, expected) in [
+            (&[][..], &[][..]),
+            (&[("cookie", "a=1; b=2")], &["a=1; b=2"]),
+            (
+                &[("cookie", "a=1"), ("x-other", "0"), ("cookie", "b=2"), ("cookie", "c=3")],
+                &["a=1; b=2; c=3"],
+            ),
+        ] {
+            let mut map = headers(lines);
+            join_cookies(&mut map);
+            assert_eq!(map.get_all("cookie").iter().collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

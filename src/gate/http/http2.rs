@@ -8,6 +8,7 @@ mod carried;
 mod frames;
 mod reply;
 mod room;
+mod way;
 
 use std::future::poll_fn;
 use std::pin::pin;

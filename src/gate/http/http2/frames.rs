@@ -1,18 +1,15 @@
 //! The body of a request on a stream.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use h2::server::SendResponse;
 use hyper::body::{Frame, SizeHint};
-use hyper::{Response, StatusCode};
 
 use crate::gate::http::asked::BodyError;
 use crate::gate::http::clock::Clock;
-use crate::lock::lock;
+use crate::gate::http::http2::way::Way;
 
 /// What comes on a stream behind the head.
 #[derive(Debug)]
@@ -21,22 +18,9 @@ pub struct Frames {
     /// What is still to come, where the head has said how much; the h2 crate holds the client to it.
     left: Option<u64>,
     clock: Clock,
-    /// Bids the client send, when somebody first wants what it has.
-    invitation: Option<Invitation>,
+    /// The way to a client that waits to be bidden, until somebody first wants what it has.
+    invitation: Option<Way>,
     is_data_over: bool,
-}
-
-/// Says `100 Continue` on a stream.
-#[derive(Debug)]
-pub(super) struct Invitation(pub(super) Arc<Mutex<SendResponse<Bytes>>>);
-
-impl Invitation {
-    fn send(self) {
-        let mut response = Response::new(());
-        *response.status_mut() = StatusCode::CONTINUE;
-        // A client that is gone needs none.
-        let _ = lock(&self.0).send_informational(response);
-    }
 }
 
 impl Frames {
@@ -44,7 +28,7 @@ impl Frames {
         receive: RecvStream,
         length: Option<u64>,
         clock: Clock,
-        invitation: Option<Invitation>,
+        invitation: Option<Way>,
     ) -> Self {
         Self { receive, left: length, clock, invitation, is_data_over: false }
     }
@@ -54,7 +38,7 @@ impl Frames {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(invitation) = self.invitation.take() {
-            invitation.send();
+            invitation.bid();
         }
         while !self.is_data_over {
             match ready!(self.receive.poll_data(cx)) {

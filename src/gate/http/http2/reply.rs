@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -15,21 +14,20 @@ use hyper::{Method, Request, Response, StatusCode};
 use crate::gate::http::asked::Asked;
 use crate::gate::http::clock::{Clock, Stillness};
 use crate::gate::http::expect;
+use crate::gate::http::headers;
 use crate::gate::http::http2::TakenBack;
 use crate::gate::http::http2::carried::Carried;
-use crate::gate::http::http2::frames::{Frames, Invitation};
+use crate::gate::http::http2::frames::Frames;
 use crate::gate::http::http2::room::poll_room;
+use crate::gate::http::http2::way::Way;
 use crate::gate::http::received::ReplyBody;
-use crate::lock::lock;
 use crate::proxy::Bounds;
 use crate::stream::Stream;
-
-type Respond = Arc<Mutex<SendResponse<Bytes>>>;
 
 /// The way back on a stream.
 #[derive(Debug)]
 pub struct Reply {
-    respond: Respond,
+    way: Way,
     taken_back: TakenBack,
 }
 
@@ -53,16 +51,17 @@ enum End {
 }
 
 impl Reply {
-    pub(super) fn new(respond: SendResponse<Bytes>, taken_back: TakenBack) -> Self {
-        Self { respond: Arc::new(Mutex::new(respond)), taken_back }
+    pub(super) fn new(send: SendResponse<Bytes>, taken_back: TakenBack) -> Self {
+        Self { way: Way::new(send), taken_back }
     }
 
     /// The same request with a body that can be sent on.
-    pub fn with_body(&self, request: Request<RecvStream>, clock: &Clock) -> Request<Asked> {
+    pub fn with_body(&self, mut request: Request<RecvStream>, clock: &Clock) -> Request<Asked> {
+        headers::join_cookies(request.headers_mut());
         let length = request.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let waits = expect::is_expected(request.headers());
-        let invitation = waits.then(|| Invitation(Arc::clone(&self.respond)));
+        let invitation = waits.then(|| self.way.clone());
         request.map(|receive| Asked::Http2(Frames::new(receive, length, clock.clone(), invitation)))
     }
 
@@ -73,7 +72,7 @@ impl Reply {
             if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
                 return Poll::Ready(Some(answer));
             }
-            ready!(lock(&self.respond).poll_reset(cx)).ok();
+            ready!(self.way.poll_reset(cx));
             self.taken_back.add();
             Poll::Ready(None)
         })
@@ -82,7 +81,7 @@ impl Reply {
 
     /// Answers a CONNECT with 200, and makes a stream of what follows. `None`: the client is gone.
     pub fn open(self, receive: RecvStream) -> Option<Stream> {
-        let send = lock(&self.respond).send_response(Response::new(()), false).ok()?;
+        let send = self.way.answer(Response::new(()), false).ok()?;
         self.taken_back.answered();
         Some(Stream::layered(Box::new(Carried::new(receive, send))))
     }
@@ -105,7 +104,7 @@ impl Reply {
             }
         }
         let is_over = body.is_end_stream() || *method == Method::HEAD;
-        let sent = lock(&self.respond).send_response(Response::from_parts(parts, ()), is_over);
+        let sent = self.way.answer(Response::from_parts(parts, ()), is_over);
         self.taken_back.answered();
         let Ok(send) = sent else { return };
         if is_over {
@@ -170,4 +169,58 @@ impl Sending<'_> {
 
 fn ended(sent: Result<(), h2::Error>) -> End {
     if sent.is_ok() { End::Whole } else { End::Refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::{BodyExt, Either, Full};
+    use tokio::io::duplex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_bidden_to_send_once_the_answer_has_begun() {
+        for answers_first in [false, true] {
+            let (ours, theirs) = duplex(65_536);
+            let client = tokio::spawn(async move {
+                let (mut requests, connection) = h2::client::handshake(theirs).await.unwrap();
+                let connection = tokio::spawn(connection);
+                let request = Request::post("http://a.example/").header(header::EXPECT, "100-continue");
+                let (mut response, _send) = requests.send_request(request.body(()).unwrap(), false).unwrap();
+                let asked =
+                    poll_fn(|cx| response.poll_informational(cx)).await.map(|asked| asked.unwrap().status());
+                let mut body = response.await.unwrap().into_body();
+                let data = body.data().await.unwrap().unwrap();
+                // What does not belong to the answer would show here, or end the connection.
+                let rest = body.data().await.map(|rest| rest.unwrap());
+                drop((requests, body, _send));
+                connection.await.unwrap().unwrap();
+                (asked, data, rest)
+            });
+            let mut connection = h2::server::handshake(ours).await.unwrap();
+            let (request, respond) = connection.accept().await.unwrap().unwrap();
+            let connection = tokio::spawn(async move { while connection.accept().await.is_some() {} });
+            let reply = Reply::new(respond, TakenBack::default());
+            let (clock, bounds) = (Clock::default(), bounds());
+            let mut body = pin!(reply.with_body(request, &clock).into_body());
+            let response = Response::new(Either::Left(Full::from("hello")));
+            if answers_first {
+                reply.send(response, &Method::POST, &clock, &bounds).await;
+                assert!(futures_util::poll!(body.frame()).is_pending());
+            } else {
+                assert!(futures_util::poll!(body.frame()).is_pending());
+                reply.send(response, &Method::POST, &clock, &bounds).await;
+            }
+            let asked = (!answers_first).then_some(StatusCode::CONTINUE);
+            assert_eq!(client.await.unwrap(), (asked, Bytes::from("hello"), None), "{answers_first}");
+            connection.await.unwrap();
+        }
+    }
+
+    fn bounds() -> Bounds {
+        let long = Duration::from_secs(60);
+        Bounds { head_bytes: 8192, head: long, keepalive: long, idle: long, half_closed: long }
+    }
 }
