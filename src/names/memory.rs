@@ -60,7 +60,8 @@ impl Memory {
         let end = (end, self.last);
         let known = self.addresses.entry(address).or_default();
         let old = known.iter().position(|known| known.name == *name);
-        let old = old.or_else(|| (known.len() >= NAMES_AN_ADDRESS).then_some(0));
+        let is_full = known.len() >= NAMES_AN_ADDRESS;
+        let old = old.or_else(|| if is_full { spare(known, &self.ends) } else { None });
         let old = old.map(|old| known.remove(old).end);
         // The one remembered last stands last.
         known.push(Known { name: name.clone(), end });
@@ -109,6 +110,16 @@ impl Memory {
             self.addresses.remove(&address);
         }
     }
+}
+
+/// Which of the names of an address gives way: the oldest of the owner who has most of them, lest names that one client
+/// makes up for it push out another's.
+fn spare(known: &[Known], ends: &BTreeMap<End, Pair>) -> Option<usize> {
+    let owners: Vec<Option<IpAddr>> =
+        known.iter().map(|known| ends.get(&known.end).map(|pair| pair.owner)).collect();
+    let count = |own: Option<IpAddr>| owners.iter().filter(|&&owner| owner == own).count();
+    // Backwards, as the last one of those that are equal is taken.
+    (0..owners.len()).rev().max_by_key(|&place| count(owners[place]))
 }
 
 #[cfg(test)]
@@ -170,6 +181,18 @@ mod tests {
         // What another one asks for too is that one's.
         memory.remember(B, &name("n999.example"), address(999), now, now + 2 * SECOND);
         assert_eq!((memory.owners[&A].len(), memory.owners[&B].len()), (9, 2));
+    }
+
+    #[test]
+    fn names_that_one_client_makes_up_for_an_address_push_out_its_own() {
+        let (mut memory, now) = (Memory::new(1000, 1000), Instant::now());
+        memory.remember(B, &name("b.example"), address(1), now, now + SECOND);
+        for number in 0..100 {
+            memory.remember(A, &name(&format!("n{number}.example")), address(1), now, now + SECOND);
+        }
+        let names = memory.names(address(1), now);
+        assert_eq!((names.len(), &names[0]), (NAMES_AN_ADDRESS, &name("n99.example")));
+        assert!(names.contains(&name("b.example")));
     }
 
     #[test]
