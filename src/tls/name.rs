@@ -6,9 +6,14 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use x509_parser::asn1_rs::Tag;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::client::{Certificate, check_name};
+
+/// What a URI and a DNS name are tagged by among alternative names (RFC 5280 §4.2.1.6).
+const URI: Tag = Tag(6);
+const DNS: Tag = Tag(2);
 
 /// Which of the names in a certificate counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +32,16 @@ impl NameFrom {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let name = match self {
             Self::Uri => only(alternatives(&certificate, |name| match name {
-                GeneralName::URI(uri) => Some(*uri),
+                GeneralName::URI(uri) => Some(Some(*uri)),
+                GeneralName::Invalid(URI, _) => Some(None),
                 _ => None,
-            }))?
+            }))??
             .to_owned(),
             Self::Dns => only(alternatives(&certificate, |name| match name {
-                GeneralName::DNSName(name) => Some(*name),
+                GeneralName::DNSName(name) => Some(Some(*name)),
+                GeneralName::Invalid(DNS, _) => Some(None),
                 _ => None,
-            }))?
+            }))??
             .to_ascii_lowercase(),
             Self::CommonName => only(certificate.subject().iter_common_name())?.as_str().ok()?.to_owned(),
         };
@@ -99,10 +106,11 @@ impl ClientCertVerifier for Named {
     }
 }
 
+/// The names of one kind; nothing for one that is no text.
 fn alternatives<'a>(
     certificate: &'a X509Certificate<'_>,
-    kind: impl Fn(&'a GeneralName<'a>) -> Option<&'a str>,
-) -> impl Iterator<Item = &'a str> {
+    kind: impl Fn(&'a GeneralName<'a>) -> Option<Option<&'a str>>,
+) -> impl Iterator<Item = Option<&'a str>> {
     let names = certificate.subject_alternative_name().ok().flatten();
     names.into_iter().flat_map(|names| &names.value.general_names).filter_map(kind)
 }
@@ -114,7 +122,7 @@ fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+    use rcgen::{CertificateParams, CustomExtension, DnType, KeyPair, SanType};
 
     use super::*;
 
@@ -144,5 +152,22 @@ mod tests {
             assert_eq!(name.as_deref(), expected, "{from:?} {:?} {common:?}", params.subject_alt_names);
         }
         assert_eq!(NameFrom::Uri.read(b"nothing"), None);
+    }
+
+    #[test]
+    fn a_second_name_that_is_no_text_is_a_second_name() {
+        // SEQUENCE of a good name and one with a byte that no IA5String has.
+        for (tag, good, from) in [(0x86, "x:a", NameFrom::Uri), (0x82, "a.b", NameFrom::Dns)] {
+            for (second, expected) in [(&[][..], Some(good)), (&[tag, 2, b'a', 0xff], None)] {
+                let names = [&[tag, 3], good.as_bytes(), second].concat();
+                let content = [&[0x30, names.len() as u8], &names[..]].concat();
+                let mut params = CertificateParams::default();
+                let extension = CustomExtension::from_oid_content(&[2, 5, 29, 17], content);
+                params.custom_extensions.push(extension);
+                let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+                let name = from.read(certificate.der()).map(|certificate| certificate.name);
+                assert_eq!(name.as_deref(), expected, "{from:?}");
+            }
+        }
     }
 }
