@@ -41,6 +41,8 @@ pub(super) enum Order {
     Resume,
     /// Let nothing inside move, if the terminal's foreground is the jail's; that the outside has it itself is said here.
     Freeze { in_front: bool },
+    /// Say whether nothing has moved since.
+    Look,
     /// Let everything move again.
     Thaw,
     /// Connect to a port of the inside.
@@ -58,7 +60,7 @@ pub(super) enum News {
     Begun,
     Stopped(Stopped),
     Ended(Ending),
-    /// Nothing moves; false: something does, or the terminal is others'.
+    /// Nothing moves; false: something does or did, or the terminal is others'.
     Frozen(bool),
     Thawed,
     /// With it comes the connection.

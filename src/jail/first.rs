@@ -150,6 +150,7 @@ fn obey(channel: &Channel, command: Pid, handle: &OwnedFd, stillness: &Stillness
                 let still = (in_front || is_in_front()) && stillness.begin(command.as_raw_pid());
                 channel.send(&News::Frozen(still), &[])
             }
+            Order::Look => channel.send(&News::Frozen(stillness.holds()), &[]),
             Order::Thaw => {
                 stillness.end();
                 channel.send(&News::Thawed, &[])

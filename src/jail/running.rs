@@ -50,6 +50,11 @@ impl Running {
         self.hold(&Order::Freeze { in_front })
     }
 
+    /// Whether nothing inside has moved since [`Running::freeze`].
+    pub fn is_frozen(&self) -> bool {
+        self.hold(&Order::Look)
+    }
+
     /// Lets everything move again; when this returns it does.
     pub fn thaw(&self) {
         self.hold(&Order::Thaw);

@@ -93,6 +93,65 @@ def once_without_the_proxy():
     it.ends(0, 2)
 
 
+# Says all the time that it moves, from a thread other than the first, which has ended.
+THREAD = """
+import ctypes, os, threading, time
+def move():
+    while True:
+        os.write(1, b"<moves>"); time.sleep(0.005)
+threading.Thread(target=move).start()
+time.sleep(0.1)
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+"""
+# The same, from a process that has the kernel let it go on if it was stopped.
+TIMER = """
+import ctypes, os, signal, time
+libc = ctypes.CDLL(None)
+# A timer whose signal is ignored comes once.
+signal.signal(signal.SIGCONT, lambda *_: None)
+class Event(ctypes.Structure):
+    _fields_ = [("value", ctypes.c_void_p), ("signal", ctypes.c_int), ("how", ctypes.c_int), ("rest", ctypes.c_int * 12)]
+timer, event = ctypes.c_void_p(), Event(None, 18, 0)
+assert libc.timer_create(1, ctypes.byref(event), ctypes.byref(timer)) == 0
+assert libc.timer_settime(timer, 0, (ctypes.c_long * 4)(0, 700000000, 0, 700000000), None) == 0
+open("ready", "w").close()
+while True:
+    os.write(1, b"<moves>"); time.sleep(0.005)
+"""
+
+
+def nothing_moves_while_one_is_asked():
+    with open(directory + "/moves.py", "w") as file:
+        file.write(THREAD)
+    it = run("/usr/bin/python3 moves.py & until grep -q 'State:.Z' /proc/$!/status; do :; done; " + CURL + "https://evil.example/")
+    it.until(b"no rule allows evil.example. " + QUESTION)
+    it.until(b" s): ")
+    if it.read(0.5):
+        sys.exit("it goes on: %r" % it.seen)
+    it.say("d\n")
+    it.until(b"response 403")
+    it.ends(56, 1)
+
+
+def a_yes_to_what_may_be_a_lie_is_none():
+    with open(directory + "/moves.py", "w") as file:
+        file.write(TIMER)
+    # Where the timer comes while it is being stopped, nobody is asked.
+    it = run("/usr/bin/python3 moves.py & until [ -e ready ]; do :; done; until " + CURL + "https://evil.example/; do sleep 0.2; done")
+    for answer in ("o\n", "w\n"):
+        it.until(b"no rule allows evil.example. " + QUESTION)
+        it.until(b" s): ")
+        it.until(b"<moves>")
+        it.say(answer)
+        it.until(b"went on meanwhile")
+        it.until(b"response 403")
+    it.until(b" s): ")
+    it.say("\x03")
+    it.end()
+    if b"hello" in it.all or "evil" in open(directory + "/policy.yaml").read():
+        sys.exit("%r" % it.all)
+
+
 def for_this_run():
     again = DIRECT + "https://evil.example/; " + CURL + "http://evil.example/ https://evil.example/"
     it = run(CURL + "https://evil.example/; " + again, "--audit", directory + "/audit.jsonl")

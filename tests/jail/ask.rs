@@ -64,6 +64,14 @@ fn once_is_what_waits_and_what_a_look_up_leads_to() {
 }
 
 #[test]
+fn nothing_can_stand_in_for_the_question() {
+    world::test("ask::nothing_can_stand_in_for_the_question", |who, world| {
+        play(who, world, "nothing_moves_while_one_is_asked");
+        play(who, world, "a_yes_to_what_may_be_a_lie_is_none");
+    });
+}
+
+#[test]
 fn a_yes_for_this_run_is_a_rule_of_the_policy() {
     world::test("ask::a_yes_for_this_run_is_a_rule_of_the_policy", |who, world| {
         play(who, world, "for_this_run");

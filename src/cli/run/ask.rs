@@ -124,7 +124,7 @@ impl Person {
         let is_still = jail.freeze(self.prompt.is_in_front());
         // In the background nobody can be asked, nor where the command could write over the question: it is denied.
         if let Some(held) = is_still.then(|| self.prompt.hold().ok()).flatten() {
-            let choice = self.choose(&held, &asked.wish);
+            let choice = self.choose(&held, &asked.wish, jail);
             let book = self.book.as_ref();
             let answer = match choice {
                 Choice::Once => Answer::Once(grants.once(&asked.wish)),
@@ -153,7 +153,7 @@ impl Person {
         }
     }
 
-    fn choose(&self, held: &Held<'_>, wish: &Wish) -> Choice {
+    fn choose(&self, held: &Held<'_>, wish: &Wish, jail: &Running) -> Choice {
         let mut book = self.book.as_ref();
         // Whatever the command has printed, what follows is to be seen.
         held.say(PLAIN);
@@ -172,6 +172,13 @@ impl Person {
                     return Choice::Never;
                 }
             };
+            let is_yes = matches!(line.trim(), "o" | "once" | "r" | "run" | "w" | "write");
+            if is_yes && !jail.is_frozen() {
+                held.say(
+                    "exeat: the command went on meanwhile, and may have written what you saw: it is denied\n",
+                );
+                return Choice::Nothing;
+            }
             match (line.trim(), book) {
                 ("o" | "once", _) => return Choice::Once,
                 ("r" | "run", _) => return Choice::Always,
