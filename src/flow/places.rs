@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use crate::client::network;
 use crate::error::Error;
 use crate::lock::lock;
 
@@ -52,7 +53,7 @@ impl Places {
             return true;
         }
         let mut clients = self.clients();
-        let taken = clients.entry(client).or_default();
+        let taken = clients.entry(network(client)).or_default();
         if *taken >= self.limits.flows_per_client {
             return false;
         }
@@ -64,7 +65,7 @@ impl Places {
         if self.limits.flows_per_client == 0 {
             return;
         }
-        let mut clients = self.clients();
+        let (mut clients, client) = (self.clients(), network(client));
         if let Some(taken) = clients.get_mut(&client) {
             *taken -= 1;
             if *taken == 0 {
@@ -94,6 +95,17 @@ mod tests {
         assert!(matches!(places.take(B), Err(Error::LimitFlows)));
         places.release(A);
         assert!(places.take(B).is_ok(), "a place that was refused was not counted against the client");
+    }
+
+    #[test]
+    fn the_addresses_of_an_ipv6_network_are_one_client() {
+        let places = Places::new(Limits { flows: 0, flows_per_client: 2 });
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(places.take(address("2001:db8::1")).is_ok() && places.take(address("2001:db8::2")).is_ok());
+        assert!(matches!(places.take(address("2001:db8::3")), Err(Error::LimitClient)));
+        assert!(places.take(address("2001:db8:0:1::1")).is_ok());
+        places.release(address("2001:db8::1"));
+        assert!(places.take(address("2001:db8::3")).is_ok());
     }
 
     #[test]
