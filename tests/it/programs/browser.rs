@@ -76,7 +76,8 @@ async fn chromium_goes_where_a_pac_file_sends_it_through_an_https_proxy() {
             (Some("a.example"), Some("allow")) => allowed.push(port),
             // What the page and then its reader asked for.
             (Some("b.example"), Some("deny")) => denied.push(port),
-            _ => assert_eq!(record["reason"], "no_rule", "what browsers ask for of their own accord"),
+            // What browsers ask for of their own accord, and may think better of.
+            _ => assert!(record["reason"] == "no_rule" || record["reason"] == "client_reset", "{record}"),
         }
     }
     assert!(!allowed.is_empty() && denied.len() >= 2, "{records:#?}");
