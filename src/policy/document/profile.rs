@@ -27,6 +27,9 @@ impl Loader {
             outgoing: fields.get("outgoing").and_then(|field| outgoing(reader, field)).map(Arc::new),
             way: fields.get("parent").and_then(|field| parent::read(reader, field, &self.parents)),
         };
+        if profile.mode == Mode::Enforce {
+            warn_of_idle(reader, &fields);
+        }
         let around = Around { ech_outer: profile.ech_outer, parents: self.parents.clone() };
         let id = self.builder.profile(profile);
         let source = self.builder.source(reader.file());
@@ -114,5 +117,16 @@ impl Loader {
         }
         self.names.insert(name.to_owned(), reader.place(field.node.at));
         Some(name.to_owned())
+    }
+}
+
+/// What is said of connections is for those that the profile's own rules allow.
+fn warn_of_idle(reader: &mut Reader, fields: &Fields<'_>) {
+    if ["allow", "allow_file"].iter().any(|key| fields.get(key).is_some()) {
+        return;
+    }
+    for key in ["outgoing", "parent"].into_iter().filter(|key| fields.get(key).is_some()) {
+        let what = format!("`{key}` is for what the rules of its profile allow, and this one allows nothing");
+        reader.warning(fields.key_at(key), what).hint("give the rules to this profile too");
     }
 }

@@ -317,6 +317,17 @@ fn a_parent_is_one_of_the_settings() {
 }
 
 #[test]
+fn a_profile_that_allows_nothing_has_no_connections_to_speak_of() {
+    let text = "version: 1\nprofiles:\n  - name: all\n    allow: [a.example]\n  \
+         - name: tenant\n    outgoing: { source: [192.0.2.7] }\n    parent: direct\n  \
+         - { name: report, mode: report, outgoing: { family: ipv4 } }\n";
+    let warnings = lines(&load_text(Path::new("p.yaml"), text).unwrap().warnings);
+    let said = |key: &str| format!("warning: `{key}` is for what the rules of its profile allow");
+    assert!(warnings.contains(&said("outgoing")) && warnings.contains(&said("parent")), "{warnings}");
+    assert!(warnings.starts_with("p.yaml:6:5: ") && warnings.lines().count() == 4, "{warnings}");
+}
+
+#[test]
 fn equal_terms_are_kept_once() {
     let rules = "      - { host: a.example, ports: [8443] }\n".repeat(1000);
     let text = format!("version: 1\nprofiles:\n  - name: a\n    allow:\n{rules}");
