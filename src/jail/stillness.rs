@@ -14,7 +14,7 @@ use crate::lock::lock;
 /// The first process of the jail, which can't be stopped.
 const FIRST: i32 = 1;
 /// How long processes may take to stand still. One that is caught in the kernel does not read from a terminal.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long those may take that wait for a disk. One that waits for its copy to start may do so for ever.
 const BLOCKED: Duration = Duration::from_millis(50);
 const GLANCE: Duration = Duration::from_millis(1);
