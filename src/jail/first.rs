@@ -8,7 +8,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -132,7 +132,14 @@ fn is_in_front() -> bool {
 }
 
 /// Does what the outside asks for; when it is gone, the jail ends.
-fn obey(channel: &Channel, command: Pid, handle: &OwnedFd, stillness: &Stillness) {
+fn obey(channel: &Arc<Channel>, command: Pid, handle: &OwnedFd, stillness: &Stillness) {
+    let (ports, wanted) = mpsc::channel();
+    let news = Arc::clone(channel);
+    // A port that does not answer must hold up no signal.
+    let connecting = thread::Builder::new().spawn(move || connect_all(&news, &wanted));
+    if connecting.is_err() {
+        std::process::exit(1);
+    }
     let mut stopped_alone = false;
     while let Ok(Some((order, _))) = channel.receive::<Order>() {
         let told = match order {
@@ -155,10 +162,11 @@ fn obey(channel: &Channel, command: Pid, handle: &OwnedFd, stillness: &Stillness
                 stillness.end();
                 channel.send(&News::Thawed, &[])
             }
-            Order::Connect(port) => match connect(port) {
-                Ok(stream) => channel.send(&News::Connected, &[stream.as_fd()]),
-                Err(error) => channel.send(&News::NotConnected(error.to_string()), &[]),
-            },
+            Order::Connect(port) => {
+                // If nobody takes it, the outside is gone.
+                let _ = ports.send(port);
+                Ok(())
+            }
             _ => Ok(()),
         };
         if told.is_err() {
@@ -178,6 +186,20 @@ fn resume(command: Pid, handle: &OwnedFd, alone: bool) {
         Some(group) => drop(killpg(group, nix::sys::signal::Signal::SIGCONT)),
         None if alone => drop(pidfd_send_signal(handle, Signal::CONT)),
         None => {}
+    }
+}
+
+/// Connects to one port after the other, as the outside counts on the order.
+fn connect_all(channel: &Channel, wanted: &mpsc::Receiver<u16>) {
+    for port in wanted {
+        let told = match connect(port) {
+            Ok(stream) => channel.send(&News::Connected, &[stream.as_fd()]),
+            Err(error) => channel.send(&News::NotConnected(error.to_string()), &[]),
+        };
+        if told.is_err() {
+            // The outside is gone, and whoever hears its orders finds out.
+            return;
+        }
     }
 }
 

@@ -113,6 +113,26 @@ fn a_published_port_is_reached_from_this_host() {
 }
 
 #[test]
+fn a_published_port_that_nobody_answers_holds_up_no_signal() {
+    world::test("held::a_published_port_that_nobody_answers_holds_up_no_signal", |who, world| {
+        // It takes one connection; each further one has to be waited for until its time is over.
+        let server = "import socket, time\ns = socket.socket()\ns.bind(('127.0.0.1', 8123))\ns.listen(0)\n\
+                      open('ready', 'w').close()\ntime.sleep(600)";
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let publish = format!("{port}:8123");
+        let mut exeat = world.exeat(who, &["--publish", &publish], &["/usr/bin/python3", "-c", server]);
+        let child = exeat.spawn().unwrap();
+        wait("it does not listen", || world.path("ready").exists());
+        let _open: Vec<_> = (0..30).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+        let id = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        let child = std::cell::RefCell::new(child);
+        wait("the signal is held up", || child.borrow_mut().try_wait().unwrap().is_some());
+        assert_eq!(child.borrow_mut().wait().unwrap().code(), Some(143));
+    });
+}
+
+#[test]
 fn what_is_shared_is_there_and_nothing_beside_it() {
     world::test("held::what_is_shared_is_there_and_nothing_beside_it", |who, world| {
         let directory = tempfile::Builder::new().prefix("exeat-test-").tempdir_in("/run").unwrap();
