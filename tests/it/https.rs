@@ -112,6 +112,51 @@ async fn curl_goes_through_an_https_proxy() {
     assert_eq!(doors, ["forward", "connect", "forward", "forward", "connect"]);
 }
 
+/// A curl that can speak HTTP/2 to a proxy: the one that `tests/need.sh` put beside an older one of the system, or else
+/// the system's.
+fn curl_with_http2() -> tokio::process::Command {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("programs/curl/usr");
+    let own = place.join("bin/curl");
+    if !own.exists() {
+        return tokio::process::Command::new("curl");
+    }
+    let mut curl = tokio::process::Command::new(own);
+    let libraries = fs::read_dir(place.join("lib")).unwrap().map(|entry| entry.unwrap().path());
+    curl.env("LD_LIBRARY_PATH", std::env::join_paths(libraries).unwrap());
+    curl
+}
+
+#[tokio::test]
+async fn curl_speaks_http_2_to_the_proxy() {
+    let upstream = Upstream::page().await;
+    let (ground, port) = (Ground::new(), upstream.port());
+    let gate = ground.setup(&[&web(port)]).start().await;
+    let proxy = format!("https://{}", gate.address);
+    let curl = |arguments: &[&str]| {
+        let mut curl = curl_with_http2();
+        curl.args(["-sSv", "--max-time", "20", "-x", &proxy, "--proxy-http2", "--proxy-cacert"])
+            .arg(ground.path().join("ca.pem"))
+            .args(arguments);
+        for name in
+            ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"]
+        {
+            curl.env_remove(name);
+        }
+        async move { curl.output().await.unwrap() }
+    };
+    let url = format!("http://a.example:{port}/");
+    let output = curl(&["--proxytunnel", &url]).await;
+    let (page, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(page == "hello" && told.contains("CONNECT tunnel: HTTP/2 negotiated"), "{output:#?}");
+    // Over HTTP/2 curl 8.14 does not tell the status of a CONNECT that failed.
+    let output = curl(&["https://denied.example/"]).await;
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:#?}");
+    let records = gate.records(2).await;
+    let reasons: Vec<&str> = records.iter().map(|record| record["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["allowed", "no_rule"]);
+    assert_eq!(records[1]["status"], 403);
+}
+
 #[tokio::test]
 async fn a_tunnel_relays_bulk_both_ways_and_each_end_by_itself() {
     const SIZE: usize = 24 << 20;
