@@ -11,11 +11,11 @@ def leak(bench, exeat, flows):
     with bench.started(exeat, "explicit") as process:
         counts, failed = {}, 0
         for name, count in (("before", flows // 20), ("after", flows - flows // 20)):
-            report = generator.run(["tunnels", "-c", "256", "--count", str(count)], "explicit", 600)
-            failed += sum(report["others"].values())
             # Bytes that borrow pipes and buffers, and requests that leave connections in the pool.
             generator.run(["bulk", "-c", "32"], "explicit", 0.5)
             generator.run(["http", "-c", "64", "--hosts", "8"], "explicit", 0.5)
+            report = generator.run(["tunnels", "-c", "256", "--count", str(count)], "explicit", 600)
+            failed += sum(report["others"].values())
             counts[name] = settled(process)
             counts[name]["flows"] = report["steps"]
             bench.say(f"{name}: {counts[name]}")
