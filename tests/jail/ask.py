@@ -12,9 +12,14 @@ class Run:
 
     def __init__(self, words):
         self.seen, self.all = b"", b""
+        # What others write in between, perhaps in the middle of a line.
+        self.noise = b""
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             os.environ["PS1"] = "@@ "
+            # Ignored where the tests themselves run in the background of a shell.
+            for ignored in (signal.SIGINT, signal.SIGQUIT):
+                signal.signal(ignored, signal.SIG_DFL)
             os.execvp(words[0], words)
         self.modes = termios.tcgetattr(self.terminal)
 
@@ -26,7 +31,7 @@ class Run:
             got = os.read(self.terminal, 4096)
         except OSError:  # the last process has left the terminal
             return False
-        self.seen += got
+        self.seen = (self.seen + got).replace(self.noise, b"")
         self.all += got
         return bool(got)
 
@@ -128,6 +133,7 @@ def nothing_moves_while_one_is_asked():
     it.until(b" s): ")
     if it.read(0.5):
         sys.exit("it goes on: %r" % it.seen)
+    it.noise = b"<moves>"
     it.say("d\n")
     it.until(b"response 403")
     it.ends(56, 1)
@@ -142,9 +148,11 @@ def a_yes_to_what_may_be_a_lie_is_none():
         it.until(b"no rule allows evil.example. " + QUESTION)
         it.until(b" s): ")
         it.until(b"<moves>")
+        it.noise = b"<moves>"
         it.say(answer)
         it.until(b"went on meanwhile")
         it.until(b"response 403")
+        it.noise = b""
     it.until(b" s): ")
     it.say("\x03")
     it.end()
@@ -251,9 +259,9 @@ def rules_have_answered():
 def ctrl_c():
     it = run(CURL + "https://evil.example/; echo not here")
     it.answer(b"evil.example", "\x03")
-    if termios.tcgetattr(it.terminal) != it.modes and it.read(0):
-        sys.exit("the terminal's modes have changed")
     it.ends(130, 1)
+    if termios.tcgetattr(it.terminal) != it.modes:
+        sys.exit("the terminal's modes have changed")
     if b"not here" in it.all:
         sys.exit("it went on")
 

@@ -1,10 +1,13 @@
 """Drives a shell on a terminal, which starts what it is given as a job: Ctrl-C, Ctrl-Z, and the prompt afterwards."""
-import os, pty, select, sys, time
+import os, pty, select, signal, sys, time
 
 exeat = " ".join("'%s'" % word for word in sys.argv[1:])
 shell, terminal = pty.fork()
 if shell == 0:
     os.environ["PS1"] = "@@ "
+    # Ignored where the tests themselves run in the background of a shell.
+    for ignored in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(ignored, signal.SIG_DFL)
     os.execvp("bash", ["bash", "--norc", "--noediting", "-i"])
 seen = b""
 
