@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, read, write};
-use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
+use rustix::process::{Pid, Signal, getpgrp};
 use rustix::termios::{
     LocalModes, OptionalActions, OutputModes, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr,
     tcgetpgrp, tcsetattr, tcsetpgrp,
 };
+
+use crate::cli::run::signals;
 
 /// What is typed of an answer.
 const LINE_MAX: usize = 16;
@@ -131,10 +133,7 @@ impl Held<'_> {
     /// sent it to.
     pub(super) fn release(self, key: Option<Signal>, go_on: impl FnOnce()) {
         let group = self.foreground;
-        // A group that has ended has no use for it.
-        let send = |signal| {
-            let _ = kill_process_group(group, signal);
-        };
+        let send = |signal| signals::send(group, signal);
         drop(self);
         // What ends a command is there before it goes on; but to go on takes away a stop that waits (signal(7)).
         match key {

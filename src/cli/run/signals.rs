@@ -1,10 +1,12 @@
 //! Signals for the command that come to exeat.
 
 use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::process::{Pid, getpgrp, kill_process_group};
 
 /// What is passed on. That the window has a new size the terminal tells the command itself.
 const PASSED_ON: [Signal; 8] = [
@@ -21,6 +23,9 @@ const PASSED_ON: [Signal; 8] = [
 const STOPS: [Signal; 2] = [Signal::SIGTSTP, Signal::SIGTTIN];
 /// The sender is the kernel: the terminal (sigaction(2)).
 const KERNEL: i32 = 0x80;
+
+/// The signal that exeat has sent to its own group last, until it has come back.
+static SENT: AtomicI32 = AtomicI32::new(0);
 
 /// Signals that no longer end or stop exeat.
 #[derive(Debug)]
@@ -66,18 +71,31 @@ impl Signals {
         let Ok(signals) = SignalFd::with_flags(&self.passed_on, SfdFlags::SFD_CLOEXEC) else { return };
         let forward = move || {
             while let Ok(Some(signal)) = signals.read_signal() {
-                let is_own = signal.ssi_pid == std::process::id() && signal.ssi_code <= 0;
-                if signal.ssi_code != KERNEL
-                    && !is_own
-                    && let Ok(signal) = i32::try_from(signal.ssi_signo)
-                {
-                    pass_on(signal);
+                let Ok(number) = i32::try_from(signal.ssi_signo) else { continue };
+                if signal.ssi_code != KERNEL && !is_own(number, signal.ssi_pid) {
+                    pass_on(number);
                 }
             }
         };
         // It ends with the process. Without it the command runs all the same.
         drop(thread::Builder::new().name("signals".to_owned()).spawn(forward));
     }
+}
+
+/// Sends a signal to a group of processes in the terminal's place.
+pub(super) fn send(group: Pid, signal: rustix::process::Signal) {
+    if group == getpgrp() {
+        SENT.store(signal.as_raw(), Ordering::Release);
+    }
+    // A group that has ended has no use for it.
+    let _ = kill_process_group(group, signal);
+}
+
+/// Whether a signal is what [`send`] has sent. The kernel forgets the sender's number for whomever it comes to after a
+/// process of another namespace, as those of the jail are.
+fn is_own(signal: i32, sender: u32) -> bool {
+    let may_be = sender == 0 || sender == std::process::id();
+    may_be && SENT.compare_exchange(signal, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 /// Stops exeat as the command was stopped, until whoever watches exeat lets it go on.
