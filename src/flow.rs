@@ -164,7 +164,7 @@ impl Flow {
             facts.record.would_deny = reason == Reason::ReportOnly;
             // The second verdict on a tunnel mostly names the rule of the first: its words are written once.
             let id = rule.as_ref().map(Rule::id);
-            if facts.rule != id || facts.hits.is_some() != decides {
+            if id.is_none() || facts.rule != id || facts.hits.is_some() != decides {
                 let words = rule.map(Words::new);
                 let hits = rule.zip(words.as_ref()).filter(|_| decides);
                 facts.hits =

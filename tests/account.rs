@@ -285,6 +285,24 @@ fn the_series_of_a_rule_goes_with_the_rule() {
 }
 
 #[test]
+fn the_record_names_the_rule_of_the_last_verdict() {
+    let books = Books::open();
+    let (allows, other) = (policy(NAME, 1), policy("other.example", 2));
+    let flow = books.judged(&allows);
+    let named = flow.rule();
+    assert!(named.as_deref().is_some_and(|rule| rule.contains(NAME)), "{named:?}");
+    judge(&other, &flow);
+    assert_eq!(flow.rule(), None);
+    // A rule of its own for the address, and then none.
+    flow.decider(allows.rules().next().unwrap());
+    assert_eq!(flow.rule(), named);
+    judge(&other, &flow);
+    assert_eq!(flow.rule(), None);
+    flow.end(Err(Error::Denied(Reason::NoRule)));
+    assert_eq!(books.records()[0]["rule"], Value::Null);
+}
+
+#[test]
 fn the_start_of_a_flow_is_recorded_if_that_is_wanted() {
     let books = Books::with(|audit| Audit { opened: true, ..audit });
     let flow = books.judged(&policy("'*.crates.io'", 1));
