@@ -19,6 +19,15 @@ pub fn without(missing: &str, command: &Command, world: &World) -> Ran {
     Ran::new(unshare.current_dir(world.directory.path()).output().unwrap())
 }
 
+/// A server of plain HTTP that the policy of this place allows, and one that it does not.
+fn sites(world: &World) -> (Web, Web) {
+    let files = world.path("none");
+    let (web, evil) =
+        (Web::plain(&format!("{ALLOWED}:0"), &files), Web::plain(&format!("{DENIED}:0"), &files));
+    world.policy(&[&format!("{{ host: a.example, ports: [{}], protocol: http }}", web.port)]);
+    (web, evil)
+}
+
 #[test]
 fn where_nothing_can_redirect_the_ports_of_the_policy_are_open() {
     world::test("weaker::where_nothing_can_redirect_the_ports_of_the_policy_are_open", |who, world| {
@@ -91,10 +100,7 @@ fn without_a_jail_the_proxy_is_offered_and_it_is_said_that_this_is_weaker() {
     world::test(
         "weaker::without_a_jail_the_proxy_is_offered_and_it_is_said_that_this_is_weaker",
         |who, world| {
-            let files = world.path("none");
-            let (web, evil) =
-                (Web::plain(&format!("{ALLOWED}:0"), &files), Web::plain(&format!("{DENIED}:0"), &files));
-            world.policy(&[&format!("{{ host: a.example, ports: [{}], protocol: http }}", web.port)]);
+            let (web, evil) = sites(world);
             let line = format!(
                 "curl -sS --max-time 20 http://a.example:{}/; curl -sS -o /dev/null -w '%{{http_code}}' --max-time 20 http://evil.example:{}/; exit 4",
                 web.port, evil.port
@@ -114,10 +120,7 @@ fn what_was_denied_is_told_with_the_line_that_would_allow_it_and_recorded() {
     world::test(
         "weaker::what_was_denied_is_told_with_the_line_that_would_allow_it_and_recorded",
         |who, world| {
-            let files = world.path("none");
-            let (web, evil) =
-                (Web::plain(&format!("{ALLOWED}:0"), &files), Web::plain(&format!("{DENIED}:0"), &files));
-            world.policy(&[&format!("{{ host: a.example, ports: [{}], protocol: http }}", web.port)]);
+            let (web, evil) = sites(world);
             let line = format!(
                 "curl -sS --max-time 20 http://a.example:{web}/; curl -sS -o /dev/null --max-time 20 http://evil.example:{evil}/; \
              curl -sS -o /dev/null --max-time 20 http://evil.example:{evil}/; getent hosts other.example",
