@@ -100,14 +100,17 @@ impl Setup {
 }
 
 impl Gate {
-    /// Waits until this many records are written, and returns them all in the order of their end.
+    /// Waits until this many records are written, and returns them all in the order in which their flows began.
     pub async fn records(&self, count: usize) -> Vec<Value> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let text = std::fs::read_to_string(self.records_path()).unwrap_or_default();
             let complete = text.rfind('\n').map_or("", |end| &text[..end]);
             if complete.lines().count() >= count {
-                return complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+                let mut records: Vec<Value> =
+                    complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+                records.sort_by_key(|record| record["flow"].as_str().map(str::to_owned));
+                return records;
             }
             assert!(Instant::now() < deadline, "{count} records were expected: {text}");
             sleep(Duration::from_millis(5)).await;

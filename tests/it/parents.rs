@@ -88,7 +88,9 @@ async fn a_tunnel_is_asked_for_by_its_screened_address() {
     let direct =
         format!("{{ host: b.example, ports: [{port}], protocol: tcp, private: true, parent: direct }}");
     let gate = gate(parent("corp", &[url(corp.address)]), &[&tcp("a.example", port), &direct]).await;
-    for (host, through) in [("a.example", true), ("b.example", false)] {
+    for (count, (host, through)) in [("a.example", true), ("b.example", false)].into_iter().enumerate() {
+        // Only one is open at a time.
+        gate.records(count).await;
         let mut tunnel = gate.tunnel(&format!("{host}:{port}")).await;
         tunnel.write_all(b"hello").await.unwrap();
         assert_eq!(read_exactly(&mut tunnel, 5).await, "hello");

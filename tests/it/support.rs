@@ -165,7 +165,7 @@ impl Reach {
         stream
     }
 
-    /// Waits until this many records are written, and returns them all in the order of their end.
+    /// Waits until this many records are written, and returns them all in the order in which their flows began.
     pub async fn records(&self, count: usize) -> Vec<Value> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -178,11 +178,14 @@ impl Reach {
         }
     }
 
-    /// The records that are written.
+    /// The records that are written, in the order in which their flows began: which of two ends first is often a matter of luck.
     pub fn records_so_far(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path("records.jsonl")).unwrap_or_default();
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-        complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let mut records: Vec<Value> =
+            complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        records.sort_by_key(|record| record["flow"].as_str().map(str::to_owned));
+        records
     }
 
     /// The one record of a test with a single flow.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -49,7 +51,7 @@ impl Exeat {
         let mut stderr = child.stderr.take().unwrap();
         read_until(&mut stderr, "metrics and health are at");
         // Nobody reads on, but it must not stop at a full pipe.
-        std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
         Self { child, records }
     }
 
@@ -66,10 +68,24 @@ impl Exeat {
         assert!(self.child.wait().unwrap().success());
     }
 
+    /// The records, once there are enough of them: one is written a moment after its flow's end.
+    pub(crate) fn records_when(&self, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let records = self.records();
+            if enough(&records) {
+                return records;
+            }
+            assert!(Instant::now() < deadline, "these are not enough: {records:#?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The records written so far.
     pub(crate) fn records(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.records).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
