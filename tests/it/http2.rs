@@ -695,7 +695,7 @@ async fn nghttpx_brings_requests_and_tunnels() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    until("nghttpx does not listen", async || socket.exists()).await;
+    until("nghttpx does not listen", async || UnixStream::connect(&socket).await.is_ok()).await;
     let say = async |request: String| {
         let mut stream = UnixStream::connect(&socket).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
