@@ -1,5 +1,6 @@
 //! Who connects to exeat: from where, and as whom.
 
+mod counts;
 mod identity;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use crate::sys;
 
+pub use self::counts::Counts;
 pub use self::identity::{Certificate, Means, NAME_MAX, NameError, User, check_name};
 
 /// A client, by the address its connection came from and by what it has proved. Whoever has proved

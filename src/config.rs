@@ -85,6 +85,10 @@ pub struct Limits {
     pub flows: Option<usize>,
     /// Open flows of one client address; `None`: no limit.
     pub flows_per_client: Option<usize>,
+    /// Open connections of clients, with or without a flow; `None`: no limit.
+    pub connections: Option<usize>,
+    /// Open connections of one client address; `None`: no limit.
+    pub connections_per_client: Option<usize>,
     /// The size of a request's head.
     pub head_bytes: usize,
 }
@@ -157,7 +161,13 @@ impl Default for Settings {
             policy: Vec::new(),
             audit: Audit { path: PathBuf::from("-"), opened: false, required: false },
             threads: None,
-            limits: Limits { flows: Some(100_000), flows_per_client: None, head_bytes: 32_768 },
+            limits: Limits {
+                flows: Some(100_000),
+                flows_per_client: None,
+                connections: None,
+                connections_per_client: None,
+                head_bytes: 32_768,
+            },
             timeouts: Timeouts {
                 head: seconds(10),
                 dial: seconds(10),

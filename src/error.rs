@@ -42,6 +42,8 @@ pub enum Error {
     LimitFlows,
     #[error("this client has too many flows open")]
     LimitClient,
+    #[error("this client has too many connections open")]
+    LimitConnections,
     #[error("records can't be written")]
     AuditUnavailable,
     #[error("{address} is {what}")]
@@ -104,7 +106,7 @@ impl Error {
             Self::AuthRequired => Reason::AuthRequired,
             Self::AuthFailed(_) => Reason::AuthFailed,
             Self::LimitFlows => Reason::LimitFlows,
-            Self::LimitClient => Reason::LimitClient,
+            Self::LimitClient | Self::LimitConnections => Reason::LimitClient,
             Self::AuditUnavailable => Reason::AuditUnavailable,
             Self::AddressProhibited { .. } => Reason::AddressProhibited,
             Self::SelfConnect(_) | Self::Circle => Reason::SelfConnect,

@@ -3,33 +3,38 @@
 mod http2;
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::Body;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::Client;
 use crate::destination::Destination;
 use crate::dial::{Source, Upstream};
 use crate::drain;
 use crate::error::Error;
-use crate::flow::Flow;
+use crate::flow::{Flow, Permit};
 use crate::gate::Tunnel;
 use crate::gate::http::{Asked, Clock, Exchanges, Home, Manner, Pool, ReplyBody, finish, request, serve};
 use crate::ingress::Ingress;
 use crate::lock::lock;
 use crate::policy::{Question, Seen};
-use crate::proxy::{Proxy, Standing};
+use crate::proxy::{Bounds, Proxy, Standing};
 use crate::stream::Stream;
 
 pub use http2::enter as enter_http2;
+
+/// How long a client that has too many connections open has to ask for something, so that it can be told.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// One client connection.
 struct Door {
     exchanges: Exchanges,
     opened: Mutex<Option<Opened>>,
+    /// The client has too many connections open, and hears nothing else on this one.
+    is_beyond: bool,
 }
 
 /// What a CONNECT that was answered with 200 leaves to do.
@@ -47,11 +52,15 @@ pub async fn enter(
     client: Client,
     stream: Stream,
     drain: drain::Watch,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) {
-    let door = Door { exchanges: exchanges(&proxy, pool, client), opened: Mutex::new(None) };
-    let served =
-        serve(stream, proxy.bounds, drain.clone(), |request, clock| door.answer(request, clock)).await;
+    let is_beyond = permit.is_beyond();
+    let door = Door { exchanges: exchanges(&proxy, pool, client), opened: Mutex::new(None), is_beyond };
+    let bounds = match is_beyond {
+        true => Bounds { head: TOLD_WITHIN, keepalive: TOLD_WITHIN, ..proxy.bounds },
+        false => proxy.bounds,
+    };
+    let served = serve(stream, bounds, drain.clone(), |request, clock| door.answer(request, clock)).await;
     let opened = door.opened().take();
     let Some(opened) = opened else {
         return finish(&door.exchanges, served, None, Ingress::Forward).await;
@@ -63,6 +72,9 @@ pub async fn enter(
 
 impl Door {
     async fn answer(&self, request: Request<Asked>, clock: Clock) -> Response<ReplyBody> {
+        if self.is_beyond {
+            return refuse_beyond(&self.exchanges, &request);
+        }
         if *request.method() != Method::CONNECT {
             return forward(&self.exchanges, request, clock).await;
         }
@@ -90,6 +102,20 @@ impl Opened {
 /// What a client of this door has: it may go anywhere, on connections that wait in the pool.
 fn exchanges(proxy: &Arc<Proxy>, pool: Arc<Pool>, client: Client) -> Exchanges {
     Exchanges::new(Arc::clone(proxy), proxy.standing(client), Home::Pool(pool))
+}
+
+/// Tells a client that it has too many connections open, and ends this one.
+fn refuse_beyond(exchanges: &Exchanges, request: &Request<Asked>) -> Response<ReplyBody> {
+    let (ingress, to) = match *request.method() == Method::CONNECT {
+        true => (Ingress::Connect, request::connect_target(request)),
+        false => (Ingress::Forward, request::forward_target(request)),
+    };
+    let (flow, to) = (exchanges.begin(ingress), to.ok());
+    if let Some(to) = &to {
+        flow.to(to);
+    }
+    let standing = exchanges.standing_of(None);
+    exchanges.refuse(flow, Error::LimitConnections, to.as_ref(), &standing, &Manner::of(request))
 }
 
 /// Judges a CONNECT; nothing is behind the 200 yet but a connection. A refusal says why there is none.

@@ -1,5 +1,6 @@
 //! A flow: one tunnel, one forwarded request, one DNS question. Its record and its metrics come from here alone.
 
+mod connections;
 mod judges;
 mod ledger;
 mod meter;
@@ -27,6 +28,7 @@ use crate::policy::{Inquiry, Rule, Seen, Verdict};
 use crate::reason::Reason;
 use crate::record::{FlowId, Inside, Profiles};
 
+pub use self::connections::{Connections, Permit};
 pub use self::ledger::Ledger;
 pub use self::meter::Meter;
 pub use self::places::Limits;

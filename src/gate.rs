@@ -181,9 +181,9 @@ mod tests {
 
     #[test]
     fn the_future_of_a_tunnel_is_small() {
-        use tokio::sync::OwnedSemaphorePermit;
+        use crate::flow::Permit;
 
-        fn size<F>(_: impl FnOnce(Tunnel, Option<First>, drain::Watch, OwnedSemaphorePermit) -> F) -> usize {
+        fn size<F>(_: impl FnOnce(Tunnel, Option<First>, drain::Watch, Permit) -> F) -> usize {
             size_of::<F>()
         }
         let tunnel = size(Tunnel::enter);

@@ -27,6 +27,8 @@ pub struct Metrics {
     /// By ingress, then by reason.
     flows: Vec<IntCounter>,
     active: Vec<IntGauge>,
+    connections: IntGauge,
+    connections_refused: IntCounter,
     sent: IntCounter,
     received: IntCounter,
     rules: RuleHits,
@@ -54,11 +56,14 @@ impl Metrics {
         let register = Register(&registry);
         register.build()?;
         let (sent, received) = register.bytes()?;
+        let (connections, connections_refused) = register.connections()?;
         let (reloads, reloads_failed) = register.reloads()?;
         let (certificate_reloads, certificate_reloads_failed) = register.certificate_reloads()?;
         let metrics = Self {
             flows: register.flows()?,
             active: register.active()?,
+            connections,
+            connections_refused,
             sent,
             received,
             rules: RuleHits::new(register.rule_hits()?),
@@ -116,6 +121,21 @@ impl Metrics {
         self.active[ingress as usize].dec();
         self.flows[ingress as usize * Reason::ALL.len() + reason as usize].inc();
         self.flow.observe(took.as_secs_f64());
+    }
+
+    /// Counts a connection of a client that opens.
+    pub fn connection_opens(&self) {
+        self.connections.inc();
+    }
+
+    /// Counts a connection of a client that closes.
+    pub fn connection_closes(&self) {
+        self.connections.dec();
+    }
+
+    /// Counts a connection of a client that has too many.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
     }
 
     /// Counts bytes of flows, open or ended.

@@ -1,5 +1,6 @@
 //! Binds every listener, then serves until told to stop.
 
+mod accept;
 mod arrival;
 mod files;
 mod listeners;
@@ -13,33 +14,29 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{JoinSet, yield_now};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Readiness};
 use crate::auth::Authenticator;
-use crate::client::{Client, Origin};
+use crate::client::Origin;
 use crate::dns;
 use crate::drain;
-use crate::explicit;
-use crate::gate::http::Pool;
+use crate::flow::Connections;
 use crate::names::{Names, keep_listed};
 use crate::policy::Policy;
 use crate::proxy::Proxy;
 use crate::reload::{Grants, InForce, Reload};
-use crate::server::arrival::{Arrival, Arrivals, Arrived};
+use crate::server::accept::{Door, Entrance};
+use crate::server::arrival::{Arrival, Arrivals};
 use crate::server::listeners::{Listeners, with_client};
 use crate::server::workers::Workers;
-use crate::stream::Stream;
 use crate::transparent;
 
 pub use listeners::Doors;
 pub use start::{Jailed, StartError};
 
-/// So many connections are accepted from a listener before all else that is ready has its turn: a worker that can't
-/// keep up finishes what it has begun, and leaves new clients in the kernel's queue, where they cost nothing.
-const ACCEPTS_A_TURN: usize = 16;
 /// How long flows that were told to stop may take to end, and records to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often idle connections to upstreams are looked through.
@@ -68,8 +65,7 @@ pub struct Server {
     reload: Reload,
     /// Where somebody is asked.
     grants: Option<Arc<Grants>>,
-    /// As many connections as there are file descriptors for.
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
     drain: Duration,
 }
 
@@ -182,87 +178,6 @@ async fn end(proxy: &Proxy, trigger: drain::Trigger, drain: Duration, mut signal
         tracing::warn!(flows, "some connections did not end in time");
     }
     proxy.ledger.sink().close(LAST_WORDS);
-}
-
-/// What is behind a listener.
-#[derive(Clone)]
-enum Door {
-    Explicit(Arc<Proxy>, Arc<Pool>),
-    Transparent(transparent::Door),
-    Dns(Arc<dns::Door>),
-}
-
-/// A listener, and what it takes connections with.
-struct Entrance {
-    listener: TcpListener,
-    origin: Origin,
-    /// What comes before the door's own.
-    arrival: Option<Arc<Arrival>>,
-    connections: Arc<Semaphore>,
-}
-
-impl Door {
-    async fn accept(self, entrance: Entrance, mut drain: drain::Watch) {
-        let Entrance { listener, origin, arrival, connections } = entrance;
-        for count in 1_usize.. {
-            if count.is_multiple_of(ACCEPTS_A_TURN) {
-                yield_now().await;
-            }
-            // Beyond the limit clients wait in the kernel's queue, where they cost nothing.
-            let accepted = async {
-                let permit = Arc::clone(&connections).acquire_owned().await.ok()?;
-                Some((permit, listener.accept().await))
-            };
-            let accepted = tokio::select! {
-                // Whoever waits in the queue when the drain starts is not let in any more.
-                biased;
-                () = drain.started() => return,
-                accepted = accepted => accepted,
-            };
-            let Some((permit, accepted)) = accepted else { return };
-            let Some((socket, client)) = with_client(accepted, origin).await else { continue };
-            let (door, stream, drain) = (self.clone(), Stream::new(socket), drain.clone());
-            match &arrival {
-                None => door.enter(client, stream, drain, permit),
-                Some(arrival) => {
-                    tokio::spawn(door.arrive(Arc::clone(arrival), client, stream, drain, permit));
-                }
-            }
-        }
-    }
-
-    /// Takes what comes before the door's own off a connection, and lets it in.
-    async fn arrive(
-        self,
-        arrival: Arc<Arrival>,
-        client: Client,
-        stream: Stream,
-        mut drain: drain::Watch,
-        permit: OwnedSemaphorePermit,
-    ) {
-        let arrived = tokio::select! {
-            arrived = arrival.pass(client, stream) => arrived,
-            () = drain.started() => return,
-        };
-        match (arrived, self) {
-            (None, _) => {}
-            (Some(Arrived { client, stream, is_http2: true }), Self::Explicit(proxy, pool)) => {
-                tokio::spawn(explicit::enter_http2(proxy, pool, client, stream, drain, permit));
-            }
-            (Some(Arrived { client, stream, .. }), door) => door.enter(client, stream, drain, permit),
-        }
-    }
-
-    /// Serves a connection in a task of its own.
-    fn enter(self, client: Client, stream: Stream, drain: drain::Watch, permit: OwnedSemaphorePermit) {
-        match self {
-            Self::Explicit(proxy, pool) => {
-                tokio::spawn(explicit::enter(proxy, pool, client, stream, drain, permit));
-            }
-            Self::Transparent(door) => drop(tokio::spawn(door.enter(client, stream, drain, permit))),
-            Self::Dns(door) => drop(tokio::spawn(dns::serve_tcp(door, client, stream, drain, permit))),
-        }
-    }
 }
 
 async fn serve_admin(listener: TcpListener, state: Arc<admin::State>) {

@@ -8,15 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::client::Client;
 use crate::clock::today;
 use crate::destination::Destination;
 use crate::dial::{Source, Upstream};
 use crate::drain;
 use crate::error::Error;
-use crate::flow::Flow;
+use crate::flow::{Flow, Permit};
 use crate::gate::http::{Pool, enter_redirected};
 use crate::gate::{self, First, Tunnel, first_bytes, is_silent, redirected, reset, tls};
 use crate::host::{Host, Name};
@@ -56,13 +54,7 @@ struct Arrival {
 
 impl Door {
     /// Serves one connection to its end; the permit to have it is given back then.
-    pub async fn enter(
-        self,
-        client: Client,
-        stream: Stream,
-        drain: drain::Watch,
-        permit: OwnedSemaphorePermit,
-    ) {
+    pub async fn enter(self, client: Client, stream: Stream, drain: drain::Watch, permit: Permit) {
         let Self { proxy, pool, names } = self;
         let flow = proxy.ledger.begin(Ingress::Transparent, client.clone());
         let standing = proxy.standing(client);
@@ -132,7 +124,7 @@ impl Arrival {
     }
 
     /// Relays to the original address without a look inside.
-    async fn enter_unread(mut self, to: Destination, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+    async fn enter_unread(mut self, to: Destination, drain: drain::Watch, permit: Permit) {
         match self.open(&to, Seen::Unread, Source::Known(self.original.ip())).await {
             Ok(upstream) => self.spawn(to, upstream, Some(First::Unread), drain, permit),
             Err(error) => reset(self.flow, self.client, error),
@@ -149,7 +141,7 @@ impl Arrival {
         reset(self.flow, self.client, error);
     }
 
-    async fn enter_tls(mut self, hello: ClientHello, drain: drain::Watch, permit: OwnedSemaphorePermit) {
+    async fn enter_tls(mut self, hello: ClientHello, drain: drain::Watch, permit: Permit) {
         let seen = tls::seen(&hello);
         let named = match &hello.server_name {
             Some(name) => self.named(name),
@@ -164,12 +156,7 @@ impl Arrival {
 
     /// Neither TLS nor HTTP, or silence: only report mode lets that through. After silence the server has the chance to
     /// speak, and whoever then speaks is looked at.
-    async fn enter_nameless(
-        mut self,
-        first: Option<First>,
-        drain: drain::Watch,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn enter_nameless(mut self, first: Option<First>, drain: drain::Watch, permit: Permit) {
         let to = self.unsaid();
         let seen = if first.is_some() { Seen::Other } else { Seen::Unknown };
         match self.open(&to, seen, Source::Known(self.original.ip())).await {
@@ -204,7 +191,7 @@ impl Arrival {
         upstream: Upstream,
         first: Option<First>,
         drain: drain::Watch,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) {
         let Self { proxy, standing, flow, client, .. } = self;
         let tunnel = Tunnel { proxy, standing, flow, to, client, upstream };

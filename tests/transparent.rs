@@ -124,6 +124,27 @@ fn tls_is_judged_by_its_server_name_and_reaches_the_server_of_the_name() {
 }
 
 #[test]
+fn a_client_with_too_many_connections_is_reset() {
+    namespace::run("a_client_with_too_many_connections_is_reset", async {
+        let setup = Setup::allow(&["a.example"]).settings(|all| all.limits.connections_per_client = Some(2));
+        let gate = redirected(setup).await;
+        let mut open = vec![connect("93.184.216.34:443").await, connect("93.184.216.34:443").await];
+        assert_eq!(listen("93.184.216.34:443").await, RESET);
+        let record = gate.record().await;
+        assert_eq!(facts(&record), ("transparent", "limit_client", "93.184.216.34", 443));
+        assert_eq!(record["error"], "this client has too many connections open");
+        // One that has ended makes room; its own record tells when.
+        open.pop();
+        gate.records(2).await;
+        let tls = Tls::new(&["b.example"]);
+        let said = tls.speak(connect("93.184.216.34:443").await, Some("b.example")).await;
+        assert!(said.unwrap_err().to_string().contains("AccessDenied"));
+        drop(open);
+        gate.stop(4).await;
+    });
+}
+
+#[test]
 fn a_load_balancer_tells_whose_connections_it_brings() {
     namespace::run("a_load_balancer_tells_whose_connections_it_brings", async {
         let senders = format!("{CLIENT_V4}/32").parse().unwrap();

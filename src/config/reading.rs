@@ -99,14 +99,18 @@ fn audit(reader: &mut Reader, field: Field<'_>, audit: &mut Audit) {
 }
 
 fn limits(reader: &mut Reader, field: Field<'_>, limits: &mut Limits) {
-    let Some(fields) = reader.map(field, &["flows", "flows_per_client", "head_bytes"]) else { return };
-    // 0 says "no limit" to people; the program says None.
-    let bound = |limit: usize| Some(limit).filter(|limit| *limit > 0);
-    set(&mut limits.flows, number(reader, &fields, "flows", 0..=100_000_000).map(bound));
-    set(
-        &mut limits.flows_per_client,
-        number(reader, &fields, "flows_per_client", 0..=100_000_000).map(bound),
-    );
+    let known = ["flows", "flows_per_client", "connections", "connections_per_client", "head_bytes"];
+    let Some(fields) = reader.map(field, &known) else { return };
+    for (key, limit) in [
+        ("flows", &mut limits.flows),
+        ("flows_per_client", &mut limits.flows_per_client),
+        ("connections", &mut limits.connections),
+        ("connections_per_client", &mut limits.connections_per_client),
+    ] {
+        // 0 says "no limit" to people; the program says None.
+        let bound = |number: usize| Some(number).filter(|number| *number > 0);
+        set(limit, number(reader, &fields, key, 0..=100_000_000).map(bound));
+    }
     set(&mut limits.head_bytes, number(reader, &fields, "head_bytes", 8192..=1_048_576));
 }
 

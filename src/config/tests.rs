@@ -24,7 +24,7 @@ listen:
 policy: [policies, /srv/policies/a.yaml]
 audit: { path: ../../var/log/exeat.jsonl, opened: true, required: true }
 threads: 4
-limits: { flows: 0, flows_per_client: 200, head_bytes: 65536 }
+limits: { flows: 0, flows_per_client: 200, connections: 5000, connections_per_client: 100, head_bytes: 65536 }
 timeouts: { head: 5s, dial: 2500ms, keepalive: 1m, idle: 2h, half_closed: 1m 30s, drain: 1s }
 dns: { servers: [10.0.0.2, "[2001:db8::2]:5353", tls://10.0.0.3#dns.example], ca: ca.pem, hosts: /run/hosts, min_ttl: 5s, max_ttl: 1m, denied: refused, https: without_ech }
 outgoing: { source: [198.51.100.7], interface: eth1, mark: 0x15, family: ipv4 }
@@ -42,7 +42,14 @@ admin_names: [Exeat.example]
         Audit { path: "/etc/exeat/../../var/log/exeat.jsonl".into(), opened: true, required: true }
     );
     assert_eq!(settings.threads, Some(4));
-    assert_eq!(settings.limits, Limits { flows: None, flows_per_client: Some(200), head_bytes: 65536 });
+    let limits = Limits {
+        flows: None,
+        flows_per_client: Some(200),
+        connections: Some(5000),
+        connections_per_client: Some(100),
+        head_bytes: 65536,
+    };
+    assert_eq!(settings.limits, limits);
     assert_eq!(settings.timeouts.dial, Duration::from_millis(2500));
     assert_eq!(settings.timeouts.half_closed, Duration::from_secs(90));
     let servers: Vec<String> = settings.dns.servers.iter().map(ToString::to_string).collect();

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::dns::Door;
 use crate::dns::message::Transport;
 use crate::drain;
+use crate::flow::Permit;
 use crate::stream::Stream;
 
 /// How long a connection may take for the next question, from its first byte or before it, and for an answer to go
@@ -25,7 +25,7 @@ pub async fn serve_tcp(
     client: Client,
     mut stream: Stream,
     mut drain: drain::Watch,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) {
     let Ok(place) = door.pace.place(client.ip()) else { return stream.reset() };
     loop {

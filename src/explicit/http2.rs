@@ -6,12 +6,12 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body_util::Empty;
 use hyper::{Method, Request};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::Client;
 use crate::drain;
 use crate::error::Error;
 use crate::explicit::{Opened, connect, exchanges, forward};
+use crate::flow::Permit;
 use crate::gate::http::http2::{Reply, serve};
 use crate::gate::http::{Clock, Exchanges, Pool};
 use crate::ingress::Ingress;
@@ -31,7 +31,7 @@ pub async fn enter(
     client: Client,
     stream: Stream,
     drain: drain::Watch,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) {
     let (bounds, exchanges) = (proxy.bounds, exchanges(&proxy, pool, client));
     let door = Arc::new(Door { proxy, exchanges });

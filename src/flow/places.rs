@@ -1,13 +1,10 @@
 //! The limits on open flows: in all, and for each client.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
-use crate::client::network;
+use crate::client::Counts;
 use crate::error::Error;
-use crate::lock::lock;
 
 /// Limits on open flows; 0: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,12 +18,12 @@ pub(super) struct Places {
     limits: Limits,
     taken: AtomicUsize,
     /// Places taken by each client that has any; kept only if there is a limit.
-    clients: Mutex<HashMap<IpAddr, usize>>,
+    clients: Counts,
 }
 
 impl Places {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, taken: AtomicUsize::new(0), clients: Mutex::default() }
+        Self { limits, taken: AtomicUsize::new(0), clients: Counts::default() }
     }
 
     /// Takes a place. The client's own limit is asked first: it says more about what to do.
@@ -49,33 +46,14 @@ impl Places {
     }
 
     fn take_from_client(&self, client: IpAddr) -> bool {
-        if self.limits.flows_per_client == 0 {
-            return true;
-        }
-        let mut clients = self.clients();
-        let taken = clients.entry(network(client)).or_default();
-        if *taken >= self.limits.flows_per_client {
-            return false;
-        }
-        *taken += 1;
-        true
+        let limit = self.limits.flows_per_client;
+        limit == 0 || self.clients.add(client, limit).is_some()
     }
 
     fn give_to_client(&self, client: IpAddr) {
-        if self.limits.flows_per_client == 0 {
-            return;
+        if self.limits.flows_per_client > 0 {
+            self.clients.remove(client);
         }
-        let (mut clients, client) = (self.clients(), network(client));
-        if let Some(taken) = clients.get_mut(&client) {
-            *taken -= 1;
-            if *taken == 0 {
-                clients.remove(&client);
-            }
-        }
-    }
-
-    fn clients(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        lock(&self.clients)
     }
 }
 
@@ -98,24 +76,8 @@ mod tests {
     }
 
     #[test]
-    fn the_addresses_of_an_ipv6_network_are_one_client() {
-        let places = Places::new(Limits { flows: 0, flows_per_client: 2 });
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert!(places.take(address("2001:db8::1")).is_ok() && places.take(address("2001:db8::2")).is_ok());
-        assert!(matches!(places.take(address("2001:db8::3")), Err(Error::LimitClient)));
-        assert!(places.take(address("2001:db8:0:1::1")).is_ok());
-        places.release(address("2001:db8::1"));
-        assert!(places.take(address("2001:db8::3")).is_ok());
-    }
-
-    #[test]
-    fn no_limit_means_none_and_no_client_is_remembered() {
+    fn no_limit_means_none() {
         let places = Places::new(Limits::default());
         (0..1000).for_each(|_| assert!(places.take(A).is_ok()));
-        assert!(places.clients().is_empty());
-        let places = Places::new(Limits { flows: 0, flows_per_client: 5 });
-        assert!(places.take(A).is_ok());
-        places.release(A);
-        assert!(places.clients().is_empty());
     }
 }

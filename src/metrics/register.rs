@@ -42,6 +42,16 @@ impl Register<'_> {
         Ingress::ALL.iter().map(|ingress| family.get_metric_with_label_values(&[ingress.as_str()])).collect()
     }
 
+    /// How many connections of clients are open, and the counter for those that were refused.
+    pub(super) fn connections(&self) -> Result<(IntGauge, IntCounter), Error> {
+        let open = self.gauge("exeat_connections_active", "Connections of clients that are open.")?;
+        let refused = self.counter(
+            "exeat_connections_refused_total",
+            "Connections that were refused because their client had as many as one may have.",
+        )?;
+        Ok((open, refused))
+    }
+
     /// The counters for bytes sent and received.
     pub(super) fn bytes(&self) -> Result<(IntCounter, IntCounter), Error> {
         let opts = Opts::new(

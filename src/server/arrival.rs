@@ -70,21 +70,28 @@ impl Arrivals {
 }
 
 impl Arrival {
-    /// Takes what comes first off a connection. One that fails at it has been told and recorded.
-    pub(super) async fn pass(&self, mut client: Client, mut stream: Stream) -> Option<Arrived> {
-        if self.senders.include(client.ip()) {
-            match take_header(&mut stream, self.limit).await {
-                Ok(Some(named)) => client = Client::proxied(named),
-                Ok(None) => client.on_this_host = false,
-                // Closed before its first byte, as by a load balancer that looks whether somebody listens.
-                Err(Error::ClientReset) if stream.head().is_empty() => return None,
-                Err(error) => {
-                    self.ledger.begin(self.ingress, client).end(Err(error));
-                    stream.close_lingering(&[]).await;
-                    return None;
-                }
+    /// Finds out whose connection it is: its peer's, or whoever's a PROXY header says. One that fails at it has been
+    /// recorded.
+    pub(super) async fn name(&self, mut client: Client, mut stream: Stream) -> Option<(Client, Stream)> {
+        if !self.senders.include(client.ip()) {
+            return Some((client, stream));
+        }
+        match take_header(&mut stream, self.limit).await {
+            Ok(Some(named)) => client = Client::proxied(named),
+            Ok(None) => client.on_this_host = false,
+            // Closed before its first byte, as by a load balancer that looks whether somebody listens.
+            Err(Error::ClientReset) if stream.head().is_empty() => return None,
+            Err(error) => {
+                self.ledger.begin(self.ingress, client).end(Err(error));
+                stream.close_lingering(&[]).await;
+                return None;
             }
         }
+        Some((client, stream))
+    }
+
+    /// Shakes hands where the listener speaks TLS. A client that fails at it has been told and recorded.
+    pub(super) async fn shake(&self, mut client: Client, stream: Stream) -> Option<Arrived> {
         let Some(tls) = &self.tls else { return Some(Arrived { client, stream, is_http2: false }) };
         match tls.accept(stream, self.limit).await {
             Ok(Accepted { stream, is_http2, certificate }) => {

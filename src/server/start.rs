@@ -13,7 +13,7 @@ use crate::config::{Expose, Listen, Settings};
 use crate::consent::Consent;
 use crate::dial::{self, Dialer};
 use crate::dns;
-use crate::flow::{self, Ledger};
+use crate::flow::{self, Connections, Ledger};
 use crate::gate::http::Pool;
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
@@ -132,6 +132,7 @@ impl Server {
         let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
             .map_err(|error| StartError::Audit(settings.audit.path.clone(), error))?
             .watched_by(watch);
+        let connections = Arc::new(room.connections(settings, listeners.count(), &metrics));
         let ledger = Arc::new(Ledger::new(metrics, sink, limits));
         let arrivals = Arrivals::new(&settings.listen, &tls, settings.timeouts.head, &ledger);
         let pool = Arc::new(Pool::new(settings.timeouts.keepalive, room.kept));
@@ -161,7 +162,7 @@ impl Server {
         let (policy, access) = (Arc::clone(&proxy.policy), access(settings));
         Ok(Self {
             state: Arc::new(admin::State::new(ledger, policy, Arc::clone(&readiness), access)),
-            connections: Arc::new(Semaphore::new(room.flows)),
+            connections,
             drain: settings.timeouts.drain,
             workers,
             listeners,
@@ -209,6 +210,20 @@ impl Room {
             );
         }
         flow::Limits { flows, flows_per_client: settings.limits.flows_per_client.unwrap_or(0) }
+    }
+
+    /// As many connections as the settings and the file descriptors allow.
+    fn connections(&self, settings: &Settings, listeners: usize, metrics: &Arc<Metrics>) -> Connections {
+        let limits = settings.limits;
+        let wanted = limits.connections.unwrap_or(self.flows);
+        if wanted > self.flows {
+            tracing::warn!(
+                "limits.connections is {wanted}, but the limit on open files leaves room for {}: raise it (ulimit -n)",
+                self.flows
+            );
+        }
+        let all = wanted.clamp(1 + listeners, self.flows);
+        Connections::new(all, limits.connections_per_client.unwrap_or(0), Arc::clone(metrics))
     }
 }
 

@@ -7,6 +7,7 @@ mod answer;
 mod bodies;
 mod client_certificates;
 mod connect;
+mod connections;
 mod drain;
 mod every_flow;
 mod floods;

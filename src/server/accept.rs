@@ -1,0 +1,146 @@
+//! Takes connections in: what is behind a listener, and the way there.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::yield_now;
+
+use crate::client::{Client, Origin};
+use crate::dns;
+use crate::drain;
+use crate::explicit;
+use crate::flow::{Connections, Permit};
+use crate::gate::http::Pool;
+use crate::gate::{redirected, reset};
+use crate::ingress::Ingress;
+use crate::proxy::Proxy;
+use crate::server::arrival::{Arrival, Arrived};
+use crate::server::listeners::with_client;
+use crate::stream::Stream;
+use crate::sys;
+use crate::transparent;
+
+/// So many connections are accepted from a listener before all else that is ready has its turn: a worker that can't
+/// keep up finishes what it has begun, and leaves new clients in the kernel's queue, where they cost nothing.
+const ACCEPTS_A_TURN: usize = 16;
+
+/// What is behind a listener.
+#[derive(Clone)]
+pub(super) enum Door {
+    Explicit(Arc<Proxy>, Arc<Pool>),
+    Transparent(transparent::Door),
+    Dns(Arc<dns::Door>),
+}
+
+/// A listener, and what it takes connections with.
+pub(super) struct Entrance {
+    pub(super) listener: TcpListener,
+    pub(super) origin: Origin,
+    /// What comes before the door's own.
+    pub(super) arrival: Option<Arc<Arrival>>,
+    pub(super) connections: Arc<Connections>,
+}
+
+impl Door {
+    pub(super) async fn accept(self, entrance: Entrance, mut drain: drain::Watch) {
+        let Entrance { listener, origin, arrival, connections } = entrance;
+        for count in 1_usize.. {
+            if count.is_multiple_of(ACCEPTS_A_TURN) {
+                yield_now().await;
+            }
+            // Beyond the limit clients wait in the kernel's queue, where they cost nothing.
+            let accepted = async {
+                let room = connections.room().await?;
+                Some((room, listener.accept().await))
+            };
+            let accepted = tokio::select! {
+                // Whoever waits in the queue when the drain starts is not let in any more.
+                biased;
+                () = drain.started() => return,
+                accepted = accepted => accepted,
+            };
+            let Some((room, accepted)) = accepted else { return };
+            let Some((socket, client)) = with_client(accepted, origin).await else { continue };
+            let permit = connections.open(room);
+            let (door, stream, drain) = (self.clone(), Stream::new(socket), drain.clone());
+            match &arrival {
+                None => door.admit(client, stream, drain, permit),
+                Some(arrival) => {
+                    tokio::spawn(door.arrive(Arc::clone(arrival), client, stream, drain, permit));
+                }
+            }
+        }
+    }
+
+    /// Lets a connection in on which nothing comes before the door's own.
+    fn admit(self, client: Client, stream: Stream, drain: drain::Watch, mut permit: Permit) {
+        if let Some(stream) = self.count(&client, stream, &mut permit, true) {
+            self.enter(client, stream, drain, permit);
+        }
+    }
+
+    /// Takes what comes before the door's own off a connection, and lets it in.
+    async fn arrive(
+        self,
+        arrival: Arc<Arrival>,
+        client: Client,
+        stream: Stream,
+        mut drain: drain::Watch,
+        mut permit: Permit,
+    ) {
+        let arrived = async {
+            let (client, stream) = arrival.name(client, stream).await?;
+            // Before a handshake, which costs more than all else, but in which a refusal could not be said either.
+            let stream = self.count(&client, stream, &mut permit, arrival.tls.is_none())?;
+            arrival.shake(client, stream).await
+        };
+        let arrived = tokio::select! {
+            arrived = arrived => arrived,
+            () = drain.started() => return,
+        };
+        match (arrived, self) {
+            (None, _) => {}
+            (Some(Arrived { client, stream, is_http2: true }), Self::Explicit(proxy, pool)) => {
+                tokio::spawn(explicit::enter_http2(proxy, pool, client, stream, drain, permit));
+            }
+            (Some(Arrived { client, stream, .. }), door) => door.enter(client, stream, drain, permit),
+        }
+    }
+
+    /// Counts a connection as its client's; one too many comes back only if the door can tell its client so.
+    fn count(
+        &self,
+        client: &Client,
+        stream: Stream,
+        permit: &mut Permit,
+        in_the_clear: bool,
+    ) -> Option<Stream> {
+        let (ledger, ingress, hears) = match self {
+            // Which of the door's two kinds it would have been is not known.
+            Self::Explicit(proxy, _) => (&proxy.ledger, Ingress::Forward, in_the_clear),
+            Self::Transparent(door) => (&door.proxy.ledger, Ingress::Transparent, false),
+            // It has a bound of its own, so that names are found whatever else a client has open.
+            Self::Dns(_) => return Some(stream),
+        };
+        let Err(error) = permit.belongs_to(client.ip(), hears) else { return Some(stream) };
+        let flow = ledger.begin(ingress, client.clone());
+        if let (Self::Transparent(_), Some(Ok(original))) =
+            (self, stream.bare().map(sys::original_destination))
+        {
+            flow.to(&redirected::original(original));
+        }
+        reset(flow, stream, error);
+        None
+    }
+
+    /// Serves a connection in a task of its own.
+    fn enter(self, client: Client, stream: Stream, drain: drain::Watch, permit: Permit) {
+        match self {
+            Self::Explicit(proxy, pool) => {
+                tokio::spawn(explicit::enter(proxy, pool, client, stream, drain, permit));
+            }
+            Self::Transparent(door) => drop(tokio::spawn(door.enter(client, stream, drain, permit))),
+            Self::Dns(door) => drop(tokio::spawn(dns::serve_tcp(door, client, stream, drain, permit))),
+        }
+    }
+}
