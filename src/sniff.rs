@@ -9,6 +9,7 @@ mod hello;
 mod http;
 mod outcome;
 mod path;
+mod proxied;
 mod records;
 mod server;
 
@@ -17,6 +18,7 @@ pub use hello::ClientHello;
 pub use http::looks_like_http;
 pub use outcome::Sniff;
 pub use path::plain_path;
+pub use proxied::{Proxied, proxy_header};
 pub use server::{ServerHello, server_hello};
 
 /// What a client speaks.

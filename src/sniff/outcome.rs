@@ -10,7 +10,7 @@ pub enum Sniff<T> {
     /// They are a prefix of it. Fewer than `need` bytes in all can't complete it: whoever waits for that
     /// many before asking again reads a peer that sends byte by byte in linear time, not in quadratic.
     Incomplete { need: usize },
-    /// They can only be meant as it, but are malformed or ambiguous. The text completes "the ClientHello …".
+    /// They can only be meant as it, but are malformed or ambiguous. The text completes "the ClientHello …", or whatever it was.
     Bad(&'static str),
 }
 
