@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -37,6 +38,18 @@ def open_files(pid):
             except FileNotFoundError:
                 continue
     return len(links), sum(link.startswith("pipe:") for link in links)
+
+
+def settle(pid, patience=300):
+    """Waits until it has neither computed nor opened nor closed anything for a second: what a proxy does once is not what a
+    flow costs, as when exeat looks again at files that had just changed when it started, a million rules among them."""
+    deadline = time.monotonic() + patience
+    before = None
+    while before != (now := (cpu_seconds(pid), open_files(pid))):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"process {pid}: still at work after {patience} s")
+        before = now
+        time.sleep(1)
 
 
 def family(pid):

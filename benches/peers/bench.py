@@ -19,20 +19,21 @@ class Bench:
         self.places = {}
         self.generators = {}
 
-    def place(self, door):
-        if door not in self.places:
-            self.places[door] = Place(redirected=door == "transparent")
-        return self.places[door]
+    def place(self, door, number=0):
+        """Proxies that run at the same time have places of their own, which the number tells apart."""
+        if (door, number) not in self.places:
+            self.places[door, number] = Place(redirected=door == "transparent")
+        return self.places[door, number]
 
-    def generator(self, door):
-        if door not in self.generators:
-            self.generators[door] = Generator(self.load, self.place(door))
-        return self.generators[door]
+    def generator(self, door, number=0):
+        if (door, number) not in self.generators:
+            self.generators[door, number] = Generator(self.load, self.place(door, number))
+        return self.generators[door, number]
 
     @contextlib.contextmanager
-    def started(self, proxy, door, before=()):
+    def started(self, proxy, door, before=(), number=0):
         """A proxy that listens; `before` is a program that runs it."""
-        place = self.place(door)
+        place = self.place(door, number)
         home = place.directory("proxy")
         process = place.start([*before, *proxy.command(home, door)], PROXY_CORE)
         process.directory = home

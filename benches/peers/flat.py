@@ -4,7 +4,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
-import time
+import account
 
 SIZES = {
     "10 rules": {"rules": 10},
@@ -31,8 +31,7 @@ def count(bench, exeat, tunnels, more=()):
     place, generator = bench.place("explicit"), bench.generator("explicit")
     load = ["tunnels", "-c", "8", "--count", str(tunnels), *more]
     with bench.started(exeat, "explicit", before=callgrind(place)) as process:
-        # What it does once: look again at files that had just changed when it started, fill its caches.
-        time.sleep(1)
+        account.settle(process.pid)
         generator.run(load, "explicit", 120)
         control(place, "--instr=on", process)
         generator.run(load, "explicit", 120)

@@ -1,7 +1,6 @@
 """How the cost of a tunnel grows with rules, profiles and open tunnels."""
 
 import dataclasses
-import time
 
 import account
 from loads import Load
@@ -40,21 +39,12 @@ def point(bench, proxy, held):
     generator = bench.generator("explicit")
     with bench.started(proxy, "explicit") as process:
         load = generator.hold(held)[0] if held else None
-        settle(process)
+        account.settle(process.pid)
         generator.run(TUNNELS.arguments, "explicit", min(0.3, bench.seconds))
         measured = generator.measure(TUNNELS, process, bench.seconds)
         if load:
             bench.place("explicit").stop(load)
     return measured
-
-
-def settle(process):
-    """What it does once is not what a tunnel costs: exeat looks again at files that had just changed when it started,
-    and of a million rules that takes a while."""
-    before = None
-    while before != (now := account.cpu_seconds(process.pid)):
-        before = now
-        time.sleep(1)
 
 
 def open_flows(bench):

@@ -1,6 +1,5 @@
 """A great many flows, and what is left of them."""
 
-import time
 
 import account
 
@@ -23,10 +22,7 @@ def leak(bench, exeat, flows):
 
 
 def settled(process):
-    """Once its connections have ended: when nothing has changed for a second."""
-    seen = []
-    while len(seen) < 50 and (len(seen) < 6 or len(set(seen[-6:])) > 1):
-        time.sleep(0.2)
-        seen.append(account.open_files(process.pid))
-    files, pipes = seen[-1]
+    """Once its connections have ended."""
+    account.settle(process.pid)
+    files, pipes = account.open_files(process.pid)
     return {"files": files, "pipes": pipes, "bytes": account.memory_bytes(process.pid)}

@@ -93,11 +93,13 @@ def memory(samples):
     if not idle:
         return [unknown("3. memory and CPU of idle tunnels", "≤ 3 KB each, no CPU")]
     most = max(idle["kb"], idle["kb_touched"])
+    processes = idle["processes"]
+    of_them = f"{idle['tunnels']:,} of them" + (f" in {processes} processes" if processes > 1 else "")
     return [
-        (f"3. memory of an idle tunnel, {idle['tunnels']:,} of them", f"{idle['kb']:.1f}, touched {idle['kb_touched']:.1f} KB",
+        (f"3. memory of an idle tunnel, {of_them}", f"{idle['kb']:.1f}, touched {idle['kb_touched']:.1f} KB",
          "", "", "≤ 3 KB", most <= 3),
-        ("idle CPU of them all", f"{idle['idle_cpu']:.2%} of a core", "", "", "none", idle["idle_cpu"] <= 0.002),
-        ("pipes that are held", f"{idle['pipes']:,}", "", "", "bounded: 512 ends of pooled ones", idle["pipes"] <= 520),
+        ("idle CPU of them all", f"{idle['idle_cpu']:.2%} of a core", "", "", "none", idle["idle_cpu"] <= 0.002 * processes),
+        ("pipes that are held", f"{idle['pipes']:,}", "", "", "bounded: 512 ends of pooled ones" + (" each" if processes > 1 else ""), idle["pipes"] <= 520 * processes),
     ]
 
 

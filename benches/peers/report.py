@@ -129,13 +129,15 @@ def idle(samples):
     lines = [
         "## Idle tunnels", "",
         "User memory of a tunnel in which nothing moves, before and after 64 KiB went through it and back; CPU of all of"
-        " them together while they are idle; file descriptors of the proxy, and how many of them are pipes.", "",
-        "| proxy | tunnels | KB each | after 64 KiB | CPU, % of a core | files | pipes |", "|---|---|---|---|---|---|---|",
+        " them together while they are idle; file descriptors of the proxy, and how many of them are pipes. Where one process may"
+        " not open files enough for all of them, several hold a part each.", "",
+        "| proxy | tunnels | processes | KB each | after 64 KiB | CPU, % of a core | files | pipes |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in sorted(figures, key=order):
         one = figures[name]
         lines.append(
-            f"| {name} | {one['tunnels']:,} | {one['kb']:.1f} | {one['kb_touched']:.1f} | {one['idle_cpu'] * 100:.1f} "
+            f"| {name} | {one['tunnels']:,} | {one['processes']} | {one['kb']:.1f} | {one['kb_touched']:.1f} | {one['idle_cpu'] * 100:.1f} "
             f"| {one['files']:,} | {one['pipes']:,} |"
         )
     return "\n".join(lines)
