@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http_body_util::Empty;
-use hyper::{Method, Request};
+use http_body_util::{Either, Empty, Full};
+use hyper::{Method, Request, Response, StatusCode};
 
 use crate::client::Client;
 use crate::drain;
 use crate::error::Error;
 use crate::explicit::{Opened, connect, exchanges, forward};
 use crate::flow::Permit;
-use crate::gate::http::http2::{Reply, serve};
+use crate::gate::http::http2::{Reply, head_size, serve};
 use crate::gate::http::{Clock, Exchanges, Pool};
 use crate::ingress::Ingress;
 use crate::proxy::Proxy;
@@ -38,9 +38,12 @@ pub async fn enter(
     let answer = |request: Request<RecvStream>, reply| {
         let (door, drain) = (Arc::clone(&door), drain.clone());
         async move {
-            match *request.method() == Method::CONNECT {
-                true => door.connect(request, reply, drain).await,
-                false => door.forward(request, reply).await,
+            if head_size(&request) > bounds.head_bytes {
+                door.refuse_long(request, reply).await;
+            } else if *request.method() == Method::CONNECT {
+                door.connect(request, reply, drain).await;
+            } else {
+                door.forward(request, reply).await;
             }
             // A drain waits for what is being answered.
         }
@@ -76,6 +79,17 @@ impl Door {
                 flow.end(Err(Error::ClientReset));
             }
         }
+    }
+
+    /// Answers a request whose head is too long in the words of HTTP/1.1.
+    async fn refuse_long(self: Arc<Self>, request: Request<RecvStream>, reply: Reply) {
+        let is_connect = *request.method() == Method::CONNECT;
+        let flow = self.exchanges.begin(if is_connect { Ingress::Connect } else { Ingress::Forward });
+        let mut response = Response::new(Either::Left(Full::default()));
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        flow.status(response.status().as_u16());
+        flow.end(Err(Error::HeadTooLong));
+        reply.send(response, request.method(), &Clock::default(), &self.proxy.bounds).await;
     }
 
     /// Answers any other request.

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use exeat::server::Signal;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
+use hyper::header::HeaderName;
 use hyper::{Request, Response, StatusCode, Uri};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::{JoinHandle, JoinSet};
@@ -451,16 +453,53 @@ async fn limits_are_told_on_the_stream() {
     let ground = Ground::new();
     let mut setup = ground.setup(&[&tcp(echo.port()), "a.example"]);
     setup.settings.limits.flows_per_client = Some(2);
-    setup.settings.limits.head_bytes = 8192;
     let gate = setup.start().await;
     let client = Client::new(&gate, &ground).await;
     let to = format!("a.example:{}", echo.port());
     let _open = (client.tunnel(&to).await, client.tunnel(&to).await);
     assert_eq!(client.ask(connect(&to)).await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(gate.record().await["reason"], "limit_client");
-    let mut long = get("http://a.example/");
-    long.headers_mut().insert("x-long", "x".repeat(9000).parse().unwrap());
-    assert_eq!(client.ask(long).await.unwrap().status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_answered_as_over_http_1_and_recorded() {
+    let ground = Ground::new();
+    let mut setup = ground.setup(&["a.example"]);
+    setup.settings.limits.head_bytes = 8192;
+    let gate = setup.start().await;
+    let client = Client::new(&gate, &ground).await;
+    // In a field, in many, in the path, and without a body or with one that still comes.
+    let mut field = get("http://denied.example/");
+    field.headers_mut().insert("x-long", "x".repeat(9000).parse().unwrap());
+    let mut fields = connect("denied.example:443");
+    for number in 0..150 {
+        fields
+            .headers_mut()
+            .insert(HeaderName::try_from(format!("x-{number:018}")).unwrap(), "abc".parse().unwrap());
+    }
+    let path = get(&format!("http://denied.example/{}", "p".repeat(9000)));
+    let mut count = 0;
+    for (request, ingress) in [(field, "forward"), (fields, "connect"), (path, "forward")] {
+        let response = client.ask(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        assert_eq!(text(response.into_body()).await, "");
+        count += 1;
+        let record = &gate.records(count).await[count - 1];
+        let seen = [&record["ingress"], &record["reason"], &record["status"], &record["error"]];
+        let expected: [Value; 4] =
+            [ingress.into(), "bad_request".into(), 431.into(), "the head is too long".into()];
+        assert_eq!(seen, expected.each_ref());
+    }
+    // Just below the bound it is a request as any other.
+    let mut fits = get("http://denied.example/");
+    fits.headers_mut().insert("x-long", "x".repeat(7800).parse().unwrap());
+    assert_eq!(client.ask(fits).await.unwrap().status(), StatusCode::FORBIDDEN);
+    // Beyond what is decoded at all the library answers.
+    let mut longer = get("http://denied.example/");
+    longer.headers_mut().insert("x-long", "x".repeat(17_000).parse().unwrap());
+    assert_eq!(client.ask(longer).await.unwrap().status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    drop(client);
+    gate.stop_and_count(4).await;
 }
 
 /// The same request with credentials.

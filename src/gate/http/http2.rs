@@ -30,6 +30,11 @@ use crate::stream::Stream;
 pub use self::frames::Frames;
 pub use self::reply::Reply;
 
+/// The h2 crate answers a head that is too long for it, and tells nobody. So it takes heads of so many times the bound, and
+/// those beyond the bound itself are refused here, with a record.
+const HEAD_SLACK: usize = 2;
+/// What a field costs beside its name and value (RFC 9113 §6.5.2).
+const FIELD: usize = 32;
 /// Streams that a client may have open at once.
 const STREAMS: u32 = 128;
 /// What a client may send on one stream before its upstream takes it: 1 Gbit/s over 1 ms of way there and back.
@@ -115,13 +120,27 @@ async fn greet(stream: Stream, bounds: &Bounds) -> Result<Option<Connection<Stre
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
-        .max_header_list_size(u32::try_from(bounds.head_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(HEAD_SLACK * bounds.head_bytes).unwrap_or(u32::MAX))
         .handshake(stream);
     match timeout(bounds.head, handshake).await {
         Ok(Ok(connection)) => Ok(Some(connection)),
         Ok(Err(error)) => fault(&error).map_or(Ok(None), Err),
         Err(_) => Ok(None),
     }
+}
+
+/// The size of a head as RFC 9113 §6.5.2 counts it, decoded.
+pub fn head_size<B>(request: &Request<B>) -> usize {
+    let uri = request.uri();
+    let pseudo = [
+        (":method", Some(request.method().as_str())),
+        (":scheme", uri.scheme_str()),
+        (":authority", uri.authority().map(|authority| authority.as_str())),
+        (":path", uri.path_and_query().map(|path| path.as_str())),
+    ];
+    let pseudo = pseudo.iter().filter_map(|(name, value)| Some(name.len() + (*value)?.len() + FIELD));
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    pseudo.chain(fields).sum()
 }
 
 /// What an error says of the client; `None`: it went away, or said that it would.
