@@ -4,6 +4,7 @@ mod access;
 mod answer;
 mod explain;
 mod flows;
+mod places;
 mod policy;
 mod query;
 mod readiness;
@@ -24,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::admin::answer::{Answer, Refusal};
+use crate::admin::places::Places;
 use crate::flow::Ledger;
 use crate::policy::Policy;
 
@@ -35,8 +37,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection is closed after this, whoever reads slowly.
 const LIFETIME: Duration = Duration::from_secs(600);
 const HEAD_MAX: usize = 16 * 1024;
-/// Connections at a time; a Prometheus server needs one.
-const CONNECTIONS: usize = 64;
 
 /// What the admin door shows.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct State {
     access: Access,
     /// Pages of the policy that are made at a time.
     pages: Semaphore,
-    connections: Semaphore,
+    places: Places,
 }
 
 /// What can be asked for.
@@ -68,17 +68,18 @@ impl State {
         readiness: Arc<Readiness>,
         access: Access,
     ) -> Self {
-        let (pages, connections) = (Semaphore::new(1), Semaphore::new(CONNECTIONS));
-        Self { ledger, policy, readiness, access, pages, connections }
+        Self { ledger, policy, readiness, access, pages: Semaphore::new(1), places: Places::default() }
     }
 }
 
 /// Serves one accepted connection to its end.
 pub async fn serve_connection(stream: TcpStream, state: Arc<State>) {
-    let Ok(_permit) = state.connections.try_acquire() else { return };
+    let mut place = state.places.take();
+    let id = place.id();
     let Ok(peer) = stream.peer_addr() else { return };
     let peer = peer.ip().to_canonical();
     let answer = service_fn(|request: Request<Incoming>| {
+        state.places.asks(id);
         let state = Arc::clone(&state);
         async move { Ok::<_, Infallible>(respond(&state, peer, request).await) }
     });
@@ -87,9 +88,13 @@ pub async fn serve_connection(stream: TcpStream, state: Arc<State>) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_MAX)
         .serve_connection(TokioIo::new(stream), answer);
-    match tokio::time::timeout(LIFETIME, connection).await {
-        Ok(Ok(())) | Err(_) => {}
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "an admin connection failed"),
+    tokio::select! {
+        ended = tokio::time::timeout(LIFETIME, connection) => {
+            if let Ok(Err(error)) = ended {
+                tracing::debug!(%peer, %error, "an admin connection failed");
+            }
+        }
+        () = place.lost() => tracing::debug!(%peer, "an admin connection made room for another"),
     }
 }
 

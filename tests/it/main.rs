@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "support is shared between the modules of this binary")]
 
+mod admin;
 mod answer;
 mod bodies;
 mod client_certificates;
