@@ -119,7 +119,7 @@ impl Reload {
         let mut glances = interval(GLANCE);
         glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let (names, users, parents) = (self.resolver.files(), self.user_files(), self.parents.files());
+            let (names, users, parents) = (self.resolver.files(), self.user_files(), self.parent_files());
             let beside = names.iter().chain(&users).chain(&parents).filter_map(|path| path.parent());
             let beside = beside.chain(self.certificates.directories());
             watch.set(self.files.directories().chain(beside));
@@ -160,7 +160,7 @@ impl Reload {
         if self.user_files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
             self.reload_users().await;
         }
-        if self.parents.files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
+        if self.parent_files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
             self.reload_parents().await;
         }
         if self.certificates.directories().any(|path| changed.is_in(path)) {
@@ -181,7 +181,7 @@ impl Reload {
         let user_files = self.user_files();
         let users = || user_files.iter().map(PathBuf::as_path);
         let new_users = is_newer(users(), self.users_read);
-        let parent_files = self.parents.files();
+        let parent_files = self.parent_files();
         let parents = || parent_files.iter().map(PathBuf::as_path);
         let new_parents = is_newer(parents(), self.parents_read);
         let new_policy = !self.broken.is_empty() || is_newer(policy(), self.policy_read);
@@ -243,6 +243,11 @@ impl Reload {
 
     fn user_files(&self) -> Vec<PathBuf> {
         self.in_force.auth.iter().flat_map(|auth| auth.files()).collect()
+    }
+
+    /// A command could write to them as well.
+    fn parent_files(&self) -> Vec<PathBuf> {
+        if self.audience == Audience::Clients { self.parents.files() } else { Vec::new() }
     }
 
     async fn reload_certificates(&mut self, cause: Cause) {

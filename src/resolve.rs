@@ -61,6 +61,17 @@ pub struct Settings {
     pub max_ttl: Duration,
     /// Where exeat itself answers questions: those are never asked.
     pub doors: Vec<SocketAddr>,
+    pub follow: Follow,
+}
+
+/// Which of its files a resolver heeds once it has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    All,
+    /// `resolv_conf`, which changes with the network that this host is in.
+    ResolvConf,
+    /// None: whoever is held by the answers could write to all of them.
+    Nothing,
 }
 
 impl Default for Settings {
@@ -75,6 +86,7 @@ impl Default for Settings {
             min_ttl: Duration::from_secs(1),
             max_ttl: Duration::from_secs(5 * 60),
             doors: Vec::new(),
+            follow: Follow::All,
         }
     }
 }
@@ -134,9 +146,14 @@ impl Resolver {
         Ok(Self { sources: ArcSwap::from_pointee(Sources { hosts, servers }), settings })
     }
 
-    /// The files that it reads, for whoever watches them.
+    /// The files that it follows, for whoever watches them.
     pub fn files(&self) -> Vec<PathBuf> {
         let Settings { resolv_conf, behind_stub, ca, .. } = &self.settings;
+        match self.settings.follow {
+            Follow::All => {}
+            Follow::ResolvConf => return vec![resolv_conf.clone()],
+            Follow::Nothing => return Vec::new(),
+        }
         let mut files = vec![hosts_path(&self.settings).to_owned(), resolv_conf.clone()];
         if !self.settings.doors.is_empty() {
             files.push(behind_stub.clone());
@@ -151,14 +168,16 @@ impl Resolver {
     /// last good one said, and the cache is kept unless the servers changed.
     pub fn reload(&self) -> Result<(), Fault> {
         let last = self.sources.load();
-        let (hosts, hosts_fault) = match read_hosts(&self.settings) {
-            Ok(hosts) => (Arc::new(hosts), None),
-            Err(error) => (Arc::clone(&last.hosts), Some(error.into())),
+        let hosts = || read_hosts(&self.settings).map(Arc::new).map_err(Fault::from);
+        let (follows_hosts, follows_servers) = match self.settings.follow {
+            Follow::All => (true, true),
+            // Servers that the settings list would change with their authorities alone.
+            Follow::ResolvConf => (false, self.settings.servers.is_empty()),
+            Follow::Nothing => (false, false),
         };
-        let (servers, servers_fault) = match self.reload_servers(&last.servers) {
-            Ok(servers) => (servers, None),
-            Err(fault) => (Arc::clone(&last.servers), Some(fault)),
-        };
+        let (hosts, hosts_fault) = newer_or(&last.hosts, follows_hosts.then(hosts));
+        let servers = follows_servers.then(|| self.reload_servers(&last.servers));
+        let (servers, servers_fault) = newer_or(&last.servers, servers);
         self.sources.store(Arc::new(Sources { hosts, servers }));
         hosts_fault.or(servers_fault).map_or(Ok(()), Err)
     }
@@ -246,6 +265,15 @@ fn read_roots(list: &[Server], settings: &Settings) -> Result<Option<RootCertSto
         return Ok(None);
     }
     trust::read(settings.ca.as_deref()).map(Some)
+}
+
+/// What was read just now, or what was read before and why nothing newer is.
+fn newer_or<T>(last: &Arc<T>, read: Option<Result<Arc<T>, Fault>>) -> (Arc<T>, Option<Fault>) {
+    match read {
+        Some(Ok(newer)) => (newer, None),
+        Some(Err(fault)) => (Arc::clone(last), Some(fault)),
+        None => (Arc::clone(last), None),
+    }
 }
 
 fn hosts_path(settings: &Settings) -> &Path {

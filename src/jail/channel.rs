@@ -75,6 +75,8 @@ pub(super) struct Layout {
     pub(super) empty: Vec<PathBuf>,
     /// What of the masked places is there all the same.
     pub(super) share: Vec<PathBuf>,
+    /// Files that are not there inside.
+    pub(super) masked: Vec<PathBuf>,
     /// The lines of `/etc/resolv.conf` other than its servers.
     pub(super) resolv_conf: String,
     /// Ports to listen on where nothing can redirect.

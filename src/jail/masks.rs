@@ -67,6 +67,10 @@ impl Masks<'_> {
                 mask_socket(socket)?;
             }
         }
+        // A place that something lies over can't be removed or renamed either.
+        for file in self.layout.masked.iter().filter(|path| !self.hides(path)) {
+            mount_bind(INERT, file).map_err(at(file))?;
+        }
         for device in DEVICES.map(Path::new).into_iter().filter(|device| device.exists()) {
             mount_bind(INERT, device).map_err(at(device))?;
         }

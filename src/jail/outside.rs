@@ -29,6 +29,8 @@ pub struct Plan {
     pub withheld: Vec<String>,
     /// Paths that are inside what they are outside, although they lie where everything is masked.
     pub share: Vec<PathBuf>,
+    /// Where records are appended, which the command must not change.
+    pub records: Option<PathBuf>,
     /// Ports that the policy lists: where nothing can redirect, the jail listens on these.
     pub ports: Vec<u16>,
     /// Threads that serve its doors; `None`: one for each core.
@@ -109,6 +111,17 @@ fn news(channel: &Channel) -> Result<(News, Vec<std::os::fd::OwnedFd>), Fault> {
     }
 }
 
+/// The place of a regular file, which is made if there is nothing yet: only over something can another thing lie.
+fn regular(path: &Path) -> Option<PathBuf> {
+    // A pipe or a terminal is whoever's at its other end, and opening one may wait.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return None;
+    }
+    // Whoever opens it to write finds out, and tells, why it can't be.
+    fs::File::options().append(true).create(true).open(path).ok()?;
+    fs::canonicalize(path).ok()
+}
+
 /// Sockets of the system and of this user's programs stand below `/run`, by whatever name it goes.
 fn layout(plan: &Plan) -> io::Result<Layout> {
     let mut empty = vec![PathBuf::from("/run")];
@@ -132,6 +145,7 @@ fn layout(plan: &Plan) -> io::Result<Layout> {
     Ok(Layout {
         empty,
         share: share.collect::<io::Result<_>>()?,
+        masked: plan.records.as_deref().and_then(regular).into_iter().collect(),
         resolv_conf: kept.map(|line| format!("{line}\n")).collect(),
         ports: plan.ports.iter().copied().take(PORTS_MAX).collect(),
         workers: workers(plan.threads),

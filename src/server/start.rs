@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::process::geteuid;
 use tokio::sync::Semaphore;
 
 use crate::admin::{self, Access, Readiness};
@@ -23,7 +24,7 @@ use crate::proxy::{Bounds, Proxy};
 use crate::record::{Audit, Sink, Watch};
 use crate::relay::{self, Relay};
 use crate::reload::{Certificates, Grants, InForce, Reload};
-use crate::resolve::{self, Resolver};
+use crate::resolve::{self, Follow, Resolver};
 use crate::server::Server;
 use crate::server::arrival::Arrivals;
 use crate::server::files;
@@ -123,7 +124,8 @@ impl Server {
         let metrics = Arc::new(Metrics::new()?);
         let (workers, listeners) = listen(settings, doors)?;
         let tls = files::load_tls(settings, workers.count()).map_err(StartError::Tls)?;
-        let resolver = Arc::new(Resolver::new(resolver_settings(settings, listeners.questions()))?);
+        let resolver = resolver_settings(settings, listeners.questions(), &audience);
+        let resolver = Arc::new(Resolver::new(resolver)?);
         let auth = files::authenticator(settings, &resolver, &metrics).map_err(StartError::Users)?;
         let via = Via::new();
         let parents = files::parents(settings, &via, &metrics).map_err(StartError::Parents)?;
@@ -248,8 +250,14 @@ fn listen(settings: &Settings, doors: Option<Doors>) -> Result<(Workers, Listene
     Ok((workers, listeners))
 }
 
-fn resolver_settings(settings: &Settings, doors: Vec<SocketAddr>) -> resolve::Settings {
+fn resolver_settings(settings: &Settings, doors: Vec<SocketAddr>, audience: &Audience) -> resolve::Settings {
     let dns = &settings.dns;
+    let follow = match audience {
+        Audience::Clients => Follow::All,
+        // The command could write to the files that lead its names somewhere; as root, to any.
+        Audience::Jail { .. } if geteuid().is_root() => Follow::Nothing,
+        Audience::Jail { .. } => Follow::ResolvConf,
+    };
     resolve::Settings {
         servers: dns.servers.clone(),
         ca: dns.ca.clone(),
@@ -257,6 +265,7 @@ fn resolver_settings(settings: &Settings, doors: Vec<SocketAddr>) -> resolve::Se
         min_ttl: dns.min_ttl,
         max_ttl: dns.max_ttl,
         doors,
+        follow,
         ..resolve::Settings::default()
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use exeat::error::Error;
 use exeat::families::Families;
 use exeat::host::Name;
-use exeat::resolve::{Answers, Fault, Resolver, Settings};
+use exeat::resolve::{Answers, Fault, Follow, Resolver, Settings};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use tempfile::TempDir;
@@ -283,6 +283,33 @@ async fn a_reload_keeps_the_cache_while_the_servers_stay() {
     resolver.reload().unwrap();
     assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.2"]));
     assert_eq!((dns.asked().len(), other.asked().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn where_the_clients_could_write_to_the_files_they_are_read_once() {
+    for (follow, server, host) in [
+        (Follow::All, "192.0.2.2", "192.0.2.8"),
+        (Follow::ResolvConf, "192.0.2.2", "192.0.2.7"),
+        (Follow::Nothing, "192.0.2.1", "192.0.2.7"),
+    ] {
+        let (directory, dns, other) = (TempDir::new().unwrap(), Dns::start().await, Dns::start().await);
+        dns.set("a.example", &["192.0.2.1"]);
+        other.set("a.example", &["192.0.2.2"]);
+        let resolv_conf = directory.path().join("resolv.conf");
+        write(&resolv_conf, &format!("nameserver {}\n", dns.address()));
+        let settings = settings(&directory, &dns);
+        let hosts = settings.hosts.clone().unwrap();
+        write(&hosts, "192.0.2.7 b.example\n");
+        let settings = Settings { servers: Vec::new(), resolv_conf: resolv_conf.clone(), follow, ..settings };
+        let resolver = Resolver::new(settings).unwrap();
+        assert_eq!(resolver.files().contains(&hosts), follow == Follow::All);
+        assert_eq!(resolver.files().contains(&resolv_conf), follow != Follow::Nothing);
+        write(&resolv_conf, &format!("nameserver {}\n", other.address()));
+        write(&hosts, "192.0.2.8 b.example\n");
+        resolver.reload().unwrap();
+        assert_eq!(resolve(&resolver, "a.example").await, ok(&[server]), "{follow:?}");
+        assert_eq!(resolve(&resolver, "b.example").await, ok(&[host]), "{follow:?}");
+    }
 }
 
 #[tokio::test]

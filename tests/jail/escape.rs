@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::chown;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::Command;
 use std::thread;
@@ -121,5 +122,26 @@ fn what_the_caller_had_open_is_closed() {
         assert_ne!(ran.code, Some(0));
         // The last one is the directory that is being listed.
         assert_eq!(ran.out.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"], "{ran:?}");
+    });
+}
+
+#[test]
+fn records_can_not_be_changed_by_whom_they_are_about() {
+    world::test("escape::records_can_not_be_changed_by_whom_they_are_about", |who, world| {
+        let before = "{\"earlier\":true}\n";
+        fs::write(world.path("records.jsonl"), before).unwrap();
+        if who == Who::User {
+            chown(world.path("records.jsonl"), Some(world::USER), Some(world::USER)).unwrap();
+        }
+        let tried = "cat records.jsonl; echo forged >>records.jsonl; echo forged >other; mv -f other records.jsonl; \
+                     ln -f records.jsonl link; rm -f records.jsonl; : >records.jsonl; \
+                     curl -s -o reply http://denied.example/; true";
+        let ran = world.run(who, &["--audit", "records.jsonl"], &["sh", "-c", tried]);
+        assert_eq!(ran.good(), "", "it read them: {ran:#?}");
+        let text = fs::read_to_string(world.path("records.jsonl")).unwrap();
+        assert!(text.starts_with(before) && !text.contains("forged"), "{text}");
+        let records = world.records("records.jsonl");
+        assert!(records.len() == 2 && records[1]["host"] == "denied.example", "{text}");
+        assert!(!world.path("link").exists());
     });
 }

@@ -25,7 +25,7 @@ const STDOUT: &str = "-";
 /// package registries and source forges.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Example:\n  exeat run --allow '*.npmjs.org' -- npm ci\n\nExits with the command's own code, or 128 + N if the signal N ended it."
+    after_help = "Example:\n  exeat run --allow '*.npmjs.org' -- npm ci\n\nOf a settings file, `listen`, `auth` and `admin_*` mean nothing here: nobody but the command comes in.\nExits with the command's own code, or 128 + N if the signal N ended it."
 )]
 pub(in crate::cli) struct RunArgs {
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(in crate::cli) struct RunArgs {
     /// How long an answer may take; none is a no
     #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "ask", value_parser = value_parser!(u64).range(1..=3600))]
     pub(super) ask_timeout: u64,
-    /// Append a record of each flow to this file
+    /// Append a record of each flow to this file, which the command then can't get at
     #[arg(long, value_name = "FILE")]
     pub(super) audit: Option<PathBuf>,
     /// Leave a masked path to the command, a unix socket perhaps; may be repeated

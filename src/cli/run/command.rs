@@ -80,6 +80,7 @@ pub(super) fn place(args: &RunArgs, settings: &Settings, loaded: &Loaded) -> Res
         environment: environment::proxies((jail::DOOR_V4, jail::EXPLICIT_PORT).into()),
         withheld: settings.secret_variables(),
         share: args.share.clone(),
+        records: Some(settings.audit.path.clone()),
         ports: loaded.builder.ports().ranges().iter().flat_map(|&(first, last)| first..=last).collect(),
         threads: settings.threads,
     };
