@@ -50,7 +50,10 @@ fn bcrypt(text: &str) -> Result<Hash, String> {
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"./".contains(&byte);
     let is_whole =
         text.len() == BCRYPT_LENGTH && text.as_bytes()[6] == b'$' && text.bytes().skip(7).all(is_base64);
+    // Of the last characters of salt and hash some bits have no meaning; where they are set, no password would fit.
+    let is_readable = is_whole && text.parse::<bcrypt::HashParts>().is_ok();
     match cost {
+        Some(_) if is_whole && !is_readable => Err("is a bcrypt hash that can't be read".to_owned()),
         Some(cost) if is_whole && BCRYPT_COST.contains(&cost) => Ok(Hash::Bcrypt(text.into())),
         Some(cost) if is_whole => {
             let (least, most) = (BCRYPT_COST.start(), BCRYPT_COST.end());
@@ -98,6 +101,16 @@ mod tests {
 
     /// `htpasswd -nbB -C 4 x secret`, and what argon2's own tool says.
     const BCRYPT: &str = "$2y$04$XfoTlTqg08BwbO0fuZpKLODG4mT4QwoKq9zPPg.XqJCBMlJq0v3iq";
+
+    #[test]
+    fn a_hash_that_no_password_could_fit_is_not_taken() {
+        for (at, letter) in [(28, "P"), (59, "f")] {
+            let mut text = BCRYPT.to_owned();
+            text.replace_range(at..=at, letter);
+            assert!(bcrypt::verify("secret", &text).is_err(), "{text}");
+            assert_eq!(Hash::parse(&text), Err("is a bcrypt hash that can't be read".to_owned()), "{text}");
+        }
+    }
 
     #[test]
     fn a_password_is_known_by_its_hash() {

@@ -20,6 +20,16 @@ fn read(text: &str) -> (Option<Node>, Vec<String>) {
     (node, reader.finish().iter().map(ToString::to_string).collect())
 }
 
+#[test]
+fn what_is_wrong_with_the_end_has_its_place_in_the_text() {
+    for (text, place) in
+        [("a: {", "f:1:5: "), ("a: 1\r\nb: [1,", "f:2:7: "), ("a: {\n", "f:2:1: "), ("é: [", "f:1:5: ")]
+    {
+        let (node, mistakes) = read(text);
+        assert!(node.is_none() && mistakes[0].starts_with(place), "{text:?}: {mistakes:?}");
+    }
+}
+
 fn good(text: &str) -> Node {
     let (node, mistakes) = read(text);
     assert_eq!(mistakes, [""; 0], "{text}");
