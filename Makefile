@@ -34,7 +34,7 @@ bench-peers:
 fuzz:
 	for target in $$($(CARGO) +nightly fuzz list); do \
 		mkdir -p fuzz/corpus/$$target && \
-		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fixtures/hello -- \
+		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(SECONDS_OF_FUZZING) -max_len=4096 || exit 1; \
 	done
 

@@ -5,7 +5,7 @@
 //! additional record or address that the guard refuses comes along.
 
 mod ask;
-mod message;
+pub mod message;
 mod pace;
 mod tcp;
 mod udp;

@@ -24,14 +24,14 @@ const BLOCKED: u16 = 15;
 const FILTERED: u16 = 17;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
+pub enum Transport {
     Udp,
     Tcp,
 }
 
 /// A message that is to be answered.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub struct Asked {
     id: u16,
     op_code: OpCode,
     recursion_desired: bool,
@@ -46,14 +46,14 @@ pub(super) struct Asked {
 
 /// What is asked, in our own terms.
 #[derive(Debug)]
-pub(super) struct Question {
-    pub(super) name: Name,
-    pub(super) kind: RecordType,
+pub struct Question {
+    pub name: Name,
+    pub kind: RecordType,
 }
 
 /// An answer in the making.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub struct Reply {
     code: ResponseCode,
     data: Vec<RData>,
     ttl: u32,
@@ -63,7 +63,7 @@ pub(super) struct Reply {
 
 impl Asked {
     /// Reads a message. `None` if it is too short to be answered, or an answer itself.
-    pub(super) fn read(bytes: &[u8], transport: Transport) -> Option<Self> {
+    pub fn read(bytes: &[u8], transport: Transport) -> Option<Self> {
         let ([high, low, flags, ..], HEADER..) = (bytes, bytes.len()) else { return None };
         if flags & 0x80 != 0 {
             return None;
@@ -99,7 +99,7 @@ impl Asked {
     }
 
     /// What is asked, if it is a question that a policy can be asked about.
-    pub(super) fn question(&self) -> Result<Question, (Reply, Error)> {
+    pub fn question(&self) -> Result<Question, (Reply, Error)> {
         let bad = |code, what: &'static str| (Reply::code(code), Error::BadRequest(what.into()));
         if let Some(fault) = self.fault {
             return Err(bad(fault, "the message is not one question of the class IN"));
@@ -116,7 +116,7 @@ impl Asked {
     }
 
     /// The bytes of the answer: cut to what the client takes, who then asks again over TCP.
-    pub(super) fn reply(&self, reply: Reply) -> Vec<u8> {
+    pub fn reply(&self, reply: Reply) -> Vec<u8> {
         let mut message = Message::new(self.id, MessageType::Response, self.op_code);
         message.metadata.recursion_desired = self.recursion_desired;
         message.metadata.recursion_available = true;
@@ -147,24 +147,24 @@ impl Asked {
 
 impl Reply {
     /// An answer that is a code alone.
-    pub(super) fn code(code: ResponseCode) -> Self {
+    pub fn code(code: ResponseCode) -> Self {
         Self { code, data: Vec::new(), ttl: 0, because: None }
     }
 
     /// What was found; nothing says that the name has nothing of the kind.
-    pub(super) fn found(data: Vec<RData>, ttl: Duration) -> Self {
+    pub fn found(data: Vec<RData>, ttl: Duration) -> Self {
         // A TTL has 31 bits (RFC 2181 §8), and an answer that no longer holds is not worth caching.
         let ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX).min(i32::MAX as u32);
         Self { code: ResponseCode::NoError, data, ttl, because: None }
     }
 
     /// The name may not be asked for.
-    pub(super) fn blocked(code: ResponseCode, reason: Reason) -> Self {
+    pub fn blocked(code: ResponseCode, reason: Reason) -> Self {
         Self { because: Some((BLOCKED, reason)), ..Self::code(code) }
     }
 
     /// All that was found is held back.
-    pub(super) fn filtered(reason: Reason) -> Self {
+    pub fn filtered(reason: Reason) -> Self {
         Self { because: Some((FILTERED, reason)), ..Self::code(ResponseCode::NoError) }
     }
 }

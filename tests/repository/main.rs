@@ -4,6 +4,7 @@
 
 mod deploy;
 mod documents;
+mod fuzzing;
 mod licences;
 
 use std::fs;
