@@ -21,13 +21,13 @@ use crate::gate::http::{Asked, Clock, Exchanges, Home, Manner, Pool, ReplyBody, 
 use crate::ingress::Ingress;
 use crate::lock::lock;
 use crate::policy::{Question, Seen};
-use crate::proxy::{Bounds, Proxy, Standing};
+use crate::proxy::{Proxy, Standing};
 use crate::stream::Stream;
 
 pub use http2::enter as enter_http2;
 
-/// How long a client that has too many connections open has to ask for something, so that it can be told.
-const TOLD_WITHIN: Duration = Duration::from_secs(1);
+/// How long a client that has too many connections open has, at most, to ask for something, so that it can be told.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// One client connection.
 struct Door {
@@ -56,10 +56,11 @@ pub async fn enter(
 ) {
     let is_beyond = permit.is_beyond();
     let door = Door { exchanges: exchanges(&proxy, pool, client), opened: Mutex::new(None), is_beyond };
-    let bounds = match is_beyond {
-        true => Bounds { head: TOLD_WITHIN, keepalive: TOLD_WITHIN, ..proxy.bounds },
-        false => proxy.bounds,
-    };
+    let mut bounds = proxy.bounds;
+    if is_beyond {
+        bounds.head = bounds.head.min(TOLD_WITHIN);
+        bounds.keepalive = bounds.head;
+    }
     let served = serve(stream, bounds, drain.clone(), |request, clock| door.answer(request, clock)).await;
     let opened = door.opened().take();
     let Some(opened) = opened else {

@@ -1,7 +1,9 @@
 //! Bounds on connections, whatever comes on them: in all, and of each client.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -68,7 +70,7 @@ async fn a_client_with_too_many_connections_is_told_and_others_are_served() {
         assert_eq!(
             [&record["ingress"], &record["reason"], &record["host"], &record["port"], &record["status"]],
             [&ingress.into(), &"limit_client".into(), &"denied.example".into(), &port.into(), &429.into()]
-                as [&serde_json::Value; 5]
+                as [&Value; 5]
         );
     }
     let mut other = gate.connect_from("127.0.0.2").await;
@@ -85,26 +87,42 @@ async fn a_client_with_too_many_connections_is_told_and_others_are_served() {
 
 #[tokio::test]
 async fn what_comes_beyond_those_that_are_told_is_reset() {
-    let gate = limited(Setup::allow(&["a.example"]), 1).start().await;
+    let mut setup = limited(Setup::allow(&["a.example"]), 1);
+    setup.settings.timeouts.head = Duration::from_secs(1);
+    let gate = setup.start().await;
     let _open = idle(&gate, 1).await;
-    let mut told = idle(&gate, TOLD).await;
-    expect_reset(&gate).await;
-    let record = gate.record().await;
+    let (mut beyond, mut resets) = (Vec::new(), 0);
+    while gate.records_so_far().is_empty() {
+        assert!(beyond.len() < 10_000, "none is reset");
+        match TcpStream::connect(gate.address).await {
+            Ok(stream) => beyond.push(stream),
+            // A reset may overtake the news that it stands.
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                resets += 1;
+            }
+        }
+    }
+    let came = beyond.len() + resets;
+    // Whoever asks for nothing is told nothing, and leaves no record.
+    for stream in &mut beyond {
+        let End { last, reset } = end(stream).await;
+        assert_eq!(last, b"");
+        resets += usize::from(reset);
+    }
+    assert!(came - resets >= TOLD, "{resets} of {came}");
+    let record = &gate.records(resets).await[0];
     assert_eq!(
         [&record["ingress"], &record["reason"], &record["host"], &record["error"]],
         [
             &"forward".into(),
             &"limit_client".into(),
-            &serde_json::Value::Null,
+            &Value::Null,
             &"this client has too many connections open".into()
         ]
     );
-    assert_eq!(refused(&gate).await, TOLD + 1);
-    // Whoever asks for nothing is told nothing, and leaves no record.
-    for stream in &mut told {
-        assert_eq!(end(stream).await, End { last: Vec::new(), reset: false });
-    }
-    gate.stop_and_count(1).await;
+    assert_eq!(refused(&gate).await, came);
+    gate.stop_and_count(resets).await;
 }
 
 #[tokio::test]
