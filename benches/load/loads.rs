@@ -1,6 +1,7 @@
 //! The loads, and what all of them need.
 
 pub(crate) mod bare;
+pub(crate) mod buffer;
 pub(crate) mod bulk;
 pub(crate) mod connection;
 pub(crate) mod dns;

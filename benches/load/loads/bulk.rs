@@ -3,8 +3,9 @@
 use std::io;
 use std::rc::Rc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
+use super::buffer::{self, FILLING};
 use super::connection::ordered;
 use super::tally::Report;
 use super::wire::{self, Order};
@@ -28,11 +29,10 @@ async fn move_bytes(worker: &Worker, hello: &[u8], upload: bool) -> io::Result<(
     let opened = ordered(&worker.load, hello, order).await;
     worker.ready().await;
     let mut stream = opened?;
-    let mut buffer = vec![0; 256 * 1024];
     while worker.next() {
         let count = match upload {
-            true => stream.write(&buffer).await?,
-            false => stream.read(&mut buffer).await?,
+            true => stream.write(&FILLING).await?,
+            false => buffer::discard(&stream).await?,
         };
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

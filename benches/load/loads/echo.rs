@@ -4,8 +4,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
+use super::buffer;
 use super::connection::ordered;
 use super::tally::Report;
 use super::wire::{self, Order};
@@ -25,15 +27,32 @@ pub(crate) async fn run(load: Load, size: usize) -> io::Result<Report> {
 }
 
 async fn round_trips(worker: &Worker, hello: &[u8], size: usize) -> io::Result<()> {
-    let opened = ordered(&worker.load, hello, Order::Echo).await;
+    let message = vec![1; size];
+    let opened = async {
+        let mut stream = ordered(&worker.load, hello, Order::Echo).await?;
+        // The first one is part of the set-up: by it all who take part have made what they keep for the tunnel.
+        round_trip(&mut stream, &message).await?;
+        io::Result::Ok(stream)
+    };
+    let opened = opened.await;
     worker.ready().await;
     let mut stream = opened?;
-    let (message, mut answer) = (vec![1; size], vec![0; size]);
     while worker.next() {
         let began = Instant::now();
-        stream.write_all(&message).await?;
-        stream.read_exact(&mut answer).await?;
+        round_trip(&mut stream, &message).await?;
         worker.tally.borrow_mut().steps.push(began.elapsed());
+    }
+    Ok(())
+}
+
+async fn round_trip(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
+    stream.write_all(message).await?;
+    let mut missing = message.len();
+    while missing > 0 {
+        match buffer::read(stream, <[u8]>::len).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => missing = missing.saturating_sub(count),
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::buffer::{self, FILLING};
 use super::wire::{self, Order};
 
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 13\r\n\r\nHello, world!";
@@ -53,19 +54,24 @@ async fn connection(mut stream: TcpStream) -> io::Result<()> {
 
 async fn obey(mut stream: TcpStream) -> io::Result<()> {
     let Ok(order) = stream.read_u8().await else { return Ok(()) };
-    let mut buffer = vec![0; 256 * 1024];
     if order == Order::Download as u8 {
-        while stream.write_all(&buffer).await.is_ok() {}
+        while stream.write_all(&FILLING).await.is_ok() {}
         return Ok(());
     }
+    if order == Order::Echo as u8 {
+        return echo(stream).await;
+    }
+    while buffer::discard(&stream).await? > 0 {}
+    Ok(())
+}
+
+async fn echo(mut stream: TcpStream) -> io::Result<()> {
     loop {
-        let count = stream.read(&mut buffer).await?;
-        if count == 0 {
+        let heard = buffer::read(&mut stream, <[u8]>::to_vec).await?;
+        if heard.is_empty() {
             return Ok(());
         }
-        if order == Order::Echo as u8 {
-            stream.write_all(&buffer[..count]).await?;
-        }
+        stream.write_all(&heard).await?;
     }
 }
 
