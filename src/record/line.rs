@@ -1,10 +1,11 @@
 //! The JSON line of a record: keys, their order, and bounds on what a client may make long.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::host::{Host, Name};
 use crate::reason::Reason;
@@ -18,117 +19,113 @@ const OPENED: &str = "exeat.flow.opened/v1";
 /// Names of profiles in a record; a client that more profiles take than this is a rarity.
 const PROFILES_MAX: usize = 32;
 
+/// A JSON object as it is written. serde_json would look at each byte of the keys too, every time, for what has to be
+/// escaped: of a line that is more than a half, and there is one for each flow.
+struct Object<'a> {
+    line: &'a mut Vec<u8>,
+}
+
 /// Every key is always there, `null` where nothing is known: readers get a fixed table.
-#[derive(Serialize)]
-struct Line<'a> {
-    schema: &'static str,
-    #[serde(serialize_with = "text")]
-    time: Milliseconds,
-    #[serde(serialize_with = "text")]
-    flow: crate::record::FlowId,
-    ingress: &'static str,
-    client: IpAddr,
-    client_port: u16,
-    user: Option<&'a str>,
-    profiles: &'a [Box<str>],
-    host: Option<HostText<'a>>,
-    port: Option<u16>,
-    server_name: Option<&'a str>,
-    ech: Option<bool>,
-    method: Option<&'a str>,
-    path: Option<&'a str>,
-    address: Option<IpAddr>,
-    parent: Option<&'a str>,
-    verdict: &'static str,
-    would_deny: bool,
-    reason: &'static str,
-    rule: Option<&'a str>,
-    sent: u64,
-    received: u64,
-    dial_ms: Option<f64>,
-    duration_ms: Option<f64>,
-    status: Option<u16>,
-    error: Option<&'a str>,
-}
-
-/// A host without the brackets of an authority.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum HostText<'a> {
-    Ip(IpAddr),
-    Name(&'a str),
-}
-
-/// RFC 3339 in UTC with milliseconds.
-struct Milliseconds(jiff::Timestamp);
-
-impl Display for Milliseconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.3}", self.0)
-    }
-}
-
 pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
-    let start = line.len();
-    // Writing to a Vec can't fail, nor can any of these values.
-    if serde_json::to_writer(&mut *line, &Line::from(record)).is_err() {
-        line.truncate(start);
-        return;
-    }
-    line.push(b'\n');
+    let profiles = record.profiles.as_deref().unwrap_or_default();
+    let reason = record.reason.unwrap_or(Reason::Internal);
+    let to = record.to.as_ref();
+    let schema = if record.duration.is_some() { ENDED } else { OPENED };
+    let mut object = Object { line };
+    object.line.extend_from_slice(b"{\"schema\":");
+    object.string(schema);
+    object.key("time").plain(format_args!("{:.3}", record.time));
+    object.key("flow").plain(record.flow);
+    object.key("ingress").string(record.ingress.as_str());
+    object.key("client").plain(record.client.ip());
+    object.key("client_port").value(record.client.address.port());
+    object.key("user").text(record.client.name());
+    object.key("profiles").value(&profiles[..profiles.len().min(PROFILES_MAX)]);
+    object.key("host").host(to.map(|to| &to.host));
+    object.key("port").value(to.map(|to| to.port));
+    object.key("server_name").text(record.inside.server_name().map(Name::as_str));
+    object.key("ech").value(record.inside.ech());
+    object.key("method").text(record.inside.method());
+    object.key("path").text(record.inside.path());
+    object.key("address").address(record.address);
+    object.key("parent").text(record.parent.as_deref());
+    object.key("verdict").string(if reason.allows() { "allow" } else { "deny" });
+    object.key("would_deny").value(record.would_deny);
+    object.key("reason").string(reason.as_str());
+    object.key("rule").text(record.rule.as_deref());
+    object.key("sent").value(record.sent);
+    object.key("received").value(record.received);
+    object.key("dial_ms").value(record.dial.map(milliseconds));
+    object.key("duration_ms").value(record.duration.map(milliseconds));
+    object.key("status").value(record.status);
+    object.key("error").text(record.error.as_deref());
+    object.line.extend_from_slice(b"}\n");
 }
 
-impl<'a> From<&'a Record> for Line<'a> {
-    fn from(record: &'a Record) -> Self {
-        let profiles = record.profiles.as_deref().unwrap_or_default();
-        let reason = record.reason.unwrap_or(Reason::Internal);
-        Self {
-            schema: if record.duration.is_some() { ENDED } else { OPENED },
-            time: Milliseconds(record.time),
-            flow: record.flow,
-            ingress: record.ingress.as_str(),
-            client: record.client.ip(),
-            client_port: record.client.address.port(),
-            user: record.client.name(),
-            profiles: &profiles[..profiles.len().min(PROFILES_MAX)],
-            host: record.to.as_ref().map(|to| HostText::from(&to.host)),
-            port: record.to.as_ref().map(|to| to.port),
-            server_name: record.inside.server_name().map(Name::as_str),
-            ech: record.inside.ech(),
-            method: record.inside.method(),
-            path: record.inside.path(),
-            address: record.address,
-            parent: record.parent.as_deref(),
-            verdict: if reason.allows() { "allow" } else { "deny" },
-            would_deny: record.would_deny,
-            reason: reason.as_str(),
-            rule: record.rule.as_deref(),
-            sent: record.sent,
-            received: record.received,
-            dial_ms: record.dial.map(milliseconds),
-            duration_ms: record.duration.map(milliseconds),
-            status: record.status,
-            error: record.error.as_deref(),
+impl Object<'_> {
+    /// Begins the next value.
+    fn key(&mut self, key: &'static str) -> &mut Self {
+        self.line.extend_from_slice(b",\"");
+        self.line.extend_from_slice(key.as_bytes());
+        self.line.extend_from_slice(b"\":");
+        self
+    }
+
+    fn value(&mut self, value: impl Serialize) {
+        // Writing to a Vec can't fail, nor can any of these values.
+        let _ = serde_json::to_writer(&mut *self.line, &value);
+    }
+
+    fn text(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.string(text),
+            None => self.null(),
         }
     }
-}
 
-impl<'a> From<&'a Host> for HostText<'a> {
-    fn from(host: &'a Host) -> Self {
+    fn string(&mut self, text: &str) {
+        // What JSON has to escape (RFC 8259 §7); looked for without an end in between, which compilers make vectors of.
+        let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+        if text.bytes().fold(false, |found, byte| found | is_special(byte)) {
+            return self.value(text);
+        }
+        self.line.push(b'"');
+        self.line.extend_from_slice(text.as_bytes());
+        self.line.push(b'"');
+    }
+
+    /// A host without the brackets of an authority.
+    fn host(&mut self, host: Option<&Host>) {
         match host {
-            Host::Ip(address) => Self::Ip(*address),
-            Host::Name(name) => Self::Name(name.as_str()),
+            Some(Host::Ip(address)) => self.plain(address),
+            Some(Host::Name(name)) => self.string(name.as_str()),
+            None => self.null(),
         }
+    }
+
+    fn address(&mut self, address: Option<IpAddr>) {
+        match address {
+            Some(address) => self.plain(address),
+            None => self.null(),
+        }
+    }
+
+    /// A string in which nothing has to be escaped.
+    fn plain(&mut self, text: impl Display) {
+        self.line.push(b'"');
+        // As above.
+        let _ = write!(self.line, "{text}");
+        self.line.push(b'"');
+    }
+
+    fn null(&mut self) {
+        self.line.extend_from_slice(b"null");
     }
 }
 
 /// Milliseconds to three decimals: a dial within a region takes less than one.
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
-}
-
-fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
 }
 
 #[cfg(test)]
