@@ -164,14 +164,14 @@ impl Flow {
         let is_late = self.open.facts(|facts| {
             facts.record.reason = Some(reason);
             facts.record.would_deny = reason == Reason::ReportOnly;
-            // The second verdict on a tunnel mostly names the rule of the first: its words are written once.
+            // The second verdict on a flow mostly names the rule of the first.
             let id = rule.as_ref().map(Rule::id);
             if id.is_none() || facts.rule != id || facts.hits.is_some() != decides {
-                let words = rule.map(Words::new);
-                let hits = rule.zip(words.as_ref()).filter(|_| decides);
-                facts.hits =
-                    hits.and_then(|(rule, words)| metrics.rules().counter(rule.profile(), words.pattern()));
-                facts.record.rule = words.as_ref().map(|words| words.label().into());
+                let cited = rule.filter(|_| decides).map(|rule| self.ledger.cite(rule));
+                (facts.record.rule, facts.hits) = match (cited, rule) {
+                    (Some(cited), _) => (Some(cited.label), cited.hits),
+                    (None, rule) => (rule.map(|rule| Words::new(rule).label().into()), None),
+                };
                 facts.rule = id;
             }
             // Read under the lock: either the walk of a new policy finds this verdict, or it is found late here.

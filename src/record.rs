@@ -44,7 +44,7 @@ pub struct Record {
     pub reason: Option<Reason>,
     pub would_deny: bool,
     /// The rule that decided, in the words for people.
-    pub rule: Option<Box<str>>,
+    pub rule: Option<Arc<str>>,
     pub sent: u64,
     pub received: u64,
     /// Look-up and connect together.

@@ -9,9 +9,10 @@ use crate::flow::open::Open;
 use crate::flow::places::{Limits, Places};
 use crate::flow::registry::{Cursor, Key, Registry};
 use crate::flow::stop::Stop;
+use crate::flow::words::{Citation, Citations};
 use crate::ingress::Ingress;
 use crate::metrics::Metrics;
-use crate::policy::Question;
+use crate::policy::{Question, Rule};
 use crate::record::{Ids, Record, Sink};
 
 /// What all flows share: their metrics, their records' way out, the limits, and who is open.
@@ -23,6 +24,7 @@ pub struct Ledger {
     places: Places,
     registry: Registry,
     judges: Judges,
+    citations: Citations,
     stopping: AtomicBool,
 }
 
@@ -35,6 +37,7 @@ impl Ledger {
             places: Places::new(limits),
             registry: Registry::new(),
             judges: Judges::default(),
+            citations: Citations::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -85,6 +88,11 @@ impl Ledger {
             open.switch.throw(Stop::Draining);
         }
         (open, key)
+    }
+
+    /// How a rule that decides is named.
+    pub(super) fn cite(&self, rule: Rule<'_>) -> Citation {
+        self.citations.cite(rule, self.metrics.rules())
     }
 
     pub(super) fn judges(&self) -> &Judges {

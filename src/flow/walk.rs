@@ -81,7 +81,7 @@ impl Row {
             server_name: record.inside.server_name().map(ToString::to_string),
             address: record.address,
             parent: record.parent.as_deref().map(Box::from),
-            rule: record.rule.clone(),
+            rule: record.rule.as_deref().map(Box::from),
             started: format!("{:.3}", record.time),
             duration_ms: u64::try_from(open.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             sent: open.counters.sent.load(Ordering::Relaxed),

@@ -56,10 +56,17 @@ pub struct Rule<'p> {
 }
 
 /// Which rule it is, of all that this process ever had: to be kept where a rule would keep its policy alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RuleId {
     revision: u64,
     order: u32,
+}
+
+impl RuleId {
+    /// That of its policy.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
 }
 
 impl Rules {
