@@ -29,6 +29,14 @@ impl Destination {
         let (host, port) = split_port(authority)?;
         Ok(Self::new(Host::parse(host)?, port.unwrap_or(default_port)))
     }
+
+    /// Whether `authority` is this destination in its canonical form, and so needs no parser to tell; others may
+    /// mean it too. The port may be left out if it is the default one.
+    pub fn is_written(&self, authority: &str, default_port: u16) -> bool {
+        let Host::Name(name) = &self.host else { return false };
+        let Some(rest) = authority.strip_prefix(name.as_str()) else { return false };
+        matches!(split_port(rest), Ok(("", port)) if port.unwrap_or(default_port) == self.port)
+    }
 }
 
 impl fmt::Display for Destination {
@@ -97,6 +105,32 @@ mod tests {
             ("127.1:443", HostError::BadIpv4),
         ] {
             assert_eq!(Destination::parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_in_the_canonical_form_means_it() {
+        for (authority, to, is_written) in [
+            ("a.example", "a.example:80", true),
+            ("a.example:80", "a.example:80", true),
+            ("a.example:8080", "a.example:8080", true),
+            ("a.example", "a.example:8080", false),
+            ("a.example:8080", "a.example:80", false),
+            ("a.example:080", "a.example:80", false),
+            ("a.example:+80", "a.example:80", false),
+            ("a.example:", "a.example:80", false),
+            ("a.example:80:80", "a.example:80", false),
+            ("a.example.:80", "a.example:80", false),
+            ("A.example:80", "a.example:80", false),
+            ("a.examples", "a.example:80", false),
+            ("b.example", "a.example:80", false),
+            ("192.0.2.1", "192.0.2.1:80", false),
+        ] {
+            let to = Destination::parse(to).unwrap();
+            assert_eq!(to.is_written(authority, 80), is_written, "{authority:?}");
+            if is_written {
+                assert_eq!(Destination::parse_or_default(authority, 80), Ok(to));
+            }
         }
     }
 

@@ -183,6 +183,10 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // As most heads are; the kernel has less to do for one.
+        if let [one] = slices {
+            return self.poll_write(cx, one);
+        }
         match &mut self.transport {
             Transport::Bare(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
             Transport::Layered(layer) => Pin::new(layer).poll_write_vectored(cx, slices),

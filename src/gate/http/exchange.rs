@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use http_body_util::Either;
 use hyper::body::Body;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
@@ -191,7 +191,7 @@ impl Exchanges {
 /// What of a request decides the manner of its refusal, kept while the request goes its way.
 #[derive(Debug)]
 pub struct Manner {
-    accept: HeaderMap,
+    accept: Vec<HeaderValue>,
     has_body: bool,
     /// Nothing that comes after it can be read as a request: what follows a CONNECT is meant for the
     /// tunnel, and where a body that is not wanted ends is not waited for.
@@ -200,9 +200,8 @@ pub struct Manner {
 
 impl Manner {
     pub fn of<B: Body>(request: &Request<B>) -> Self {
-        let accept = request.headers().get_all(header::ACCEPT).iter();
         Self {
-            accept: accept.map(|value| (header::ACCEPT, value.clone())).collect(),
+            accept: request.headers().get_all(header::ACCEPT).iter().cloned().collect(),
             has_body: !request.body().is_end_stream(),
             last: *request.method() == Method::CONNECT || !request.body().is_end_stream(),
         }

@@ -7,14 +7,10 @@ use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::Error;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const PROXY_PREFIX: &str = "proxy-";
-
 /// Removes what must not be passed on: the headers that `Connection` names, and those that are
 /// hop-by-hop by definition. `Trailer` stays: hyper sends only the trailers that it announces.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
+    let mut gone: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
@@ -23,24 +19,17 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         // To name a header that frames or routes the message would let a client take it away.
         .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::VIA))
         .collect();
-    for name in named {
+    gone.extend(headers.keys().filter(|name| is_hop_by_hop(name)).cloned());
+    for name in gone {
         headers.remove(name);
     }
-    for name in [
-        header::CONNECTION,
-        KEEP_ALIVE,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HTTP2_SETTINGS,
-    ] {
-        headers.remove(name);
-    }
-    let proxy: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(PROXY_PREFIX)).cloned().collect();
-    for name in proxy {
-        headers.remove(name);
-    }
+}
+
+/// Most messages have few headers and none of these: to look at each is less than to ask for each of these.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "connection" | "keep-alive" | "te" | "transfer-encoding" | "upgrade" | "http2-settings")
+        || name.starts_with("proxy-")
 }
 
 /// Removes from trailers what would mean something on the next hop, beside what hyper itself leaves out

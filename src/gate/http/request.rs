@@ -109,8 +109,7 @@ fn check_host<B>(request: &Request<B>, to: &Destination, default_port: u16) -> R
         return Err(Error::HostMismatch("is doubled"));
     }
     let host = text(host).ok_or_else(|| bad("the Host header is not ASCII"))?;
-    let host = Destination::parse_or_default(host, default_port)?;
-    if host != *to {
+    if !to.is_written(host, default_port) && Destination::parse_or_default(host, default_port)? != *to {
         return Err(Error::HostMismatch("differs from the destination"));
     }
     Ok(())
