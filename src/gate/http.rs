@@ -3,6 +3,7 @@
 mod asked;
 mod clock;
 mod clocked;
+mod driven;
 mod exchange;
 mod expect;
 mod forwarded;

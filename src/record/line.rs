@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -37,7 +36,7 @@ pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
     object.key("time").plain(format_args!("{:.3}", record.time));
     object.key("flow").plain(record.flow);
     object.key("ingress").string(record.ingress.as_str());
-    object.key("client").plain(record.client.ip());
+    object.key("client").value(record.client.ip());
     object.key("client_port").value(record.client.address.port());
     object.key("user").text(record.client.name());
     object.key("profiles").value(&profiles[..profiles.len().min(PROFILES_MAX)]);
@@ -47,7 +46,7 @@ pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
     object.key("ech").value(record.inside.ech());
     object.key("method").text(record.inside.method());
     object.key("path").text(record.inside.path());
-    object.key("address").address(record.address);
+    object.key("address").value(record.address);
     object.key("parent").text(record.parent.as_deref());
     object.key("verdict").string(if reason.allows() { "allow" } else { "deny" });
     object.key("would_deny").value(record.would_deny);
@@ -97,15 +96,8 @@ impl Object<'_> {
     /// A host without the brackets of an authority.
     fn host(&mut self, host: Option<&Host>) {
         match host {
-            Some(Host::Ip(address)) => self.plain(address),
+            Some(Host::Ip(address)) => self.value(address),
             Some(Host::Name(name)) => self.string(name.as_str()),
-            None => self.null(),
-        }
-    }
-
-    fn address(&mut self, address: Option<IpAddr>) {
-        match address {
-            Some(address) => self.plain(address),
             None => self.null(),
         }
     }

@@ -251,6 +251,43 @@ async fn no_byte_flows_on_behind_a_complete_answer() {
 }
 
 #[tokio::test]
+async fn an_upload_goes_on_while_the_client_takes_nothing_of_the_answer() {
+    // More than all buffers on the way have room for.
+    const LENGTH: usize = 16 << 20;
+    let page = Upstream::start(|stream, heard| async move {
+        use tokio::io::AsyncReadExt;
+        let (mut reading, mut writing) = stream.into_split();
+        let answer = tokio::spawn(async move {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+            writing.write_all(head.as_bytes()).await.unwrap();
+            writing.write_all(&vec![b'a'; LENGTH]).await.unwrap();
+            writing
+        });
+        let (mut buffer, mut count) = (vec![0; 65_536], 0);
+        while count < LENGTH {
+            match reading.read(&mut buffer).await {
+                Ok(more @ 1..) => count += more,
+                _ => return,
+            }
+        }
+        heard.add(b"all of it");
+        drop(answer.await.unwrap());
+    })
+    .await;
+    let gate = gate_to(&page).await;
+    let mut stream = gate.connect().await;
+    stream.write_all(post(&page, &format!("Content-Length: {LENGTH}\r\n")).as_bytes()).await.unwrap();
+    // A client that first sends, then reads.
+    stream.write_all(&vec![b'q'; LENGTH]).await.unwrap();
+    page.has_heard("all of it").await;
+    let reply = read_reply(&mut stream).await;
+    assert_eq!((reply.status, reply.body.len()), (200, LENGTH));
+    assert_eq!(gate.record().await["sent"], LENGTH);
+    drop(stream);
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn an_upload_may_take_longer_than_a_head() {
     let page = Upstream::page().await;
     let mut setup = Setup::allow(&[&rule(&page)]);

@@ -222,11 +222,12 @@ async fn switch(
     answer: Answer,
     offered: Option<HeaderValue>,
 ) -> Result<(Response<ReplyBody>, Stream), Error> {
-    let Answer { mut response, .. } = answer;
+    let Answer { mut response, mut lease, .. } = answer;
     let protocol = headers::upgrade(response.headers())
         .filter(|protocol| offered.is_some_and(|offered| headers::is_offered(&offered, protocol)))
         .ok_or_else(|| bad("it switches protocols, but not as asked"))?;
-    let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| bad(&error.to_string()))?;
+    let upgraded = lease.until(hyper::upgrade::on(&mut response)).await;
+    let upgraded = upgraded.map_err(|error| bad(&error.to_string()))?;
     let parts =
         upgraded.downcast::<TokioIo<Listened>>().map_err(|_| bad("it is not on a plain connection"))?;
     let upstream = parts.io.into_inner().into_stream().with_head(parts.read_buf);

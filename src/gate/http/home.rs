@@ -62,6 +62,7 @@ impl Home {
 
     /// Takes a connection back that may serve another request.
     pub(super) fn put(&self, lease: Lease) {
+        let Some(lease) = lease.rested() else { return };
         match self {
             Self::Pool(pool) | Self::Redirected { pool, .. } => pool.put(lease),
             Self::Tunnel(tunnel) => tunnel.put(Waiting::Idle(lease)),

@@ -4,20 +4,21 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use tokio::task::AbortHandle;
+use tokio::task::yield_now;
 
 use crate::client::{Certificate, User};
 use crate::destination::Destination;
 use crate::dial::{Course, Reached, Through, Upstream};
+use crate::gate::http::driven::Driven;
 use crate::gate::http::forwarded;
-use crate::gate::http::listened::{Heard, Listened};
 use crate::gate::http::sent::Sent;
 use crate::lock::lock;
 use crate::policy::{Passage, Question};
@@ -25,6 +26,10 @@ use crate::proxy::Standing;
 
 /// Idle connections kept for one key: no client has all of the room.
 const KEPT_A_KEY: usize = 64;
+
+/// How often a request that finds all connections of its key lent looks again before it opens another one, each time after
+/// the loop has seen to what has arrived: under load that gives one back, and a connection costs more than an exchange.
+const TURNS: usize = 2;
 
 /// Who may use a connection again: connection-bound authentication (NTLM, Negotiate) makes it the
 /// client's own, and another policy might not have opened it.
@@ -55,15 +60,13 @@ impl Key {
 
 /// A connection to an upstream, in use by one exchange.
 pub(super) struct Lease {
-    key: Key,
+    key: Arc<Key>,
     reached: Arc<Reached>,
-    sender: SendRequest<Sent>,
-    heard: Heard,
+    connection: Driven,
     /// Whether it has served an exchange already: then its upstream may have closed it meanwhile.
     reused: bool,
-    /// On which its connection is driven: an exchange from there wakes no other.
+    /// Whose loop has its socket: an exchange from there wakes no other.
     thread: ThreadId,
-    connection: AbortHandle,
 }
 
 /// The connections that wait for the next request of their client.
@@ -76,8 +79,17 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct Shelf {
-    idle: HashMap<Key, Vec<(Instant, Lease)>>,
+    /// Those of a key that are all in use have left an empty place.
+    idle: HashMap<Arc<Key>, Vec<(Instant, Lease)>, RandomState>,
     count: usize,
+}
+
+/// What is found on the shelf.
+enum Found {
+    Idle(Instant, Lease),
+    /// There were some, and perhaps there soon are again.
+    Lent,
+    Nothing,
 }
 
 impl Pool {
@@ -89,26 +101,34 @@ impl Pool {
     /// Takes the connection that was idle for the shortest time, if one is still alive: one of this thread,
     /// if it has any.
     pub(super) async fn take(&self, key: &Key) -> Option<Lease> {
+        let mut turns = 0;
         loop {
-            let (since, mut lease) = self.shelf().take(key)?;
-            if since.elapsed() <= self.keep && lease.is_alive().await {
-                return Some(lease);
+            let found = self.shelf().take(key);
+            match found {
+                Found::Idle(since, mut lease) => {
+                    if since.elapsed() <= self.keep && lease.is_alive() {
+                        return Some(lease);
+                    }
+                }
+                Found::Lent if turns < TURNS => {
+                    turns += 1;
+                    yield_now().await;
+                }
+                Found::Lent | Found::Nothing => return None,
             }
         }
     }
 
     /// Puts a connection back; beyond the bounds it is closed instead.
     pub(super) fn put(&self, lease: Lease) {
-        if !lease.sender.is_closed() {
-            self.shelf().put(lease, self.room);
-        }
+        self.shelf().put(lease, self.room);
     }
 
     /// Closes what has been idle for too long, and what an older policy opened.
     pub fn sweep(&self, policy: u64) {
         let keep = self.keep;
         self.close(|key, since, lease| {
-            key.policy != policy || since.elapsed() > keep || lease.sender.is_closed()
+            key.policy != policy || since.elapsed() > keep || lease.connection.is_stirred()
         });
     }
 
@@ -119,7 +139,7 @@ impl Pool {
 
     fn close(&self, is_stale: impl Fn(&Key, Instant, &Lease) -> bool) {
         let stale = self.shelf().remove(is_stale);
-        // Outside the lock: to drop a connection wakes its task.
+        // Outside the lock, since it costs a system call for each.
         drop(stale);
     }
 
@@ -129,23 +149,24 @@ impl Pool {
 }
 
 impl Shelf {
-    fn take(&mut self, key: &Key) -> Option<(Instant, Lease)> {
-        let leases = self.idle.get_mut(key)?;
+    fn take(&mut self, key: &Key) -> Found {
+        let Some(leases) = self.idle.get_mut(key) else { return Found::Nothing };
         let here = thread::current().id();
         let own = leases.iter().rposition(|(_, lease)| lease.thread == here);
-        let lease = leases.remove(own.or(leases.len().checked_sub(1))?);
-        if leases.is_empty() {
-            self.idle.remove(key);
-        }
+        let Some(last) = own.or(leases.len().checked_sub(1)) else { return Found::Lent };
+        let (since, lease) = leases.remove(last);
         self.count -= 1;
-        Some(lease)
+        Found::Idle(since, lease)
     }
 
     fn put(&mut self, lease: Lease, room: usize) {
         if self.count >= room {
             return;
         }
-        let leases = self.idle.entry(lease.key.clone()).or_default();
+        if self.idle.len() > self.count + room {
+            self.idle.retain(|_, leases| !leases.is_empty());
+        }
+        let leases = self.idle.entry(Arc::clone(&lease.key)).or_default();
         if leases.len() < KEPT_A_KEY {
             leases.push((Instant::now(), lease));
             self.count += 1;
@@ -175,26 +196,23 @@ impl Lease {
         head_bytes: usize,
     ) -> Result<Self, hyper::Error> {
         let reached = Arc::clone(upstream.reached());
-        let (io, heard) = Listened::new(upstream.open(passage));
-        let mut builder = http1::Builder::new();
-        let (sender, connection) = builder.max_header_size(head_bytes).handshake(TokioIo::new(io)).await?;
-        let task = tokio::spawn(async move {
-            // What goes wrong on it reaches whoever waits for an answer.
-            let _ = connection.with_upgrades().await;
-        });
-        let thread = thread::current().id();
-        Ok(Self { key, reached, sender, heard, reused: false, thread, connection: task.abort_handle() })
+        let connection = Driven::open(upstream.open(passage), head_bytes).await?;
+        Ok(Self { key: Arc::new(key), reached, connection, reused: false, thread: thread::current().id() })
     }
 
     pub(super) fn reached(&self) -> &Reached {
         &self.reached
     }
 
-    /// Whether it can take another request. It becomes ready only after the connection has looked for
-    /// surplus bytes that the upstream sent behind its last answer: an answer to nobody is never ours.
-    pub(super) async fn is_alive(&mut self) -> bool {
+    /// Whether it can take another request.
+    pub(super) fn is_alive(&mut self) -> bool {
         self.reused = true;
-        self.sender.ready().await.is_ok()
+        self.connection.is_ready()
+    }
+
+    /// Leaves the connection alone until another request comes; `None` if there can't be one.
+    pub(super) fn rested(mut self) -> Option<Self> {
+        self.connection.rest().then_some(self)
     }
 
     pub(super) fn is_reused(&self) -> bool {
@@ -203,7 +221,7 @@ impl Lease {
 
     /// Whether the upstream has said anything to the last request.
     pub(super) fn has_heard(&self) -> bool {
-        self.heard.anything()
+        self.connection.has_heard()
     }
 
     /// The parent that reads the requests, and sends them on.
@@ -220,16 +238,26 @@ impl Lease {
         if let Some(parent) = self.forwarder() {
             forwarded::address(&mut request, &self.key.to, parent.authorization());
         }
-        self.heard.clear();
-        self.sender.send_request(request).await
+        self.connection.send(request).await
     }
-}
 
-impl Drop for Lease {
-    /// Closes the connection at once. hyper alone would go on with the body of a request whose answer
-    /// is complete: bytes of a flow that has ended.
-    fn drop(&mut self) {
-        self.connection.abort();
+    /// Waits for what comes of the connection.
+    pub(super) async fn until<F: Future>(&mut self, future: F) -> F::Output {
+        self.connection.until(future).await
+    }
+
+    /// Lets what is left of the request go on by itself, however slowly the client takes the answer.
+    pub(super) fn let_go(&mut self) {
+        self.connection.let_go();
+    }
+
+    /// Takes the next frame of the answer.
+    pub(super) fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.connection.poll_frame(body, cx)
     }
 }
 

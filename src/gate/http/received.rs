@@ -60,8 +60,12 @@ impl From<Infallible> for CutShort {
 }
 
 impl Received {
-    pub(super) fn new(body: Incoming, open: Open) -> Self {
+    pub(super) fn new(body: Incoming, mut open: Open) -> Self {
         open.clock.answers();
+        if !open.request_complete.load(Ordering::Acquire) {
+            // A client may send all of it before it takes any of the answer.
+            open.lease.let_go();
+        }
         let mut received = Self { body, open: Some(open) };
         // hyper does not poll a body that is known to be empty.
         if received.body.is_end_stream() {
@@ -89,7 +93,12 @@ impl Body for Received {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+        let Self { body, open } = &mut *self;
+        let frame = match open {
+            Some(open) => ready!(open.lease.poll_frame(body, cx)),
+            None => ready!(Pin::new(body).poll_frame(cx)),
+        };
+        match frame {
             None => {
                 self.finish(Ok(()));
                 Poll::Ready(None)

@@ -141,7 +141,7 @@ impl Route {
                 reaches(flow, waiting.reached());
                 match waiting {
                     Waiting::Dialled(upstream) => self.open(standing, question, upstream, leave).await,
-                    Waiting::Idle(mut lease) => match lease.is_alive().await {
+                    Waiting::Idle(mut lease) => match lease.is_alive() {
                         true => Ok((lease, leave)),
                         false => Err(Error::UpstreamReset),
                     },

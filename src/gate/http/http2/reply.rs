@@ -10,6 +10,7 @@ use h2::{Reason, RecvStream, SendStream};
 use hyper::body::{Body, Frame};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::task::yield_now;
 
 use crate::gate::http::asked::Asked;
 use crate::gate::http::clock::{Clock, Stillness};
@@ -113,6 +114,8 @@ impl Reply {
         let stillness = Stillness { idle: bounds.idle, half_closed: bounds.half_closed };
         let mut sending = Sending { send, body, rest: Bytes::new(), clock, stillness };
         if let End::Cut = poll_fn(|cx| sending.poll(cx)).await {
+            // A reset makes the h2 crate forget what it has not written yet: its turn comes first.
+            yield_now().await;
             sending.send.send_reset(Reason::INTERNAL_ERROR);
         }
     }
