@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
     let (users, groups) = text.split_once("\n---\n").unwrap_or((text, ""));
     let mut reader = Reader::new(Path::new("users").into());
     let groups = Groups::read(&mut reader, groups);
-    let in_groups = reader.finish().len();
+    reader.finish();
     let mut reader = Reader::new(Path::new("users").into());
     let accounts = Accounts::read(&mut reader, users, &groups);
     let mistakes = reader.finish();
@@ -24,7 +24,9 @@ fuzz_target!(|text: &str| {
         if let Some(user) = accounts.user(name) {
             assert_eq!(&*user.name, name);
         }
-        if hash.len() > 16 && !name.contains(hash) {
+        // Names are told, and one may look like the password of another.
+        let is_told = users.lines().any(|line| line.split(':').next().is_some_and(|name| name.contains(hash)));
+        if hash.len() > 16 && !is_told {
             let told = |mistake: &exeat::mistake::Mistake| mistake.to_string().contains(hash);
             assert!(!mistakes.iter().any(told), "a mistake repeats what may be a password");
         }
@@ -34,10 +36,4 @@ fuzz_target!(|text: &str| {
         }
     }
     assert_eq!(accounts.len() + mistakes.len(), said, "{mistakes:?}");
-    assert!(in_groups <= groups_lines(text));
 });
-
-/// More lines than that can't be wrong.
-fn groups_lines(text: &str) -> usize {
-    text.len() + 1
-}

@@ -15,6 +15,8 @@ const MISTAKES_MAX: usize = 1000;
 #[derive(Debug)]
 pub struct Reader {
     file: Arc<Path>,
+    /// Where the text ends. Without the end of a line there, the parser tells of one line more.
+    end: Option<At>,
     mistakes: Vec<Mistake>,
     uncounted: usize,
 }
@@ -40,7 +42,7 @@ pub struct Recorded<'r>(Option<&'r mut Mistake>);
 
 impl Reader {
     pub fn new(file: Arc<Path>) -> Self {
-        Self { file, mistakes: Vec::new(), uncounted: 0 }
+        Self { file, end: None, mistakes: Vec::new(), uncounted: 0 }
     }
 
     /// Parses the whole file; `None` if that yields no tree to read on in.
@@ -50,7 +52,9 @@ impl Reader {
             self.error(start, format!("the file is larger than {} MiB", SIZE_MAX >> 20));
             return None;
         }
-        tree::build(text.strip_prefix('\u{feff}').unwrap_or(text), self)
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        self.end = Some(end(text));
+        tree::build(text, self)
     }
 
     pub fn file(&self) -> &Arc<Path> {
@@ -58,6 +62,7 @@ impl Reader {
     }
 
     pub fn place(&self, at: At) -> Place {
+        let at = self.end.map_or(at, |end| at.min(end));
         Place { file: Arc::clone(&self.file), line: at.line, column: at.column }
     }
 
@@ -279,4 +284,13 @@ fn listed(words: &[&str]) -> String {
         Some((last, others)) => format!("{} and {last}", others.join(", ")),
         None => String::new(),
     }
+}
+
+/// The place behind the last character of a text.
+fn end(text: &str) -> At {
+    let count = |count| u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
+    let both = text.matches("\r\n").count();
+    let lines = text.matches(['\n', '\r']).count() - both;
+    let last = text.rsplit(['\n', '\r']).next().unwrap_or_default();
+    At { line: count(lines), column: count(last.chars().count()) }
 }

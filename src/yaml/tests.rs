@@ -28,6 +28,11 @@ fn what_is_wrong_with_the_end_has_its_place_in_the_text() {
         let (node, mistakes) = read(text);
         assert!(node.is_none() && mistakes[0].starts_with(place), "{text:?}: {mistakes:?}");
     }
+    // A key that stands nowhere, behind the text.
+    let mut reader = Reader::new(Arc::from(Path::new("f")));
+    let node = reader.parse("? ").unwrap();
+    reader.map(Field::top("the file", &node), &["a"]);
+    assert!(reader.finish().iter().all(|mistake| mistake.place.line == 1));
 }
 
 fn good(text: &str) -> Node {

@@ -178,21 +178,8 @@ impl Tree<'_, '_> {
         None
     }
 
-    /// The place in the text: where that ends without the end of a line, the parser tells of one line more.
-    fn within(&self, at: At) -> At {
-        let text = self.text.replace("\r\n", "\n");
-        let (mut line, mut last) = (0, "");
-        for part in text.split(['\n', '\r']) {
-            (line, last) = (line + 1, part);
-        }
-        if at.line <= line {
-            return at;
-        }
-        At { line, column: u32::try_from(last.chars().count()).unwrap_or(u32::MAX).saturating_add(1) }
-    }
-
     fn syntax_error(&mut self, error: &ScanError) -> Option<Node> {
-        let (at, info) = (self.within(at(*error.marker())), error.info());
+        let (at, info) = (at(*error.marker()), error.info());
         if info.contains("recursion limit") {
             return self.too_deep(at);
         }
