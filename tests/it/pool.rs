@@ -134,6 +134,28 @@ async fn a_request_with_a_body_or_a_part_of_an_answer_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_connection_in_use_holds_nobody_up() {
+    // Its second request on a connection is never answered.
+    let page = Upstream::start(|mut stream, heard| async move {
+        read_request(&mut stream, &heard).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await.unwrap();
+        read_request(&mut stream, &heard).await;
+        read_request(&mut stream, &heard).await;
+    })
+    .await;
+    let gate = Gate::allowing(&[&rules(&page)]).await;
+    let (mut first, mut second) = (gate.connect().await, gate.connect().await);
+    assert_eq!(ask(&mut first, request(&page, "GET", "a.example")).await.status, 200);
+    let again = request(&page, "GET", "a.example").replacen("/ HTTP", "/again HTTP", 1);
+    first.write_all(again.as_bytes()).await.unwrap();
+    page.has_heard("GET /again").await;
+    assert_eq!(ask(&mut second, request(&page, "GET", "a.example")).await.status, 200);
+    assert_eq!(page.connections(), 2);
+    drop((first, second));
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn a_fresh_connection_that_dies_is_not_tried_twice() {
     let page = Upstream::closing("").await;
     let gate = Gate::allowing(&[&rules(&page)]).await;
