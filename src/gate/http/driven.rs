@@ -114,8 +114,7 @@ impl Driven {
         self.poll(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
     }
 
-    /// Lets what is left of the request go on by itself, however slowly the client takes the answer. The connection
-    /// serves no other request then.
+    /// Lets what is left of the request go on by itself, however slowly the client takes the answer.
     pub(super) fn let_go(&mut self) {
         if let Driver::User(connection) = std::mem::replace(&mut self.driver, Driver::None) {
             self.driver = Driver::Alone { _going: Going(tokio::spawn(connection).abort_handle()) };
