@@ -30,8 +30,7 @@ def sample(bench, generator, load, proxy, turn):
         measured = generator.measure(load, None, bench.seconds)
     else:
         with bench.started(proxy, load.door) as process:
-            # What a proxy does once, at its first connection, is not what is measured.
-            generator.run(load.arguments, load.door, min(0.3, bench.seconds))
+            generator.run(load.arguments, load.door, min(load.warm, 4 * bench.seconds))
             measured = generator.measure(load, process, bench.seconds)
     name = proxy.name if proxy else "direct"
     shown = ", ".join(f"{key} {value:.4g}" for key, value in measured.items())
