@@ -1,13 +1,14 @@
 //! Happy eyeballs (RFC 8305): of a name's addresses, the first that connects wins.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep_until};
 
@@ -38,7 +39,7 @@ pub(super) struct Race<'a, 'f, S, A, W> {
     /// How long an attempt has before the next one joins it.
     delay: Duration,
     waiting: Waiting,
-    attempts: FuturesUnordered<Attempt<'f, W>>,
+    attempts: Vec<Attempt<'f, W>>,
     started: usize,
     /// When the next attempt may join those under way.
     next_start: Instant,
@@ -81,7 +82,7 @@ where
             attempt,
             delay,
             waiting: Waiting { was_v6: families.begin_with_v4(), ..Waiting::default() },
-            attempts: FuturesUnordered::new(),
+            attempts: Vec::new(),
             started: 0,
             next_start: Instant::now(),
             holds: false,
@@ -104,7 +105,7 @@ where
             }
             tokio::select! {
                 biased;
-                Some(ended) = self.attempts.next() => match ended {
+                ended = poll_fn(|cx| poll_ended(&mut self.attempts, cx)) => match ended {
                     Ok(won) => return Ok(won),
                     Err(Setback { error, is_final: true, .. }) => return Err(error.into()),
                     Err(setback) => {
@@ -185,6 +186,17 @@ impl From<Error> for Setback {
         let is_final = !matches!(&error, Error::Parent(failure) if failure.fault.is_about_destination());
         Self { error, interest: INTEREST_MOST, is_final }
     }
+}
+
+/// The first attempt to end. They are few: to ask each one costs less than to know which one called.
+fn poll_ended<W>(attempts: &mut Vec<Attempt<'_, W>>, cx: &mut Context<'_>) -> Poll<Result<W, Setback>> {
+    for index in 0..attempts.len() {
+        if let Poll::Ready(ended) = attempts[index].as_mut().poll(cx) {
+            drop(attempts.remove(index));
+            return Poll::Ready(ended);
+        }
+    }
+    Poll::Pending
 }
 
 /// Addresses not yet tried: the preferred one, then family by turns (RFC 8305 §4).
