@@ -170,8 +170,9 @@ fn check_label(label: &str) -> Result<(), HostError> {
 /// Whether some resolver would read it as an IPv4 address: the last label is a number, in decimal
 /// or hexadecimal (`127.1`, `0x7f.1`, `2130706433`). The WHATWG URL standard draws the line here too.
 fn looks_like_ipv4(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    if last.is_empty() {
+    let last = name.bytes().rposition(|byte| byte == b'.').map_or(name, |dot| &name[dot + 1..]);
+    // Of most names the first letter of the last label says that it is no number.
+    if !last.starts_with(|first: char| first.is_ascii_digit()) {
         return false;
     }
     match last.strip_prefix("0x").or_else(|| last.strip_prefix("0X")) {

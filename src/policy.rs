@@ -118,6 +118,11 @@ impl Policy {
         rows.into_iter().map(|row| Rule::new(&self.rules, row))
     }
 
+    /// Whether any rule is about addresses.
+    pub fn has_networks(&self) -> bool {
+        !self.rules.networks.is_empty()
+    }
+
     /// Whether any profile says how its connections leave this host.
     pub fn has_outgoing(&self) -> bool {
         self.has_outgoing

@@ -132,12 +132,13 @@ impl Names {
 
     /// Whether a pattern's globs match the labels to the left of its suffix.
     pub(super) fn globs_match(&self, globs: u32, lead: Lead, mut left: &str) -> bool {
-        for glob in self.globs_text(globs).rsplit('.') {
-            let (further, label) = split_last(left);
+        let mut globs = self.globs_text(globs);
+        while !globs.is_empty() {
+            let ((more, glob), (further, label)) = (split_last(globs), split_last(left));
             if left.is_empty() || !label_matches(glob, label) {
                 return false;
             }
-            left = further;
+            (globs, left) = (more, further);
         }
         lead.reaches(left)
     }
@@ -205,6 +206,10 @@ impl Networks {
             visit(network.rules);
             next = network.wider;
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.networks.is_empty()
     }
 
     pub(super) fn network(&self, place: u32) -> IpNet {
