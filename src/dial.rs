@@ -210,13 +210,21 @@ impl Dialer {
 }
 
 impl Upstream {
-    /// The stream, ready for the bytes that the passage is for.
-    pub fn open(self, _: &Passage) -> Stream {
+    /// The stream, ready for the bytes that the passage is for, and kept alive.
+    pub fn open(self, passage: &Passage) -> Stream {
+        let stream = self.open_young(passage);
+        stream.keep_alive();
+        stream
+    }
+
+    /// The same for one who keeps it alive once it has lived for [`YOUTH`](crate::stream::YOUTH): the relay does.
+    pub fn open_young(self, _: &Passage) -> Stream {
         self.stream
     }
 
     /// Resolves once it has something to say, or has ended. Nothing of it is lost.
     pub async fn speaks(&mut self) {
+        self.stream.keep_alive();
         // A reset is an end; whoever reads from it will learn which.
         let _ = poll_fn(|cx| self.stream.poll_ended(cx)).await;
     }

@@ -16,8 +16,8 @@ use crate::dial::{Source, Upstream};
 use crate::drain;
 use crate::error::Error;
 use crate::flow::{Flow, Permit};
-use crate::gate::Tunnel;
 use crate::gate::http::{Asked, Clock, Exchanges, Home, Manner, Pool, ReplyBody, finish, request, serve};
+use crate::gate::{Passed, Tunnel, carry};
 use crate::ingress::Ingress;
 use crate::lock::lock;
 use crate::policy::{Question, Seen};
@@ -46,15 +46,27 @@ struct Opened {
 }
 
 /// Serves one connection to its end; the permit to have it is given back then.
-pub async fn enter(
+pub fn enter(
     proxy: Arc<Proxy>,
     pool: Arc<Pool>,
     client: Client,
     stream: Stream,
     drain: drain::Watch,
     permit: Permit,
-) {
-    let is_beyond = permit.is_beyond();
+) -> impl Future<Output = ()> {
+    let gated = gated(Arc::clone(&proxy), pool, client, stream, drain.clone(), permit.is_beyond());
+    carry(proxy, Box::pin(gated), (drain, permit))
+}
+
+/// Answers requests until the connection ends, or has become a tunnel whose bytes may pass.
+async fn gated(
+    proxy: Arc<Proxy>,
+    pool: Arc<Pool>,
+    client: Client,
+    stream: Stream,
+    drain: drain::Watch,
+    is_beyond: bool,
+) -> Option<Passed> {
     let door = Door { exchanges: exchanges(&proxy, pool, client), opened: Mutex::new(None), is_beyond };
     let mut bounds = proxy.bounds;
     if is_beyond {
@@ -64,11 +76,10 @@ pub async fn enter(
     let served = serve(stream, bounds, drain.clone(), |request, clock| door.answer(request, clock)).await;
     let opened = door.opened().take();
     let Some(opened) = opened else {
-        return finish(&door.exchanges, served, None, Ingress::Forward).await;
+        finish(&door.exchanges, served, None, Ingress::Forward).await;
+        return None;
     };
-    let tunnel = opened.tunnel(proxy, served.stream);
-    // A task of its own, so that the memory of HTTP's does not live as long as the tunnel.
-    tokio::spawn(tunnel.enter(None, drain, permit));
+    opened.tunnel(proxy, served.stream).judge(None, drain).await
 }
 
 impl Door {

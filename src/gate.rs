@@ -5,6 +5,7 @@ pub mod http;
 pub mod redirected;
 pub mod tls;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
@@ -36,29 +37,32 @@ pub struct Tunnel {
 }
 
 /// A tunnel whose inside was judged: the rest is left to the relay.
-struct Passed {
+#[derive(Debug)]
+pub struct Passed {
     flow: Flow,
     ends: Box<Ends>,
 }
 
-impl Tunnel {
-    /// Finds out what is inside unless it is known already, judges it, and relays it to its end. Until then a
-    /// drain waits, and the permit to have the connection, if it has one of its own, is not given back. One future
-    /// without another around it: each would keep a copy of what it awaits.
-    pub fn enter<P>(self, first: Option<First>, drain: drain::Watch, permit: P) -> impl Future<Output = ()> {
-        let proxy = Arc::clone(&self.proxy);
-        // Boxed, so that the memory it takes to judge does not live as long as the tunnel.
-        let judged = Box::pin(self.judge(first, drain.clone()));
-        async move {
-            if let Some(passed) = judged.await {
-                proxy.tunnel(passed.flow, passed.ends).await;
-            }
-            drop((drain, permit));
+/// Carries a connection to its end: what comes before its bytes may pass, and the relay. Whatever is `held` is let go
+/// then. The first part comes in a box, so that the memory it takes does not live as long as the tunnel. One future
+/// without another around it: each would keep a copy of what it awaits.
+pub fn carry(
+    proxy: Arc<Proxy>,
+    gated: Pin<Box<impl Future<Output = Option<Passed>>>>,
+    held: impl Sized,
+) -> impl Future<Output = ()> {
+    async move {
+        if let Some(passed) = gated.await {
+            proxy.tunnel(passed.flow, passed.ends).await;
         }
+        drop(held);
     }
+}
 
-    /// Judges what is inside. Requests are served here; the rest is left to be relayed.
-    async fn judge(mut self, first: Option<First>, drain: drain::Watch) -> Option<Passed> {
+impl Tunnel {
+    /// Finds out what is inside unless it is known already, and judges it. Requests are served here; the rest is left
+    /// to be relayed.
+    pub async fn judge(mut self, first: Option<First>, drain: drain::Watch) -> Option<Passed> {
         let first = match first {
             Some(first) => Ok(first),
             // A rule that does not look inside must not wait for a client that lets the server speak first.
@@ -83,6 +87,9 @@ impl Tunnel {
     /// Whether a rule allows whatever is inside.
     fn may_pass_unread(&self) -> bool {
         let Standing { policy, subject, .. } = &*self.standing;
+        if !policy.listed(subject, self.to.port).unread {
+            return false;
+        }
         let verdict = policy.decide(subject, &self.question(Seen::Unread), today());
         verdict.pass(self.upstream.reached().parent()).is_ok()
     }
@@ -102,7 +109,7 @@ impl Tunnel {
     fn pass_as(self, seen: Seen<'static>) -> Option<Passed> {
         match self.pass(seen) {
             Ok(leave) => {
-                let upstream = self.upstream.open(&leave);
+                let upstream = self.upstream.open_young(&leave);
                 Some(Passed { flow: self.flow, ends: Box::new(Ends { client: self.client, upstream }) })
             }
             Err(error) => {
@@ -181,13 +188,19 @@ mod tests {
 
     #[test]
     fn the_future_of_a_tunnel_is_small() {
+        use std::future::Ready;
+
         use crate::flow::Permit;
 
-        fn size<F>(_: impl FnOnce(Tunnel, Option<First>, drain::Watch, Permit) -> F) -> usize {
+        type Held = (drain::Watch, Permit);
+        fn size<F>(_: impl FnOnce(Arc<Proxy>, Pin<Box<Ready<Option<Passed>>>>, Held) -> F) -> usize {
             size_of::<F>()
         }
-        let tunnel = size(Tunnel::enter);
-        let judging = size(|tunnel, first, drain, _| tunnel.judge(first, drain));
+        fn judging<F>(_: impl FnOnce(Tunnel, Option<First>, drain::Watch) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (tunnel, judging) = (size(carry), judging(Tunnel::judge));
+
         assert!(tunnel <= 800 && judging <= 2688, "{tunnel} and, until it is judged, {judging}");
     }
 }

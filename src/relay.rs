@@ -11,6 +11,7 @@ mod pipes;
 mod splice;
 
 use std::future::poll_fn;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use self::fault::Fault;
 use self::pipes::Pipes;
 use crate::counters::Counters;
 use crate::error::Error;
-use crate::stream::Stream;
+use crate::stream::{Stream, YOUTH};
 
 /// How long a tunnel may be silent. A byte in either direction starts the time anew.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ impl Relay {
     /// Moves bytes, the heads first, until both sides have ended and all has been delivered, and
     /// says why if it ended earlier. The end of one side is passed on and leaves the other
     /// direction open. A reset by one side resets the other; silence or `stop` reset both, since an
-    /// orderly end would tell the peers that they have everything.
+    /// orderly end would tell the peers that they have everything. An upstream that is older than [`YOUTH`] is kept alive.
     pub fn carry<'a>(
         &'a self,
         client: Stream,
@@ -76,11 +77,12 @@ impl Relay {
             limits: self.limits,
             last: Instant::now(),
             half_closed: false,
+            is_young: true,
         };
         async move {
             let end = {
                 let mut stop = pin!(stop);
-                let mut alarm = pin!(sleep(tunnel.limits.idle));
+                let mut alarm = pin!(sleep(tunnel.limits.idle.min(YOUTH)));
                 poll_fn(|cx| {
                     if let Poll::Ready(error) = stop.as_mut().poll(cx) {
                         return Poll::Ready(Err(error));
@@ -111,6 +113,8 @@ struct Tunnel<'a> {
     /// When a byte moved last, or a side ended.
     last: Instant,
     half_closed: bool,
+    /// Until the alarm rings for the first time.
+    is_young: bool,
 }
 
 impl Tunnel<'_> {
@@ -149,10 +153,13 @@ impl Tunnel<'_> {
         let limit =
             if half_closed { self.limits.half_closed.min(self.limits.idle) } else { self.limits.idle };
         let due = self.last + limit;
-        if halved {
+        if halved && due < alarm.deadline() {
             alarm.as_mut().reset(due);
         }
         while alarm.as_mut().poll(cx).is_ready() {
+            if mem::take(&mut self.is_young) {
+                self.upstream.keep_alive();
+            }
             if due <= alarm.deadline() {
                 return Poll::Ready(());
             }
@@ -186,6 +193,7 @@ impl Tunnel<'_> {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::os::fd::AsFd;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
@@ -208,6 +216,27 @@ mod tests {
         let future = relay.carry(from_client, to_upstream, &counters, pending());
         let size = size_of_val(&future);
         assert!(size <= 1024, "{size} bytes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_upstream_of_a_tunnel_that_lives_is_kept_alive() {
+        let relay = Relay::new(LIMITS, 1);
+        let counters = Counters::default();
+        let ((_client, from_client), (mut upstream, to_upstream)) = (pair().await, pair().await);
+        let socket = to_upstream.bare().unwrap().as_fd().try_clone_to_owned().unwrap();
+        let is_kept = || socket2::SockRef::from(&socket).keepalive().unwrap();
+        let looks = async {
+            sleep(YOUTH - Duration::from_secs(1)).await;
+            // As if half of it ended: that does not put it off.
+            upstream.shutdown().await.unwrap();
+            assert!(!is_kept());
+            sleep(Duration::from_secs(2)).await;
+            assert!(is_kept());
+        };
+        tokio::select! {
+            () = looks => {}
+            end = relay.carry(from_client, to_upstream, &counters, pending()) => panic!("{end:?}"),
+        }
     }
 
     #[tokio::test]

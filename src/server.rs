@@ -30,7 +30,7 @@ use crate::proxy::Proxy;
 use crate::reload::{Grants, InForce, Reload};
 use crate::server::accept::{Door, Entrance};
 use crate::server::arrival::{Arrival, Arrivals};
-use crate::server::listeners::{Listeners, with_client};
+use crate::server::listeners::{Accepted, Listeners, with_client};
 use crate::server::workers::Workers;
 use crate::transparent;
 
@@ -182,7 +182,9 @@ async fn end(proxy: &Proxy, trigger: drain::Trigger, drain: Duration, mut signal
 
 async fn serve_admin(listener: TcpListener, state: Arc<admin::State>) {
     loop {
-        if let Some((socket, _)) = with_client(listener.accept().await, Origin::Network).await {
+        if let Some(Accepted { socket, .. }) =
+            with_client(listener.accept().await, Origin::Network, None).await
+        {
             tokio::spawn(admin::serve_connection(socket, Arc::clone(&state)));
         }
     }

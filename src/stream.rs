@@ -12,6 +12,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::sys;
+
+/// Most connections to upstreams are over before this time, and need not be kept alive: whoever waits longer on one
+/// asks for it then.
+pub const YOUTH: Duration = Duration::from_secs(30);
 /// How much one read takes at most while sniffing: more than a post-quantum ClientHello.
 const CHUNK: usize = 4096;
 /// How long and how much a peer may still send after the last word to it.
@@ -93,6 +98,15 @@ impl Stream {
         match &self.transport {
             Transport::Bare(socket) => Some(socket),
             Transport::Layered(_) => None,
+        }
+    }
+
+    /// Has the kernel find out when the peer is gone while the connection is silent. What carries a layer was kept alive
+    /// before there was one.
+    pub fn keep_alive(&self) {
+        if let Some(socket) = self.bare() {
+            // It fails on a dead socket only, and of that whoever uses it learns.
+            let _ = sys::keep_alive(socket);
         }
     }
 

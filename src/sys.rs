@@ -94,9 +94,18 @@ fn open(address: SocketAddr, kind: Type) -> io::Result<Socket> {
 
 /// Sets the options of every TCP connection: no delay for small writes, and probes while silent.
 pub fn tune(socket: &impl AsFd) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&KEEPALIVE)
+    send_at_once(socket)?;
+    keep_alive(socket)
+}
+
+/// Lets small writes wait for nothing.
+pub fn send_at_once(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)
+}
+
+/// Has the kernel probe a silent connection. It costs four system calls.
+pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_keepalive(&KEEPALIVE)
 }
 
 /// Lets a socket that is bound to an address have its port only when it connects: then many may have the same one, each
@@ -136,20 +145,27 @@ pub fn take_any_address(listener: &impl AsFd) -> io::Result<()> {
     SockRef::from(listener).set_ip_transparent_v4(true)
 }
 
+/// Whether it does; without an answer, yes.
+pub fn takes_any_address(listener: &impl AsFd) -> bool {
+    SockRef::from(listener).ip_transparent_v4().unwrap_or(true)
+}
+
+/// Whether the peer has not left yet.
+pub fn is_connected(socket: &impl AsFd) -> bool {
+    SockRef::from(socket).peer_addr().is_ok()
+}
+
 /// Where the client of an accepted connection wanted to go: what REDIRECT or DNAT rewrote, or the socket's own
-/// address, which TPROXY leaves as it was. Without either it is the listener's.
-pub fn original_destination(socket: &impl AsFd) -> io::Result<SocketAddr> {
+/// `local` address, which TPROXY leaves as it was. Without either it is the listener's.
+pub fn original_destination(socket: &impl AsFd, local: SocketAddr) -> SocketAddr {
     let socket = SockRef::from(socket);
-    let address =
-        |address: SockAddr| address.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData));
-    let peer = address(socket.peer_addr()?)?;
     // A client that speaks IPv4 to a listener for both families is known to the firewall by IPv4.
-    let original = match peer.ip().to_canonical().is_ipv4() {
+    let original = match local.ip().to_canonical().is_ipv4() {
         true => socket.original_dst_v4(),
         false => socket.original_dst_v6(),
     };
-    let found = original.or_else(|_| socket.local_addr()).and_then(address)?;
-    Ok(SocketAddr::new(found.ip().to_canonical(), found.port()))
+    let found = original.ok().as_ref().and_then(SockAddr::as_socket).unwrap_or(local);
+    SocketAddr::new(found.ip().to_canonical(), found.port())
 }
 
 #[cfg(test)]

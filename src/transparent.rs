@@ -16,7 +16,7 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::{Flow, Permit};
 use crate::gate::http::{Pool, enter_redirected};
-use crate::gate::{self, First, Tunnel, first_bytes, is_silent, redirected, reset, tls};
+use crate::gate::{self, First, Passed, Tunnel, carry, first_bytes, is_silent, redirected, reset, tls};
 use crate::host::{Host, Name};
 use crate::ingress::Ingress;
 use crate::names::Names;
@@ -54,19 +54,49 @@ struct Arrival {
 
 impl Door {
     /// Serves one connection to its end; the permit to have it is given back then.
-    pub async fn enter(self, client: Client, stream: Stream, drain: drain::Watch, permit: Permit) {
+    pub fn enter(
+        self,
+        client: Client,
+        stream: Stream,
+        local: SocketAddr,
+        drain: drain::Watch,
+        permit: Permit,
+    ) -> impl Future<Output = ()> {
+        let proxy = Arc::clone(&self.proxy);
+        carry(proxy, Box::pin(self.gated(client, stream, local, drain.clone())), (drain, permit))
+    }
+
+    /// Serves a connection until it ends, or is a tunnel whose bytes may pass.
+    async fn gated(
+        self,
+        client: Client,
+        stream: Stream,
+        local: SocketAddr,
+        drain: drain::Watch,
+    ) -> Option<Passed> {
+        let (tunnel, first) = self.tunnel(client, stream, local, drain.clone()).await?;
+        tunnel.judge(first, drain).await
+    }
+
+    /// Serves a connection until it ends, or leads to an upstream.
+    async fn tunnel(
+        self,
+        client: Client,
+        stream: Stream,
+        local: SocketAddr,
+        drain: drain::Watch,
+    ) -> Option<(Tunnel, Option<First>)> {
         let Self { proxy, pool, names } = self;
         let flow = proxy.ledger.begin(Ingress::Transparent, client.clone());
         let standing = proxy.standing(client);
-        let original = match stream.bare().map(sys::original_destination) {
-            Some(Ok(original)) => original,
-            // Only a socket whose peer has left already does not know.
-            _ => return reset(flow, stream, Error::ClientReset),
-        };
+        let original = stream.bare().map_or(local, |socket| sys::original_destination(socket, local));
         flow.to(&redirected::original(original));
         // As where a connection was not redirected: what it asks for is this door.
         if proxy.dialer.is_own(original) {
-            return reset(flow, stream, Error::SelfConnect(original));
+            // The firewall may have forgotten a client that has left already.
+            let has_left = stream.bare().is_some_and(|socket| !sys::is_connected(socket));
+            reset(flow, stream, if has_left { Error::ClientReset } else { Error::SelfConnect(original) });
+            return None;
         }
         let names = names.of(original.ip());
         let mut arrival = Arrival { proxy, standing, flow, client: stream, original, names };
@@ -74,27 +104,32 @@ impl Door {
         if listed.unread
             && let Some(to) = arrival.unread()
         {
-            return arrival.enter_unread(to, drain, permit).await;
+            return arrival.enter_unread(to).await;
         }
         let asks = arrival.proxy.consent.is_some();
         if !listed.inside && !arrival.standing.subject.reports() && !asks {
             // Whatever the client would say, no rule is there to hear it.
-            return arrival.refuse_unread();
+            arrival.refuse_unread();
+            return None;
         }
         let may_be_silent = asks && !listed.inside && !matches!(original.port(), HTTP | HTTPS);
         match arrival.first_bytes(may_be_silent).await {
-            Ok(Some(First::Hello(hello))) => arrival.enter_tls(hello, drain, permit).await,
+            Ok(Some(First::Hello(hello))) => arrival.enter_tls(hello).await,
             Ok(Some(First::Request)) => {
                 let Arrival { proxy, standing, flow, client, original, .. } = arrival;
                 // Boxed, so that a connection which has yet to say what it is does not take that much memory.
                 Box::pin(enter_redirected(proxy, pool, standing, flow, original, client, drain)).await;
+                None
             }
             Ok(None) if !arrival.standing.subject.reports() => {
                 let to = arrival.unsaid();
-                arrival.enter_unread(to, drain, permit).await;
+                arrival.enter_unread(to).await
             }
-            Ok(first) => arrival.enter_nameless(first, drain, permit).await,
-            Err(error) => gate::refuse(arrival.flow, arrival.client, error).await,
+            Ok(first) => arrival.enter_nameless(first).await,
+            Err(error) => {
+                gate::refuse(arrival.flow, arrival.client, error).await;
+                None
+            }
         }
     }
 }
@@ -124,10 +159,13 @@ impl Arrival {
     }
 
     /// Relays to the original address without a look inside.
-    async fn enter_unread(mut self, to: Destination, drain: drain::Watch, permit: Permit) {
+    async fn enter_unread(mut self, to: Destination) -> Option<(Tunnel, Option<First>)> {
         match self.open(&to, Seen::Unread, Source::Known(self.original.ip())).await {
-            Ok(upstream) => self.spawn(to, upstream, Some(First::Unread), drain, permit),
-            Err(error) => reset(self.flow, self.client, error),
+            Ok(upstream) => Some(self.tunnel(to, upstream, Some(First::Unread))),
+            Err(error) => {
+                reset(self.flow, self.client, error);
+                None
+            }
         }
     }
 
@@ -141,7 +179,7 @@ impl Arrival {
         reset(self.flow, self.client, error);
     }
 
-    async fn enter_tls(mut self, hello: ClientHello, drain: drain::Watch, permit: Permit) {
+    async fn enter_tls(mut self, hello: ClientHello) -> Option<(Tunnel, Option<First>)> {
         let seen = tls::seen(&hello);
         let named = match &hello.server_name {
             Some(name) => self.named(name),
@@ -149,19 +187,25 @@ impl Arrival {
         };
         let to = redirected::destination(&self.standing, named, self.original, seen);
         match self.open(&to, seen, Source::Prefer(self.original.ip())).await {
-            Ok(upstream) => self.spawn(to, upstream, Some(First::Hello(hello)), drain, permit),
-            Err(error) => tls::refuse(self.flow, self.client, error).await,
+            Ok(upstream) => Some(self.tunnel(to, upstream, Some(First::Hello(hello)))),
+            Err(error) => {
+                tls::refuse(self.flow, self.client, error).await;
+                None
+            }
         }
     }
 
     /// Neither TLS nor HTTP, or silence: only report mode lets that through. After silence the server has the chance to
     /// speak, and whoever then speaks is looked at.
-    async fn enter_nameless(mut self, first: Option<First>, drain: drain::Watch, permit: Permit) {
+    async fn enter_nameless(mut self, first: Option<First>) -> Option<(Tunnel, Option<First>)> {
         let to = self.unsaid();
         let seen = if first.is_some() { Seen::Other } else { Seen::Unknown };
         match self.open(&to, seen, Source::Known(self.original.ip())).await {
-            Ok(upstream) => self.spawn(to, upstream, first, drain, permit),
-            Err(error) => reset(self.flow, self.client, error),
+            Ok(upstream) => Some(self.tunnel(to, upstream, first)),
+            Err(error) => {
+                reset(self.flow, self.client, error);
+                None
+            }
         }
     }
 
@@ -184,18 +228,10 @@ impl Arrival {
         self.proxy.open(&self.flow, &self.standing, &question, source).await
     }
 
-    /// Lets a tunnel go its way, in a task of its own so that the memory of what led here does not live as long.
-    fn spawn(
-        self,
-        to: Destination,
-        upstream: Upstream,
-        first: Option<First>,
-        drain: drain::Watch,
-        permit: Permit,
-    ) {
+    /// The tunnel that this has become, and what its client said first.
+    fn tunnel(self, to: Destination, upstream: Upstream, first: Option<First>) -> (Tunnel, Option<First>) {
         let Self { proxy, standing, flow, client, .. } = self;
-        let tunnel = Tunnel { proxy, standing, flow, to, client, upstream };
-        tokio::spawn(tunnel.enter(first, drain, permit));
+        (Tunnel { proxy, standing, flow, to, client, upstream }, first)
     }
 }
 
@@ -208,7 +244,9 @@ mod tests {
         fn size<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
             size_of::<F>()
         }
-        let bytes = size(Door::enter);
-        assert!(bytes <= 2560, "{bytes}");
+
+        // The rest, once it has said what it is, is in the same box, which lives for `timeouts.head` at most until then.
+        let (unsaid, whole) = (size(Door::tunnel), size(Door::gated));
+        assert!(unsaid <= 2560 && whole <= 2944, "{unsaid}, and {whole} until it is judged");
     }
 }

@@ -11,13 +11,13 @@ use crate::families::Families;
 use crate::policy::outgoing::Outgoing;
 use crate::sys;
 
-/// Connects. What was told holds from the first packet on, or there is none.
+/// Connects. What was told holds from the first packet on, or there is none. It is left to others to keep it alive.
 pub(super) async fn connect(address: SocketAddr, outgoing: Option<&Outgoing>) -> io::Result<TcpStream> {
     let stream = match outgoing {
         None => TcpStream::connect(address).await?,
         Some(outgoing) => socket(address.ip(), outgoing)?.connect(address).await?,
     };
-    sys::tune(&stream)?;
+    sys::send_at_once(&stream)?;
     Ok(stream)
 }
 

@@ -201,6 +201,8 @@ impl Dialer {
         let answers = self.answers(to, Source::LookUp, families);
         let mut race = Race::new(answers, (to.port, families), ATTEMPT_DELAY, screen, attempt);
         let won = race.run().await.map_err(|failed| failed.error)?;
-        Ok(parent.secure(member, Stream::new(won.stream)).await?)
+        let stream = Stream::new(won.stream);
+        stream.keep_alive();
+        Ok(parent.secure(member, stream).await?)
     }
 }

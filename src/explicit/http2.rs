@@ -12,6 +12,7 @@ use crate::drain;
 use crate::error::Error;
 use crate::explicit::{Opened, connect, exchanges, forward};
 use crate::flow::Permit;
+use crate::gate::carry;
 use crate::gate::http::http2::{Reply, head_size, serve};
 use crate::gate::http::{Clock, Exchanges, Pool};
 use crate::ingress::Ingress;
@@ -71,8 +72,9 @@ impl Door {
         match reply.open(receive) {
             Some(client) => {
                 let tunnel = opened.tunnel(Arc::clone(&self.proxy), client);
+                let proxy = Arc::clone(&self.proxy);
                 // A task of its own, so that the memory of what led here does not live as long as the tunnel.
-                tokio::spawn(tunnel.enter(None, drain, ()));
+                tokio::spawn(carry(proxy, Box::pin(tunnel.judge(None, drain.clone())), drain));
             }
             None => {
                 let Opened { flow, .. } = opened;

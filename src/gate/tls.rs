@@ -19,7 +19,7 @@ use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Ends, Proxy, Standing};
 use crate::reply::TLS_ACCESS_DENIED;
 use crate::sniff::{ClientHello, ServerHello, Sniff, second_hello, server_hello};
-use crate::stream::Stream;
+use crate::stream::{Stream, YOUTH};
 
 /// The most of a server's answer that is read until it is clear what it is: a few records.
 const ANSWER_MAX: usize = 32 * 1024;
@@ -46,7 +46,7 @@ pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello) -> Option<Passed> 
     };
     let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
     let reached = Arc::clone(upstream.reached());
-    let upstream = upstream.open(&leave);
+    let upstream = upstream.open_young(&leave);
     let mut handshake = Handshake { proxy, standing, flow, to, reached, client, upstream };
     let result = handshake.run(hello.length).await;
     let Handshake { flow, client, upstream, .. } = handshake;
@@ -80,17 +80,22 @@ impl Handshake {
         within(&self.flow, deadline, Error::IdleTimeout, write).await?.map_err(|_| Error::UpstreamReset)?;
         self.flow.counters().add_sent(hello.len());
         drop(hello);
+        let mut youth = Instant::now() + YOUTH;
         loop {
             match server_hello(self.upstream.head()) {
                 Sniff::Found(ServerHello::Retry) => return self.second().await,
                 // Final, or no TLS server at all: no second hello is of any use to the client.
                 Sniff::Found(ServerHello::Final) | Sniff::NotThis => return Ok(()),
                 Sniff::Bad(what) => return Err(Error::BadResponse(format!("the ServerHello {what}"))),
-                Sniff::Incomplete { .. } => {
-                    if !self.server_says_more(deadline).await? {
-                        return Ok(());
+                Sniff::Incomplete { .. } => match self.server_says_more(deadline.min(youth)).await {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(()),
+                    Err(Error::IdleTimeout) if youth < deadline => {
+                        self.upstream.keep_alive();
+                        youth = deadline;
                     }
-                }
+                    Err(error) => return Err(error),
+                },
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Takes connections in: what is behind a listener, and the way there.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -15,7 +16,7 @@ use crate::gate::{redirected, reset};
 use crate::ingress::Ingress;
 use crate::proxy::Proxy;
 use crate::server::arrival::{Arrival, Arrived};
-use crate::server::listeners::with_client;
+use crate::server::listeners::{Accepted, only_address, with_client};
 use crate::stream::Stream;
 use crate::sys;
 use crate::transparent;
@@ -41,9 +42,20 @@ pub(super) struct Entrance {
     pub(super) connections: Arc<Connections>,
 }
 
+/// A connection that was let in, and what it holds until it ends.
+struct Connection {
+    client: Client,
+    stream: Stream,
+    /// Our end.
+    local: SocketAddr,
+    drain: drain::Watch,
+    permit: Permit,
+}
+
 impl Door {
     pub(super) async fn accept(self, entrance: Entrance, mut drain: drain::Watch) {
         let Entrance { listener, origin, arrival, connections } = entrance;
+        let only = only_address(&listener);
         for count in 1_usize.. {
             if count.is_multiple_of(ACCEPTS_A_TURN) {
                 yield_now().await;
@@ -60,38 +72,33 @@ impl Door {
                 accepted = accepted => accepted,
             };
             let Some((room, accepted)) = accepted else { return };
-            let Some((socket, client)) = with_client(accepted, origin).await else { continue };
-            let permit = connections.open(room);
-            let (door, stream, drain) = (self.clone(), Stream::new(socket), drain.clone());
+            let Some(Accepted { socket, local, client }) = with_client(accepted, origin, only).await else {
+                continue;
+            };
+            let (stream, permit) = (Stream::new(socket), connections.open(room));
+            let connection = Connection { client, stream, local, drain: drain.clone(), permit };
             match &arrival {
-                None => door.admit(client, stream, drain, permit),
-                Some(arrival) => {
-                    tokio::spawn(door.arrive(Arc::clone(arrival), client, stream, drain, permit));
-                }
+                None => self.clone().admit(connection),
+                Some(arrival) => drop(tokio::spawn(self.clone().arrive(Arc::clone(arrival), connection))),
             }
         }
     }
 
     /// Lets a connection in on which nothing comes before the door's own.
-    fn admit(self, client: Client, stream: Stream, drain: drain::Watch, mut permit: Permit) {
-        if let Some(stream) = self.count(&client, stream, &mut permit, true) {
-            self.enter(client, stream, drain, permit);
+    fn admit(self, connection: Connection) {
+        let Connection { client, stream, local, drain, mut permit } = connection;
+        if let Some(stream) = self.count(&client, stream, local, &mut permit, true) {
+            self.enter(Connection { client, stream, local, drain, permit });
         }
     }
 
     /// Takes what comes before the door's own off a connection, and lets it in.
-    async fn arrive(
-        self,
-        arrival: Arc<Arrival>,
-        client: Client,
-        stream: Stream,
-        mut drain: drain::Watch,
-        mut permit: Permit,
-    ) {
+    async fn arrive(self, arrival: Arc<Arrival>, connection: Connection) {
+        let Connection { client, stream, local, mut drain, mut permit } = connection;
         let arrived = async {
             let (client, stream) = arrival.name(client, stream).await?;
             // Before a handshake, which costs more than all else, but in which a refusal could not be said either.
-            let stream = self.count(&client, stream, &mut permit, arrival.tls.is_none())?;
+            let stream = self.count(&client, stream, local, &mut permit, arrival.tls.is_none())?;
             arrival.shake(client, stream).await
         };
         let arrived = tokio::select! {
@@ -103,7 +110,9 @@ impl Door {
             (Some(Arrived { client, stream, is_http2: true }), Self::Explicit(proxy, pool)) => {
                 tokio::spawn(explicit::enter_http2(proxy, pool, client, stream, drain, permit));
             }
-            (Some(Arrived { client, stream, .. }), door) => door.enter(client, stream, drain, permit),
+            (Some(Arrived { client, stream, .. }), door) => {
+                door.enter(Connection { client, stream, local, drain, permit });
+            }
         }
     }
 
@@ -112,6 +121,7 @@ impl Door {
         &self,
         client: &Client,
         stream: Stream,
+        local: SocketAddr,
         permit: &mut Permit,
         in_the_clear: bool,
     ) -> Option<Stream> {
@@ -124,22 +134,21 @@ impl Door {
         };
         let Err(error) = permit.belongs_to(client.ip(), hears) else { return Some(stream) };
         let flow = ledger.begin(ingress, client.clone());
-        if let (Self::Transparent(_), Some(Ok(original))) =
-            (self, stream.bare().map(sys::original_destination))
-        {
-            flow.to(&redirected::original(original));
+        if let (Self::Transparent(_), Some(socket)) = (self, stream.bare()) {
+            flow.to(&redirected::original(sys::original_destination(socket, local)));
         }
         reset(flow, stream, error);
         None
     }
 
     /// Serves a connection in a task of its own.
-    fn enter(self, client: Client, stream: Stream, drain: drain::Watch, permit: Permit) {
+    fn enter(self, connection: Connection) {
+        let Connection { client, stream, local, drain, permit } = connection;
         match self {
             Self::Explicit(proxy, pool) => {
                 tokio::spawn(explicit::enter(proxy, pool, client, stream, drain, permit));
             }
-            Self::Transparent(door) => drop(tokio::spawn(door.enter(client, stream, drain, permit))),
+            Self::Transparent(door) => drop(tokio::spawn(door.enter(client, stream, local, drain, permit))),
             Self::Dns(door) => drop(tokio::spawn(dns::serve_tcp(door, client, stream, drain, permit))),
         }
     }

@@ -49,6 +49,14 @@ pub struct Doors {
     pub outside: Vec<SocketAddr>,
 }
 
+/// A connection, and who is at its other end.
+pub(super) struct Accepted {
+    pub(super) socket: TcpStream,
+    /// Our end.
+    pub(super) local: SocketAddr,
+    pub(super) client: Client,
+}
+
 impl Listeners {
     pub(super) fn bind(listen: &Listen, workers: &Workers) -> Result<Self, StartError> {
         let mut shares: Vec<Share> = workers.runtimes().map(|_| Share::default()).collect();
@@ -164,15 +172,24 @@ fn bind_both(
     Ok(sockets.into_iter().zip(listeners))
 }
 
-/// The socket and its client, unless accepting failed.
+/// The one address at which all its connections arrive, unless it listens at every address of the host, or takes
+/// those of others.
+pub(super) fn only_address(listener: &TcpListener) -> Option<SocketAddr> {
+    let is_one = |address: &SocketAddr| !address.ip().to_canonical().is_unspecified();
+    listener.local_addr().ok().filter(is_one).filter(|_| !sys::takes_any_address(listener))
+}
+
+/// The socket and its client, unless accepting failed; `only` is the listener's [`only_address`].
 pub(super) async fn with_client(
     accepted: io::Result<(TcpStream, SocketAddr)>,
     origin: Origin,
-) -> Option<(TcpStream, Client)> {
+    only: Option<SocketAddr>,
+) -> Option<Accepted> {
     match accepted {
         Ok((socket, peer)) => {
-            let local = socket.local_addr().ok()?.ip();
-            Some((socket, origin.client(peer, local)))
+            let local = only.map_or_else(|| socket.local_addr().ok(), Some)?;
+            let client = origin.client(peer, local.ip());
+            Some(Accepted { socket, local, client })
         }
         Err(error) => {
             tracing::warn!(%error, "accepting a connection failed");
