@@ -46,6 +46,7 @@ pub struct Passed {
 /// Carries a connection to its end: what comes before its bytes may pass, and the relay. Whatever is `held` is let go
 /// then. The first part comes in a box, so that the memory it takes does not live as long as the tunnel. One future
 /// without another around it: each would keep a copy of what it awaits.
+#[allow(clippy::manual_async_fn, reason = "an async fn would keep its arguments twice")]
 pub fn carry(
     proxy: Arc<Proxy>,
     gated: Pin<Box<impl Future<Output = Option<Passed>>>>,
