@@ -156,7 +156,7 @@ impl Dialer {
             Ok(result) => result,
             Err(_) => Err(race.timed_out()),
         };
-        let looked_up = race.first_address().unwrap_or(start);
+        let looked_up = race.first_address.unwrap_or(start);
         let Won { stream, address, outgoing } = result?;
         let reached = Arc::new(Reached { address: Some(address), through: None, outgoing });
         let stream = Stream::new(stream);

@@ -45,7 +45,8 @@ pub(super) struct Race<'a, 'f, S, A, W> {
     next_start: Instant,
     /// Whether the first attempt waits for the preferred address to be found.
     holds: bool,
-    first_address: Option<Instant>,
+    /// When the look-up gave its first address.
+    pub(super) first_address: Option<Instant>,
     setbacks: Setbacks<'a>,
 }
 
@@ -124,11 +125,6 @@ where
         if self.attempts.is_empty() { self.setbacks.take() } else { Error::DialTimeout.into() }
     }
 
-    /// When the look-up gave its first address.
-    pub(super) fn first_address(&self) -> Option<Instant> {
-        self.first_address
-    }
-
     fn add(&mut self, found: Result<Option<Vec<IpAddr>>, Error>) {
         match found {
             Ok(Some(addresses)) => {
@@ -154,14 +150,13 @@ where
         while (self.attempts.is_empty() && !self.holds) || Instant::now() >= self.next_start {
             let Some(ip) = self.waiting.next() else { return };
             let address = SocketAddr::new(ip, self.port);
-            let outgoing = match (self.screen)(address) {
-                Ok(outgoing) => outgoing,
+            match (self.screen)(address) {
+                Ok(outgoing) => self.attempts.push((self.attempt)(address, outgoing)),
                 Err(refused) => {
                     self.setbacks.screened(refused);
                     continue;
                 }
-            };
-            self.attempts.push((self.attempt)(address, outgoing));
+            }
             self.next_start = Instant::now() + self.delay;
             self.started += 1;
             if self.started == ATTEMPTS_MAX {

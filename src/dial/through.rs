@@ -104,7 +104,7 @@ impl Dialer {
             Ok(result) => result,
             Err(_) => Err(race.timed_out()),
         };
-        let looked_up = race.first_address().unwrap_or(start);
+        let looked_up = race.first_address.unwrap_or(start);
         let (stream, reached) = result?;
         let reached = Arc::new(reached);
         Ok(Upstream { stream, reached, dns: looked_up - start, connect: looked_up.elapsed() })
