@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+
 import account
 
 SIZES = {

@@ -1,6 +1,5 @@
 """A great many flows, and what is left of them."""
 
-
 import account
 
 
