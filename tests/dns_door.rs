@@ -7,6 +7,8 @@
 mod dns;
 #[path = "doors/gate.rs"]
 mod gate;
+#[path = "it/support/records.rs"]
+mod records;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -36,6 +36,9 @@ mod internet;
 mod many;
 #[path = "netns/place.rs"]
 mod place;
+#[path = "it/support/records.rs"]
+#[allow(unreachable_pub, reason = "it is shared between binaries")]
+mod records;
 #[path = "netns/rules.rs"]
 mod rules;
 #[path = "netns/ssh.rs"]

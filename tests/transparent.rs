@@ -14,6 +14,8 @@ mod hello;
 mod namespace;
 #[path = "transparent/parents.rs"]
 mod parents;
+#[path = "it/support/records.rs"]
+mod records;
 #[path = "transparent/remembered.rs"]
 mod remembered;
 #[path = "transparent/requests.rs"]

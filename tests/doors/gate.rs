@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::dns::Dns;
+use crate::records;
 
 /// Long enough for anything on a busy machine; no test waits for it unless something is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -104,15 +105,11 @@ impl Gate {
     pub async fn records(&self, count: usize) -> Vec<Value> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let text = std::fs::read_to_string(self.records_path()).unwrap_or_default();
-            let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-            if complete.lines().count() >= count {
-                let mut records: Vec<Value> =
-                    complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-                records.sort_by_key(|record| record["flow"].as_str().map(str::to_owned));
+            let records = records::read(&self.records_path());
+            if records.len() >= count {
                 return records;
             }
-            assert!(Instant::now() < deadline, "{count} records were expected: {text}");
+            assert!(Instant::now() < deadline, "{} of {count} records: {records:#?}", records.len());
             sleep(Duration::from_millis(5)).await;
         }
     }

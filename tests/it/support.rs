@@ -4,6 +4,7 @@ pub mod authority;
 pub mod binary;
 #[allow(dead_code, reason = "tests/dial.rs shares it, and needs more of it")]
 pub mod dns;
+mod records;
 mod reply;
 pub mod signer;
 pub mod squid;
@@ -178,14 +179,9 @@ impl Reach {
         }
     }
 
-    /// The records that are written, in the order in which their flows began: which of two ends first is often a matter of luck.
+    /// The records that are written, in the order in which their flows began.
     pub fn records_so_far(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.path("records.jsonl")).unwrap_or_default();
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-        let mut records: Vec<Value> =
-            complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        records.sort_by_key(|record| record["flow"].as_str().map(str::to_owned));
-        records
+        records::read(&self.path("records.jsonl"))
     }
 
     /// The one record of a test with a single flow.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::internet::{ALLOWED, DNS_V4, FORGE, GIT};
 use crate::place::{As, read_until};
+use crate::records;
 use crate::world::World;
 
 /// exeat, as the user of its own.
@@ -83,9 +85,7 @@ impl Exeat {
 
     /// The records written so far.
     pub(crate) fn records(&self) -> Vec<Value> {
-        let text = fs::read_to_string(&self.records).unwrap_or_default();
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-        complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        records::read(Path::new(&self.records))
     }
 }
 
