@@ -10,12 +10,14 @@ use std::fs;
 use std::future::pending;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
+use socket2::SockRef;
 
 use exeat::counters::Counters;
 use exeat::relay::{Limits, Relay};
@@ -26,6 +28,8 @@ const ROUNDS: usize = 5;
 const BULK: usize = 2 << 30;
 const TRIPS: usize = 20_000;
 const MESSAGE: usize = 1024;
+/// What a host has chosen instead may be BBR, which paces each connection with a timer: see `benches/peers/place.py`.
+const CONGESTION_CONTROL: &[u8] = b"reno";
 const LIMITS: Limits = Limits { idle: Duration::from_secs(3600), half_closed: Duration::from_secs(300) };
 
 /// A way to move bytes between two connections.
@@ -93,6 +97,7 @@ impl Proxy {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                prepare(&listener);
                 let account = fs::canonicalize("/proc/thread-self").unwrap().join("schedstat");
                 tell.send(Self { address: listener.local_addr().unwrap(), account }).unwrap();
                 design.serve(listener, origin).await;
@@ -122,8 +127,7 @@ impl Design {
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
             let mut upstream = tokio::net::TcpStream::connect(origin).await.unwrap();
-            tune(&client).unwrap();
-            tune(&upstream).unwrap();
+            prepare(&upstream);
             tokio::spawn(async move {
                 if let Self::Tokio { buffer } = self {
                     let copy = tokio::io::copy_bidirectional_with_sizes;
@@ -137,6 +141,12 @@ impl Design {
     }
 }
 
+/// What each side sets; connections have it from the listener that accepted them.
+fn prepare(socket: &impl AsFd) {
+    tune(socket).unwrap();
+    SockRef::from(socket).set_tcp_congestion(CONGESTION_CONTROL).unwrap();
+}
+
 /// Keeps this thread on these cores; where there are none such, it goes anywhere.
 fn stay_on(cores: std::ops::Range<usize>) {
     let mut set = CpuSet::new();
@@ -147,12 +157,12 @@ fn stay_on(cores: std::ops::Range<usize>) {
 /// Swallows a connection whose first byte is `b`, and echoes any other.
 fn start_origin() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    prepare(&listener);
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for socket in listener.incoming() {
             thread::spawn(move || {
                 let mut socket = socket.unwrap();
-                tune(&socket).unwrap();
                 let mut buffer = vec![0; 256 * 1024];
                 let mut swallow = None;
                 loop {
@@ -174,6 +184,7 @@ fn bulk(to: SocketAddr, streams: usize) {
     let writers = (0..streams).map(|_| {
         thread::spawn(move || {
             let mut socket = TcpStream::connect(to).unwrap();
+            prepare(&socket);
             let bytes = vec![b'b'; 256 * 1024];
             for _ in 0..BULK / streams / bytes.len() {
                 socket.write_all(&bytes).unwrap();
@@ -190,7 +201,7 @@ fn bulk(to: SocketAddr, streams: usize) {
 
 fn round_trips(to: SocketAddr) {
     let mut socket = TcpStream::connect(to).unwrap();
-    tune(&socket).unwrap();
+    prepare(&socket);
     let mut message = [b'r'; MESSAGE];
     for _ in 0..TRIPS {
         socket.write_all(&message).unwrap();

@@ -17,9 +17,12 @@ NAMES = ["origin.example", *(f"{number}-origin.example" for number in range(64))
 # For 40,000 tunnels with two connections each, and what else a proxy has open.
 FILES = 100_000
 
+# Of the ways to control congestion this is the one that any namespace may choose. What the host has chosen may be BBR,
+# which paces each connection with a timer: on loopback bulk then shows its guesses about the path, not the proxy's work.
 SET_UP = f"""
 ip link set lo up
 sysctl -qw net.ipv4.ip_local_port_range='10000 65535'
+sysctl -qw net.ipv4.tcp_congestion_control=reno
 mount --bind "$1/hosts" /etc/hosts
 exec sleep infinity
 """

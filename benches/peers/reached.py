@@ -47,9 +47,10 @@ def set_up(samples):
     )
     ours, bare = samples.median("tunnels", "exeat"), samples.median("tunnels", "bare relay")
     if ours and bare:
+        ratio = ours["cpu"] / bare["cpu"]
         rows.append((
-            "CPU of a set-up", f"{ours['cpu']:.0f} us", f"bare relay: {bare['cpu']:.0f} us", f"{ours['cpu'] / bare['cpu']:.2f}",
-            "≤ 60 us, where the bare relay takes 43", ours["cpu"] <= 60,
+            "CPU of a set-up", f"{ours['cpu']:.0f} us", f"bare relay: {bare['cpu']:.0f} us", f"{ratio:.2f}",
+            "≤ 1.40 (60 us, where the bare relay took 43)", ratio <= 60 / 43,
         ))
     at_most = lambda ratio: ratio <= 1
     rows += compared(samples, "tunnels", EXPLICIT, "p99_us", "p99, 64 at a time", "ms", "≤ 1", at_most, min, 1e-3, 1)
@@ -79,12 +80,16 @@ def bulk(samples):
 def small(samples):
     rows = []
     for mark, peers in (("", EXPLICIT), (", SNI", SNI)):
-        for count in (1, 1000):
-            for key in ("p50_us", "p99_us"):
-                rows += compared(
-                    samples, f"echo {count}{mark}", peers, key, f"round trip of 1 KB, {count} tunnels, {key[:3]}{mark}",
-                    "ms", "≤ 1", lambda ratio: ratio <= 1.0, min, 1e-3, 3,
-                )
+        for count, key in ((1, "p50_us"), (1, "p99_us"), (1000, "p99_us")):
+            rows += compared(
+                samples, f"echo {count}{mark}", peers, key, f"round trip of 1 KB, {count} tunnels, {key[:3]}{mark}",
+                "ms", "≤ 1", lambda ratio: ratio <= 1, min, 1e-3, 3,
+            )
+        # Their mean time is 1,000 divided by this. A median says whom a proxy lets wait: half of them, and it is low.
+        rows += compared(
+            samples, f"echo 1000{mark}", peers, "rate", f"round trips of 1 KB, 1000 tunnels{mark}", "/s", "≥ 1",
+            lambda ratio: ratio >= 1,
+        )
     return rows
 
 
