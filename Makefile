@@ -13,7 +13,7 @@ test:
 
 # That each bench works, never how fast.
 bench-smoke:
-	$(CARGO) test --locked --bench decide --bench dns --bench load --bench record --bench relay --bench sniff
+	$(CARGO) test --locked --bench decide --bench dns --bench host --bench load --bench record --bench relay --bench sniff
 	python3 benches/peers/run.py --smoke
 
 lint:
@@ -23,7 +23,7 @@ lint:
 
 # The parts.
 bench:
-	$(CARGO) bench --locked --bench decide --bench dns --bench record --bench relay --bench sniff
+	$(CARGO) bench --locked --bench decide --bench dns --bench host --bench record --bench relay --bench sniff
 
 # The whole, beside other proxies: apt-get install squid tinyproxy haproxy nginx libnginx-mod-stream valgrind.
 # PARTS and FLAGS choose: make bench-peers PARTS=compare FLAGS='--loads tunnels --peer g3proxy=/usr/bin/g3proxy'
