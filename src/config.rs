@@ -16,6 +16,7 @@ use ipnet::IpNet;
 
 use crate::auth;
 use crate::dns::{Denied, Https, Manners};
+use crate::file;
 use crate::host::Name;
 use crate::mistake::{Mistake, Place};
 use crate::parent;
@@ -23,6 +24,7 @@ use crate::policy::document::Known;
 use crate::policy::outgoing::Outgoing;
 use crate::resolve::Server;
 use crate::tls;
+use crate::yaml::SIZE_MAX;
 
 /// Everything that can be set, in its meaning.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,10 +198,8 @@ impl Default for Settings {
 impl Settings {
     /// Reads a settings file, and with it every mistake in it.
     pub fn load(path: &Path) -> Result<Self, Vec<Mistake>> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let place = Place { file: Arc::from(path), line: 1, column: 1 };
-            vec![Mistake::error(place, format!("can't be read: {error}"))]
-        })?;
+        let text = file::read(path, SIZE_MAX);
+        let text = text.map_err(|error| vec![Mistake::error(Place::start(path), error.to_string())])?;
         Self::parse(path, &text)
     }
 

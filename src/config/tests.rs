@@ -153,8 +153,19 @@ admin_expose: everything
 
 #[test]
 fn a_file_that_can_t_be_read_is_a_mistake() {
-    let mistakes = Settings::load(Path::new("/nonexistent/exeat.yaml")).unwrap_err();
-    assert!(mistakes[0].to_string().contains("/nonexistent/exeat.yaml:1:1: error: can't be read"));
+    let directory = tempfile::tempdir().unwrap();
+    let latin1 = directory.path().join("latin1.yaml");
+    std::fs::write(&latin1, b"threads: 1 # one\n# f\xfcnf\n").unwrap();
+    for (path, expected) in [
+        (Path::new("/nonexistent/exeat.yaml"), "it can't be read: No such file or directory"),
+        (directory.path(), "it is a directory"),
+        (&latin1, "it is not UTF-8 at line 2, column 4"),
+        (Path::new("/dev/zero"), "it is larger than 64 MiB"),
+    ] {
+        let mistakes = Settings::load(path).unwrap_err();
+        let expected = format!("{}:1:1: error: {expected}", path.display());
+        assert!(mistakes.len() == 1 && mistakes[0].to_string().starts_with(&expected), "{mistakes:?}");
+    }
 }
 
 #[test]
