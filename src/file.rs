@@ -47,6 +47,14 @@ pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
+/// The directory that a file stands in: of a bare name, the one that exeat was started in.
+pub fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if directory != Path::new("") => directory,
+        _ => Path::new("."),
+    }
+}
+
 /// The position behind a text.
 fn end(text: &str) -> At {
     let line = text.bytes().filter(|&byte| byte == b'\n').count() + 1;
@@ -58,6 +66,20 @@ fn end(text: &str) -> At {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bare_name_stands_in_the_directory_of_the_start() {
+        for (path, expected) in [
+            ("users", "."),
+            ("./users", "."),
+            ("etc/users", "etc"),
+            ("../users", ".."),
+            ("/users", "/"),
+            ("/etc/exeat/users", "/etc/exeat"),
+        ] {
+            assert_eq!(directory(Path::new(path)), Path::new(expected), "{path}");
+        }
+    }
 
     #[test]
     fn a_file_is_read_whole_or_refused() {

@@ -19,6 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::today;
+use crate::file::directory;
 use crate::mistake::Mistake;
 use crate::parent::Parents;
 use crate::policy::document::{Audience, Loaded, Sources};
@@ -120,7 +121,7 @@ impl Reload {
         glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let (names, users, parents) = (self.resolver.files(), self.user_files(), self.parent_files());
-            let beside = names.iter().chain(&users).chain(&parents).filter_map(|path| path.parent());
+            let beside = names.iter().chain(&users).chain(&parents).map(|path| directory(path));
             let beside = beside.chain(self.certificates.directories());
             watch.set(self.files.directories().chain(beside));
             tokio::select! {
@@ -154,13 +155,13 @@ impl Reload {
 
     /// Reads again what the watch has seen to change.
     async fn follow(&mut self, changed: &Changed) {
-        if self.resolver.files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
+        if self.resolver.files().iter().map(|path| directory(path)).any(|path| changed.is_in(path)) {
             self.reload_names();
         }
-        if self.user_files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
+        if self.user_files().iter().map(|path| directory(path)).any(|path| changed.is_in(path)) {
             self.reload_users().await;
         }
-        if self.parent_files().iter().filter_map(|path| path.parent()).any(|path| changed.is_in(path)) {
+        if self.parent_files().iter().map(|path| directory(path)).any(|path| changed.is_in(path)) {
             self.reload_parents().await;
         }
         if self.certificates.directories().any(|path| changed.is_in(path)) {

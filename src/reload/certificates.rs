@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use tokio::task::spawn_blocking;
 
+use crate::file::directory;
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::reload::Cause;
@@ -34,10 +35,7 @@ impl Certificates {
     }
 
     pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
-        self.files().map(|file| match file.parent() {
-            Some(directory) if directory != Path::new("") => directory,
-            _ => Path::new("."),
-        })
+        self.files().map(directory)
     }
 
     /// Reads them all again. A listener whose files have a mistake goes on with what it has.

@@ -12,9 +12,10 @@ use exeat::server::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::support::binary::{Binary, Files};
 use crate::support::tls::{ACCESS_DENIED, hello, server_hello};
 use crate::support::upstream::Upstream;
-use crate::support::{End, Gate, Setup, end, until};
+use crate::support::{End, Gate, Reach, Setup, end, until};
 
 /// A policy with these rules under `allow`.
 fn policy(rules: &[String]) -> String {
@@ -26,14 +27,14 @@ fn tcp(host: &str, port: u16) -> String {
     format!("{{ host: {host}, ports: [{port}], protocol: tcp, private: true }}")
 }
 
-async fn answer(gate: &Gate, host: &str, port: u16) -> String {
+async fn answer(gate: &Reach, host: &str, port: u16) -> String {
     let to = format!("{host}:{port}");
     let mut stream = gate.connect().await;
     stream.write_all(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).await.unwrap();
     crate::support::read_head(&mut stream).await
 }
 
-async fn allows(gate: &Gate, host: &str, port: u16) -> bool {
+async fn allows(gate: &Reach, host: &str, port: u16) -> bool {
     answer(gate, host, port).await.starts_with("HTTP/1.1 200")
 }
 
@@ -294,6 +295,26 @@ async fn the_hosts_file_is_followed() {
     until("the name is not found", async || allows(&gate, "new.example", port).await).await;
     assert_eq!(gate.revision().await, 1, "that is no news for the policy");
     gate.stop().await;
+}
+
+/// Settings that are named by a bare name make bare names of what stands beside them, in a directory without a name.
+#[tokio::test]
+async fn what_stands_beside_the_settings_is_followed() {
+    let upstream = Upstream::silent().await;
+    let rules = [tcp("d.example", upstream.port()), tcp("e.example", upstream.port())];
+    let files = Files::new("auth: { required: false, basic: { file: users } }\n", &policy(&rules));
+    let users = |name: &str| format!("{name}:{}\n", bcrypt::hash("secret", 4).unwrap());
+    fs::write(files.directory.path().join("users"), users("a")).unwrap();
+    let exeat = Binary::start(files, None).await;
+    // What changes while exeat starts is seen by looking, and that is not done twice in the time of a test.
+    for (round, name) in [(1, "d"), (2, "e")] {
+        fs::write(exeat.path("users"), users(name)).unwrap();
+        let told = || exeat.log().matches("a new file of users is in force").count();
+        until("the users are not followed", async || told() == round).await;
+        let host = format!("{name}.example");
+        fs::write(exeat.path("hosts"), format!("127.0.0.1 {host}\n")).unwrap();
+        until("the hosts are not followed", async || allows(&exeat, &host, upstream.port()).await).await;
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::file::directory;
+
 /// The files that were read and the directories they stand in. A file that is replaced is only seen to change
 /// by watching its directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,10 +28,12 @@ impl Watch {
 
     /// Notes a file, whether it can be read or not: it may appear later.
     pub(super) fn add(&mut self, file: &Path) {
-        self.directories.insert(parent(file));
-        if let Ok(real) = file.canonicalize() {
+        self.directories.insert(directory(file).to_owned());
+        if file.is_symlink()
+            && let Ok(real) = file.canonicalize()
+        {
             // A link's target may change while the link does not.
-            self.directories.extend(real.parent().filter(|_| file.is_symlink()).map(Path::to_owned));
+            self.directories.insert(directory(&real).to_owned());
         }
         if !self.files.iter().any(|known| known == file) {
             self.files.push(file.to_owned());
@@ -65,11 +69,4 @@ fn is_policy(path: &Path) -> bool {
     let is_yaml = path.extension().is_some_and(|end| end == OsStr::new("yaml") || end == OsStr::new("yml"));
     // A dangling link counts, so that it is reported; a directory does not.
     is_yaml && !is_hidden && !path.is_dir()
-}
-
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }
