@@ -2,59 +2,60 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use tokio::task::spawn_blocking;
-
-use crate::file::directory;
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
-use crate::reload::Cause;
+use crate::reload::followed::{Cause, Kind};
 use crate::tls::Tls;
 
 /// TLS of every listener that has it.
 #[derive(Debug)]
 pub struct Certificates {
     listeners: Vec<Arc<Tls>>,
-    /// When their files were last read.
-    pub(super) read: SystemTime,
+    metrics: Arc<Metrics>,
     /// What is wrong with the files now.
-    pub(super) broken: Vec<Mistake>,
+    broken: Vec<Mistake>,
 }
 
 impl Certificates {
-    /// Those of these listeners, which were read not before `read`.
-    pub fn new(listeners: Vec<Arc<Tls>>, read: SystemTime, metrics: &Metrics) -> Self {
-        let certificates = Self { listeners, read, broken: Vec::new() };
-        certificates.measure(metrics);
+    /// Those of these listeners.
+    pub fn new(listeners: Vec<Arc<Tls>>, metrics: Arc<Metrics>) -> Self {
+        let certificates = Self { listeners, metrics, broken: Vec::new() };
+        certificates.measure();
         certificates
     }
 
-    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
-        self.listeners.iter().flat_map(|tls| tls.files())
+    pub(super) fn is_empty(&self) -> bool {
+        self.listeners.is_empty()
     }
 
-    pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
-        self.files().map(directory)
+    fn measure(&self) {
+        self.metrics.certificates_expire(self.listeners.iter().map(|tls| tls.expires()).min());
+    }
+}
+
+impl Kind for Certificates {
+    fn files(&self) -> Vec<PathBuf> {
+        self.listeners.iter().flat_map(|tls| tls.files()).map(Path::to_owned).collect()
     }
 
-    /// Reads them all again. A listener whose files have a mistake goes on with what it has.
-    pub(super) async fn reload(&mut self, cause: Cause, metrics: &Metrics) {
-        if self.listeners.is_empty() {
-            return;
-        }
-        self.read = SystemTime::now();
-        let listeners = self.listeners.clone();
-        let read = move || listeners.iter().map(|tls| (certificate(tls), tls.reload())).collect::<Vec<_>>();
-        let Ok(results) = spawn_blocking(read).await else {
-            metrics.certificates_reloaded(false);
-            return tracing::error!("the certificates can't be read: the last good ones stay in force");
-        };
+    /// The links of a mounted secret are swapped in its directory.
+    fn signs(&self) -> Vec<PathBuf> {
+        self.files().into_iter().chain(self.directories()).collect()
+    }
+
+    fn are_refused(&self) -> bool {
+        !self.broken.is_empty()
+    }
+
+    /// A listener whose files have a mistake goes on with what it has.
+    fn reload(&mut self, cause: Cause) {
         let mut broken = Vec::new();
-        for (certificate, result) in results {
-            match result {
+        for tls in &self.listeners {
+            match tls.reload() {
                 Ok(true) => {
-                    metrics.certificates_reloaded(true);
+                    self.metrics.certificates_reloaded(true);
+                    let certificate = tls.files().next().unwrap_or(Path::new("a certificate"));
                     tracing::info!(
                         "{} or what belongs to it has changed, and is in force",
                         certificate.display()
@@ -64,21 +65,17 @@ impl Certificates {
                 Err(mistakes) => broken.extend(mistakes),
             }
         }
-        self.measure(metrics);
+        self.measure();
         // What is looked at again and again is told once.
         if !broken.is_empty() && (cause != Cause::Glance || broken != self.broken) {
-            metrics.certificates_reloaded(false);
+            self.metrics.certificates_reloaded(false);
             broken.iter().for_each(|mistake| tracing::error!("{mistake}"));
             tracing::error!("certificates have mistakes: the last good ones stay in force");
         }
         self.broken = broken;
     }
 
-    fn measure(&self, metrics: &Metrics) {
-        metrics.certificates_expire(self.listeners.iter().map(|tls| tls.expires()).min());
+    fn broke_off(&self) {
+        self.metrics.certificates_reloaded(false);
     }
-}
-
-fn certificate(tls: &Tls) -> PathBuf {
-    tls.files().next().map(Path::to_owned).unwrap_or_default()
 }

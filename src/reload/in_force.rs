@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use crate::auth::Authenticator;
 use crate::clock::today;
@@ -15,6 +17,9 @@ use crate::gate::http::Pool;
 use crate::mistake::Mistake;
 use crate::policy::document::Loaded;
 use crate::policy::{Builder, Policy};
+
+/// How often the date is looked at: a wait until midnight would miss that the clock is set.
+const LOOK_AT_DATE: Duration = Duration::from_secs(30);
 
 /// The policy in force and all that depends on it.
 #[derive(Clone, Debug)]
@@ -54,10 +59,25 @@ impl InForce {
         revoked
     }
 
-    /// Asks the policy about every open flow, as of today.
-    pub(super) async fn rejudge(self) {
-        let revoked = spawn_blocking(move || self.judge_open_flows()).await;
-        tracing::info!(revoked = revoked.unwrap_or_default(), "rules have expired");
+    /// Ends the flows of rules whose last day is over, for as long as it is awaited.
+    pub(super) async fn follow_midnights(self) {
+        let mut judged_on = today();
+        loop {
+            sleep(LOOK_AT_DATE).await;
+            let now = today();
+            if self.policy.load().next_expiry(judged_on).is_some_and(|last| last < now) {
+                let in_force = self.clone();
+                match spawn_blocking(move || in_force.judge_open_flows()).await {
+                    Ok(revoked) => tracing::info!(revoked, "rules have expired"),
+                    Err(error) => {
+                        tracing::error!(%error, "rules have expired, but not every open flow could be judged anew");
+                        // It is tried again.
+                        continue;
+                    }
+                }
+            }
+            judged_on = now;
+        }
     }
 
     /// Ends what users have who are no more, now that the files of users were read again; returns how many flows end.

@@ -1,11 +1,11 @@
 //! Tells when files may have changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf, absolute};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use notify::event::{AccessKind, AccessMode, ModifyKind};
@@ -26,96 +26,60 @@ const CLOCK_LAG: Duration = Duration::from_millis(50);
 /// of the file itself.
 #[derive(Debug)]
 pub(super) struct Watch {
+    watched: Mutex<Watched>,
+    /// Something changed.
+    news: Arc<Notify>,
+}
+
+/// What the kernel was asked to watch.
+#[derive(Debug)]
+struct Watched {
     /// `None` where the kernel grants no watch.
     watcher: Option<RecommendedWatcher>,
     known: BTreeMap<PathBuf, Identity>,
-    news: Arc<News>,
 }
-
-/// What the watching thread has to tell.
-#[derive(Debug, Default)]
-struct News {
-    state: Mutex<State>,
-    arrived: Notify,
-}
-
-/// Bounded by the number of directories, however busy they are.
-#[derive(Debug, Default)]
-struct State {
-    watched: BTreeSet<PathBuf>,
-    changed: BTreeSet<PathBuf>,
-}
-
-/// Directories in which something changed.
-#[derive(Debug)]
-pub(super) struct Changed(BTreeSet<PathBuf>);
 
 /// Which directory a path leads to: one that was put in the place of another has to be watched anew.
 type Identity = Option<(u64, u64)>;
 
 impl Watch {
     pub(super) fn new() -> Self {
-        let news = Arc::new(News::default());
+        let news = Arc::new(Notify::new());
         let watcher = watcher(Arc::clone(&news))
             .inspect_err(|error| tracing::warn!(%error, "can't watch files: changes are seen later"));
-        Self { watcher: watcher.ok(), known: BTreeMap::new(), news }
+        Self { watched: Mutex::new(Watched { watcher: watcher.ok(), known: BTreeMap::new() }), news }
     }
 
-    /// Watches these directories and no others.
-    pub(super) fn set<'a>(&mut self, directories: impl Iterator<Item = &'a Path>) {
-        let Some(watcher) = &mut self.watcher else { return };
+    /// Watches these directories and no others. May wait for the file systems that they are in.
+    pub(super) fn set(&self, directories: &[PathBuf]) {
+        let mut watched = lock(&self.watched);
+        let Watched { watcher: Some(watcher), known } = &mut *watched else { return };
         let wanted: BTreeMap<PathBuf, Identity> = directories
+            .iter()
             .filter_map(|path| absolute(path).ok())
             .map(|path| (path.clone(), identity(&path)))
             .collect();
-        if wanted == self.known {
-            return;
-        }
-        self.news.lock().watched = wanted.keys().cloned().collect();
-        for (gone, _) in self.known.iter().filter(|(path, known)| wanted.get(*path) != Some(known)) {
+        for (gone, _) in known.iter().filter(|(path, known)| wanted.get(*path) != Some(known)) {
             // A directory that was removed has lost its watch already.
             let _ = watcher.unwatch(gone);
         }
-        for (new, _) in wanted.iter().filter(|(path, found)| self.known.get(*path) != Some(found)) {
+        for (new, _) in wanted.iter().filter(|(path, found)| known.get(*path) != Some(found)) {
             if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
                 tracing::warn!(%error, "can't watch {}: changes are seen later", new.display());
             }
         }
-        self.known = wanted;
+        *known = wanted;
     }
 
     /// Resolves when something changed. Nothing is lost when the future is dropped.
     pub(super) async fn changed(&self) {
-        self.news.arrived.notified().await;
+        self.news.notified().await;
     }
 
-    /// Waits until nothing changes any more, and returns what did.
-    pub(super) async fn settled(&self) -> Changed {
+    /// Waits until nothing changes any more.
+    pub(super) async fn settled(&self) {
         let patience = Instant::now() + RESTLESS;
         while timeout_at(patience.min(Instant::now() + QUIET), self.changed()).await.is_ok() {}
-        Changed(std::mem::take(&mut self.news.lock().changed))
-    }
-}
-
-impl Changed {
-    pub(super) fn is_in(&self, directory: &Path) -> bool {
-        absolute(directory).is_ok_and(|directory| self.0.contains(&directory))
-    }
-}
-
-impl News {
-    /// Notes the directories that an event is about: the one it is in, or the one it happened to.
-    fn add(&self, event: &Event) {
-        let mut state = self.lock();
-        let State { watched, changed } = &mut *state;
-        let concerned = event.paths.iter().flat_map(|path| [Some(path.as_path()), path.parent()]).flatten();
-        changed.extend(concerned.filter(|path| watched.contains(*path)).map(Path::to_owned));
-        drop(state);
-        self.arrived.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
     }
 }
 
@@ -145,9 +109,9 @@ fn identity(path: &Path) -> Identity {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-fn watcher(news: Arc<News>) -> notify::Result<RecommendedWatcher> {
+fn watcher(news: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| match event {
-        Ok(event) if is_change(event.kind) => news.add(&event),
+        Ok(event) if is_change(event.kind) => news.notify_one(),
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "watching files failed"),
     })
@@ -171,17 +135,18 @@ mod tests {
     async fn a_directory_in_the_place_of_another_is_watched_anew() {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("policies");
-        let mut watch = Watch::new();
+        let watch = Watch::new();
         for round in 0..2 {
             fs::create_dir(&directory).unwrap();
-            watch.set([directory.as_path()].into_iter());
+            watch.set(std::slice::from_ref(&directory));
             fs::write(directory.join("policy.yaml"), "version: 1\n").unwrap();
             watch.changed().await;
-            let changed = watch.settled().await;
-            assert!(changed.is_in(&directory) && !changed.is_in(parent.path()), "{round}");
+            watch.settled().await;
+            let silence = tokio::time::timeout(QUIET, watch.changed()).await;
+            assert!(silence.is_err(), "{round}");
             fs::rename(&directory, parent.path().join(format!("old{round}"))).unwrap();
             watch.changed().await;
-            assert!(watch.settled().await.is_in(&directory), "{round}");
+            watch.settled().await;
         }
     }
 
@@ -189,8 +154,8 @@ mod tests {
     async fn a_file_that_is_being_written_says_nothing_until_it_is_closed() {
         let directory = tempfile::tempdir().unwrap();
         let mut file = fs::File::create(directory.path().join("log")).unwrap();
-        let mut watch = Watch::new();
-        watch.set([directory.path()].into_iter());
+        let watch = Watch::new();
+        watch.set(&[directory.path().to_owned()]);
         std::io::Write::write_all(&mut file, b"line\n").unwrap();
         fs::create_dir(directory.path().join("later")).unwrap();
         watch.changed().await;

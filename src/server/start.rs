@@ -138,7 +138,8 @@ impl Server {
         let ledger = Arc::new(Ledger::new(metrics, sink, limits));
         let arrivals = Arrivals::new(&settings.listen, &tls, settings.timeouts.head, &ledger);
         let pool = Arc::new(Pool::new(settings.timeouts.keepalive, room.kept));
-        let certificates = Certificates::new(tls.into_iter().flatten().collect(), read, ledger.metrics());
+        let certificates =
+            Certificates::new(tls.into_iter().flatten().collect(), Arc::clone(ledger.metrics()));
         let read_again = (Arc::clone(&resolver), certificates, Arc::clone(&parents));
         let base = consent.as_ref().map(|_| loaded.builder.clone());
         let reload = Reload::start((sources, audience), loaded, read, read_again, |policy| InForce {

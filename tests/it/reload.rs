@@ -1,5 +1,6 @@
 //! A new policy comes into force however its files change, and takes back what it no longer allows.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use exeat::clock::today;
 use exeat::server::Signal;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+use rustix::process::Signal as Unix;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -315,6 +318,23 @@ async fn what_stands_beside_the_settings_is_followed() {
         fs::write(exeat.path("hosts"), format!("127.0.0.1 {host}\n")).unwrap();
         until("the hosts are not followed", async || allows(&exeat, &host, upstream.port()).await).await;
     }
+}
+
+/// A file on a file system that does not answer is a pipe here, which is open and says nothing.
+#[tokio::test]
+async fn a_file_that_never_ends_holds_up_nothing_else() {
+    let mut exeat = Binary::start(Files::new("", &policy(&["a.example".to_owned()])), None).await;
+    mknodat(CWD, exeat.path("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    fs::rename(exeat.path("pipe"), exeat.path("hosts")).unwrap();
+    let writer = OnceCell::new();
+    // A pipe can't be opened so before somebody reads it.
+    let open = || open(exeat.path("hosts"), OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+    until("nobody reads it", async || open().is_ok_and(|pipe| writer.set(pipe).is_ok())).await;
+    assert_eq!(exeat.admin_answer("/healthz").await.0, "HTTP/1.0 200 OK");
+    exeat.change_policy(&policy(&["b.example".to_owned()])).await;
+    exeat.signal(Unix::TERM);
+    assert_eq!(exeat.exit_code().await, Some(0), "{}", exeat.log());
+    drop(writer);
 }
 
 #[tokio::test]

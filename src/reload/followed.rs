@@ -1,0 +1,207 @@
+//! Files that are followed: how it shows that they changed, and what becomes of that.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch::Receiver;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::file::directory;
+use crate::lock::lock;
+use crate::reload::apart::apart;
+use crate::reload::watch::{QUIET, Watch, is_newer, is_quiet};
+
+/// How often files are looked at, for there are changes that no watch sees: in a file that is mounted by itself, behind a
+/// link, over a network, in a directory that was replaced.
+const GLANCE: Duration = Duration::from_secs(30);
+
+/// Why files are read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    HangUp,
+    Change,
+    Glance,
+}
+
+/// A kind of files. Each of these may wait for a file system, so none is for an event loop.
+pub(super) trait Kind: Debug + Send {
+    /// Those that are read.
+    fn files(&self) -> Vec<PathBuf>;
+
+    /// Where to watch: a file that is replaced is only seen to change by watching its directory.
+    fn directories(&self) -> Vec<PathBuf> {
+        self.files().iter().map(|file| directory(file).to_owned()).collect()
+    }
+
+    /// What shows a change by when it changed, where no watch sees it.
+    fn signs(&self) -> Vec<PathBuf> {
+        self.files()
+    }
+
+    /// Whether they were refused. What is missing may have come to a place where nobody looks, so they are read at every
+    /// glance.
+    fn are_refused(&self) -> bool {
+        false
+    }
+
+    /// Reads them again, and puts in force what they say. With a mistake, what they said before stays in force.
+    fn reload(&mut self, cause: Cause);
+
+    /// Counts that this broke off.
+    fn broke_off(&self) {}
+}
+
+/// One kind of files as it is followed, by itself: a file system that does not answer holds up no other kind.
+#[derive(Debug)]
+pub(super) struct Followed {
+    name: &'static str,
+    kind: Arc<Mutex<dyn Kind>>,
+    /// When the files were last read.
+    read: SystemTime,
+    /// What broke off may be done in part, so it is tried again.
+    broke_off: bool,
+}
+
+/// What a glance at files has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    New,
+    /// What is new has only just changed: it may be half of it.
+    TooNew,
+}
+
+impl Followed {
+    /// Files that were read not before `read`.
+    pub(super) fn new(name: &'static str, kind: impl Kind + 'static, read: SystemTime) -> Self {
+        Self { name, kind: Arc::new(Mutex::new(kind)), read, broke_off: false }
+    }
+
+    /// Reads them again whenever they change or somebody hangs up.
+    pub(super) async fn follow(mut self, mut hangups: Receiver<()>) {
+        let watch = Arc::new(Watch::new());
+        // The first glance is now: something may have changed before the watch stood.
+        let mut glances = interval(GLANCE);
+        glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let watching = Arc::clone(&watch);
+            self.apart("watching", move |kind| watching.set(&kind.directories())).await;
+            tokio::select! {
+                () = watch.changed() => {
+                    watch.settled().await;
+                    self.reload(Cause::Change).await;
+                }
+                hangup = hangups.changed() => {
+                    if hangup.is_err() {
+                        return;
+                    }
+                    self.reload(Cause::HangUp).await;
+                }
+                _ = glances.tick() => match self.glance().await {
+                    Seen::Nothing => {}
+                    Seen::New => self.reload(Cause::Glance).await,
+                    Seen::TooNew => glances.reset_after(QUIET),
+                },
+            }
+        }
+    }
+
+    /// Looks whether something has changed without the watch seeing it.
+    async fn glance(&self) -> Seen {
+        let (since, broke_off) = (self.read, self.broke_off);
+        let seen = self.apart("looking at", move |kind| {
+            let signs = kind.signs();
+            let signs = || signs.iter().map(PathBuf::as_path);
+            match broke_off || kind.are_refused() || is_newer(signs(), since) {
+                true if is_quiet(signs()) => Seen::New,
+                true => Seen::TooNew,
+                false => Seen::Nothing,
+            }
+        });
+        seen.await.unwrap_or(Seen::Nothing)
+    }
+
+    /// Reads them again.
+    async fn reload(&mut self, cause: Cause) {
+        self.read = SystemTime::now();
+        self.broke_off = self.apart("reading", move |kind| kind.reload(cause)).await.is_none();
+        if self.broke_off {
+            tracing::error!(
+                "until {} can be read again, what was said there before may stay in force",
+                self.name
+            );
+            lock(&self.kind).broke_off();
+        }
+    }
+
+    async fn apart<T, F>(&self, doing: &str, work: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Kind) -> T + Send + 'static,
+    {
+        let kind = Arc::clone(&self.kind);
+        apart(&format!("{doing} {}", self.name), move || work(&mut *lock(&kind))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A file that is read twice in vain: first that breaks off, then it is refused.
+    #[derive(Debug)]
+    struct Fragile {
+        directory: TempDir,
+        reads: Arc<Mutex<Vec<Cause>>>,
+    }
+
+    impl Kind for Fragile {
+        fn files(&self) -> Vec<PathBuf> {
+            vec![self.directory.path().join("file")]
+        }
+
+        fn are_refused(&self) -> bool {
+            lock(&self.reads).len() == 2
+        }
+
+        fn reload(&mut self, cause: Cause) {
+            lock(&self.reads).push(cause);
+            assert!(lock(&self.reads).len() > 1, "broken on purpose");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_broke_off_or_was_refused_is_read_again_at_a_glance() {
+        let (directory, reads) = (tempfile::tempdir().unwrap(), Arc::default());
+        let kind = Fragile { directory, reads: Arc::clone(&reads) };
+        let mut followed = Followed::new("the file", kind, SystemTime::now());
+        assert_eq!(followed.glance().await, Seen::Nothing);
+        followed.reload(Cause::Change).await;
+        for seen in [Seen::New, Seen::New, Seen::Nothing] {
+            assert_eq!(followed.glance().await, seen);
+            followed.reload(Cause::Glance).await;
+        }
+        assert_eq!(lock(&reads)[..2], [Cause::Change, Cause::Glance]);
+    }
+
+    #[tokio::test]
+    async fn what_has_only_just_changed_is_too_new() {
+        let kind = Fragile { directory: tempfile::tempdir().unwrap(), reads: Arc::default() };
+        let file = kind.files().remove(0);
+        let followed = Followed::new("the file", kind, SystemTime::now());
+        fs::write(file, "").unwrap();
+        let written = SystemTime::now();
+        let seen = followed.glance().await;
+        // Unless the machine took a nap here.
+        assert!(seen == Seen::TooNew || written.elapsed().unwrap() >= QUIET, "{seen:?}");
+        let quiet = async { while followed.glance().await != Seen::New {} };
+        timeout(Duration::from_secs(20), quiet).await.unwrap();
+    }
+}
