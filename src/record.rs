@@ -20,6 +20,7 @@ use crate::reason::Reason;
 
 pub use self::id::{FlowId, Ids};
 pub use self::inside::Inside;
+pub use self::line::{ENDED, OPENED};
 pub use self::sink::{Audit, Sink, Watch};
 
 /// The names of the profiles that took part in a verdict; shared by the flows of one connection.

@@ -12,7 +12,7 @@ use crate::host::{Host, Name};
 use crate::ingress::Ingress;
 use crate::learn::observation::{Observation, Sight};
 use crate::reason::Reason;
-use crate::record::clip;
+use crate::record::{ENDED, OPENED, clip};
 
 /// The longest line that is read; a record has some 4 KiB at most.
 const LINE_MAX: usize = 64 * 1024;
@@ -120,12 +120,12 @@ fn read(line: &[u8]) -> Line {
         return Line::Blank;
     }
     match serde_json::from_slice::<Keys<'_>>(line) {
-        Ok(keys) if keys.schema == "exeat.flow.opened/v1" => Line::Opened,
-        Ok(keys) if keys.schema == "exeat.flow/v1" => match keys.observation() {
+        Ok(keys) if keys.schema == OPENED => Line::Opened,
+        Ok(keys) if keys.schema == ENDED => match keys.observation() {
             Ok(observation) => Line::Flow(observation),
             Err(what) => Line::Bad(what),
         },
-        Ok(keys) => Line::Bad(format!("its schema {:?} is not exeat.flow/v1", keys.schema)),
+        Ok(keys) => Line::Bad(format!("its schema {:?} is not {ENDED}", keys.schema)),
         Err(error) => Line::Bad(clip(&format!("it is no record of exeat: {error}"), SHOWN_MAX).to_owned()),
     }
 }

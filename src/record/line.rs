@@ -10,11 +10,11 @@ use crate::host::{Host, Name};
 use crate::reason::Reason;
 use crate::record::Record;
 
-/// A flow that ended.
-const ENDED: &str = "exeat.flow/v1";
-/// A flow that began: the same keys under a schema of its own, so that nothing that counts flows by
+/// The schema of a flow that ended.
+pub const ENDED: &str = "exeat.flow/v1";
+/// That of a flow that began: the same keys under a schema of its own, so that nothing that counts flows by
 /// their schema counts one twice.
-const OPENED: &str = "exeat.flow.opened/v1";
+pub const OPENED: &str = "exeat.flow.opened/v1";
 /// Names of profiles in a record; a client that more profiles take than this is a rarity.
 const PROFILES_MAX: usize = 32;
 
