@@ -8,13 +8,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::Body;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use crate::admin::State;
 use crate::admin::answer::{self, Answer, Refusal};
 use crate::client::{Client, User};
+use crate::clock::today;
 use crate::policy::asked::{Asked, Inside};
 use crate::policy::explain::explain;
 
@@ -43,8 +42,7 @@ where
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
 {
     let (client, asked) = read(body).await?;
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    let explanation = explain(&state.policy.load(), &client, &asked, today);
+    let explanation = explain(&state.policy.load(), &client, &asked, today());
     // Strings and flags always serialise.
     Ok(answer::json(StatusCode::OK, serde_json::to_vec(&explanation).unwrap_or_default()))
 }
