@@ -8,6 +8,7 @@ mod recent;
 mod settings;
 mod tokens;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -90,17 +91,16 @@ impl Authenticator {
         self.prove(client, value, digest).await.map(Some)
     }
 
-    /// The same client as it would be known today; `None` if its user is no more.
-    pub fn still<'c>(&self, client: &'c Client) -> Option<std::borrow::Cow<'c, Client>> {
-        use std::borrow::Cow;
+    /// The same client as it would be known now; `None` if its user is no more.
+    pub fn still<'c>(&self, client: &'c Client) -> Option<Cow<'c, Client>> {
         let Some(user) = client.user.as_ref().filter(|user| user.means == Means::Password) else {
             return Some(Cow::Borrowed(client));
         };
-        let today = self.passwords.as_ref()?.user(&user.name)?;
-        if Arc::ptr_eq(&today, user) {
+        let known = self.passwords.as_ref()?.user(&user.name)?;
+        if Arc::ptr_eq(&known, user) {
             return Some(Cow::Borrowed(client));
         }
-        Some(Cow::Owned(Client { user: Some(today), ..client.clone() }))
+        Some(Cow::Owned(Client { user: Some(known), ..client.clone() }))
     }
 
     /// Whether a user is still one, and the same. Of a token's that is not known: it was proved for each request.

@@ -90,8 +90,8 @@ impl Proxy {
     /// The same standing, or a new one if the policy or the user has changed since.
     pub fn refreshed(&self, standing: &Arc<Standing>) -> Arc<Standing> {
         let client = &standing.client;
-        let today = self.auth.as_ref().map_or(Some(Cow::Borrowed(client)), |auth| auth.still(client));
-        match today {
+        let known = self.auth.as_ref().map_or(Some(Cow::Borrowed(client)), |auth| auth.still(client));
+        match known {
             Some(Cow::Borrowed(_)) if Arc::ptr_eq(&standing.policy, &self.policy.load()) => {
                 Arc::clone(standing)
             }
