@@ -29,10 +29,6 @@ impl Trigger {
 }
 
 impl Watch {
-    pub fn is_draining(&self) -> bool {
-        *self.0.borrow()
-    }
-
     /// Resolves when the drain starts.
     pub async fn started(&mut self) {
         // An error means that the trigger is gone, which is as good a reason to stop.
@@ -42,17 +38,22 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+
     use super::*;
 
     #[tokio::test]
-    async fn waits_for_every_watch() {
-        let (trigger, watch) = channel();
+    async fn tells_every_watch_and_waits_for_all() {
+        let (trigger, mut watch) = channel();
         let mut other = watch.clone();
         let worker = tokio::spawn(async move { other.started().await });
-        assert!(!watch.is_draining());
+        assert!(poll!(pin!(watch.started())).is_pending());
         trigger.start();
-        assert!(watch.is_draining());
+        watch.started().await;
         worker.await.unwrap();
+        assert!(poll!(pin!(trigger.drained())).is_pending());
         drop(watch);
         trigger.drained().await;
     }
