@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use crate::client::Client;
 use crate::flow::open::{Facts, Open};
 use crate::flow::registry::{Cursor, Registry};
 use crate::flow::stop::Stop;
 use crate::ingress::Ingress;
+use crate::lock;
 use crate::policy::Question;
 
 /// Whether a flow of this client may go on.
@@ -30,7 +31,7 @@ impl Judges {
     /// Judges every flow that was let through, and from now on every verdict that may come from an older policy.
     /// Returns how many were revoked.
     pub(super) fn rejudge(&self, registry: &Registry, judge: Arc<Judge>) -> usize {
-        let mut place = self.latest.write().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock::write(&self.latest);
         *place = Some(Arc::clone(&judge));
         // Before the walk: a flow that learns its verdict after the walk has passed it sees the new number.
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -44,7 +45,7 @@ impl Judges {
 
     /// Judges a flow whose verdict may come from a policy older than the latest judge.
     pub(super) fn judge_late(&self, open: &Open) {
-        let judge = self.latest.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let judge = lock::read(&self.latest).clone();
         if let Some(judge) = judge {
             is_revoked_by(&*judge, open);
         }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use foldhash::fast::RandomState;
 use prometheus::IntCounter;
 
 use crate::error::Error;
+use crate::lock;
 use crate::metrics::RuleHits;
 use crate::policy::{Rule, RuleId};
 use crate::record::clip;
@@ -40,12 +41,12 @@ struct Kept {
 impl Citations {
     pub(super) fn cite(&self, rule: Rule<'_>, hits: &RuleHits) -> Citation {
         let id = rule.id();
-        let found = self.0.read().unwrap_or_else(PoisonError::into_inner).rules.get(&id).cloned();
+        let found = lock::read(&self.0).rules.get(&id).cloned();
         found.unwrap_or_else(|| {
             let words = Words::new(rule);
             let hits = hits.counter(rule.profile(), words.pattern());
             let citation = Citation { label: words.label().into(), hits };
-            self.0.write().unwrap_or_else(PoisonError::into_inner).keep(id, &citation);
+            lock::write(&self.0).keep(id, &citation);
             citation
         })
     }

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::sync::{PoisonError, RwLock};
+use std::sync::RwLock;
 
 use foldhash::fast::RandomState;
 use prometheus::{IntCounter, IntCounterVec};
 
+use crate::lock;
 use crate::policy::Policy;
 
 /// Most series that name a rule: a policy may have a million rules, a Prometheus server must not.
@@ -42,9 +43,9 @@ impl RuleHits {
     /// The counter of a rule. Who holds it may go on counting when the rule is gone from the policy,
     /// but that no longer shows.
     pub fn counter(&self, profile: &str, rule: &str) -> Option<IntCounter> {
-        let found = self.series.read().unwrap_or_else(PoisonError::into_inner).find(profile, rule);
+        let found = lock::read(&self.series).find(profile, rule);
         found.or_else(|| {
-            let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+            let mut series = lock::write(&self.series);
             series.find(profile, rule).or_else(|| series.make(&self.family, profile, rule))
         })
     }
@@ -62,7 +63,7 @@ impl RuleHits {
                 patterns.remove(REST);
             }
         }
-        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        let mut series = lock::write(&self.series);
         for (profile, patterns) in gone {
             for rule in patterns {
                 series.drop_one(&self.family, &profile, &rule);
@@ -71,7 +72,7 @@ impl RuleHits {
     }
 
     fn names(&self) -> HashMap<Box<str>, HashSet<Box<str>>> {
-        let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        let series = lock::read(&self.series);
         let patterns = |counters: &Counters| counters.keys().cloned().collect();
         series.profiles.iter().map(|(profile, counters)| (profile.clone(), patterns(counters))).collect()
     }
