@@ -7,6 +7,7 @@ mod reading;
 mod values;
 
 use std::net::{AddrParseError, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -84,13 +85,13 @@ pub struct Audit {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Open flows; `None`: no limit.
-    pub flows: Option<usize>,
+    pub flows: Option<NonZeroUsize>,
     /// Open flows of one client address; `None`: no limit.
-    pub flows_per_client: Option<usize>,
+    pub flows_per_client: Option<NonZeroUsize>,
     /// Open connections of clients, with or without a flow; `None`: no limit.
-    pub connections: Option<usize>,
+    pub connections: Option<NonZeroUsize>,
     /// Open connections of one client address; `None`: no limit.
-    pub connections_per_client: Option<usize>,
+    pub connections_per_client: Option<NonZeroUsize>,
     /// The size of a request's head.
     pub head_bytes: usize,
 }
@@ -164,7 +165,7 @@ impl Default for Settings {
             audit: Audit { path: PathBuf::from("-"), opened: false, required: false },
             threads: None,
             limits: Limits {
-                flows: Some(100_000),
+                flows: NonZeroUsize::new(100_000),
                 flows_per_client: None,
                 connections: None,
                 connections_per_client: None,

@@ -32,6 +32,7 @@ mod support {
     pub use crate::gate::PATIENCE;
 }
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -128,7 +129,8 @@ fn tls_is_judged_by_its_server_name_and_reaches_the_server_of_the_name() {
 #[test]
 fn a_client_with_too_many_connections_is_reset() {
     namespace::run("a_client_with_too_many_connections_is_reset", async {
-        let setup = Setup::allow(&["a.example"]).settings(|all| all.limits.connections_per_client = Some(2));
+        let setup = Setup::allow(&["a.example"])
+            .settings(|all| all.limits.connections_per_client = NonZeroUsize::new(2));
         let gate = redirected(setup).await;
         let mut open = vec![connect("93.184.216.34:443").await, connect("93.184.216.34:443").await];
         assert_eq!(listen("93.184.216.34:443").await, RESET);

@@ -1,6 +1,7 @@
 //! From the text of `exeat.yaml` to its meaning.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -108,8 +109,7 @@ fn limits(reader: &mut Reader, field: Field<'_>, limits: &mut Limits) {
         ("connections_per_client", &mut limits.connections_per_client),
     ] {
         // 0 says "no limit" to people; the program says None.
-        let bound = |number: usize| Some(number).filter(|number| *number > 0);
-        set(limit, number(reader, &fields, key, 0..=100_000_000).map(bound));
+        set(limit, number(reader, &fields, key, 0..=100_000_000).map(NonZeroUsize::new));
     }
     set(&mut limits.head_bytes, number(reader, &fields, "head_bytes", 8192..=1_048_576));
 }

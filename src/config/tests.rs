@@ -44,9 +44,9 @@ admin_names: [Exeat.example]
     assert_eq!(settings.threads, Some(4));
     let limits = Limits {
         flows: None,
-        flows_per_client: Some(200),
-        connections: Some(5000),
-        connections_per_client: Some(100),
+        flows_per_client: NonZeroUsize::new(200),
+        connections: NonZeroUsize::new(5000),
+        connections_per_client: NonZeroUsize::new(100),
         head_bytes: 65536,
     };
     assert_eq!(settings.limits, limits);

@@ -1,6 +1,7 @@
 //! The limits on connections, whatever comes on them: in all, and of each client.
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -16,8 +17,8 @@ const TOLD: usize = 16;
 #[derive(Debug)]
 pub struct Connections {
     room: Semaphore,
-    /// 0: no limit, and nothing is counted by client.
-    per_client: usize,
+    /// `None`: no limit, and nothing is counted by client.
+    per_client: Option<NonZeroUsize>,
     clients: Counts,
     metrics: Arc<Metrics>,
 }
@@ -32,8 +33,8 @@ pub struct Permit {
 }
 
 impl Connections {
-    /// At most `all` at a time, and `per_client` of one client; 0: no limit of its own.
-    pub fn new(all: usize, per_client: usize, metrics: Arc<Metrics>) -> Self {
+    /// At most `all` at a time, and `per_client` of one client; `None`: no limit of its own.
+    pub fn new(all: usize, per_client: Option<NonZeroUsize>, metrics: Arc<Metrics>) -> Self {
         Self { room: Semaphore::new(all), per_client, clients: Counts::default(), metrics }
     }
 
@@ -56,13 +57,11 @@ impl Permit {
     /// what is said on its connections, for a few of them a permit that is [beyond](Self::is_beyond) the limit.
     pub fn belongs_to(&mut self, client: IpAddr, hears: bool) -> Result<(), Error> {
         let Connections { per_client, clients, metrics, .. } = &*self.connections;
-        if *per_client == 0 {
-            return Ok(());
-        }
+        let Some(per_client) = *per_client else { return Ok(()) };
         let most = per_client.saturating_add(if hears { TOLD } else { 0 });
         let count = clients.add(client, most);
         self.client = count.map(|_| client);
-        self.is_beyond = count.is_some_and(|count| count > *per_client);
+        self.is_beyond = count.is_some_and(|count| count > per_client.get());
         if self.is_beyond || count.is_none() {
             metrics.connection_refused();
         }
@@ -93,7 +92,7 @@ mod tests {
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
     fn connections(all: usize, per_client: usize) -> Arc<Connections> {
-        Arc::new(Connections::new(all, per_client, Arc::new(Metrics::new().unwrap())))
+        Arc::new(Connections::new(all, NonZeroUsize::new(per_client), Arc::new(Metrics::new().unwrap())))
     }
 
     async fn open(connections: &Arc<Connections>, client: IpAddr, hears: bool) -> Result<Permit, Error> {

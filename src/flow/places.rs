@@ -1,16 +1,25 @@
 //! The limits on open flows: in all, and for each client.
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::client::Counts;
 use crate::error::Error;
 
-/// Limits on open flows; 0: none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Limits on open flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// In all. There always is one, since there are only so many file descriptors.
     pub flows: usize,
-    pub flows_per_client: usize,
+    /// Of one client; `None`: no limit of its own.
+    pub flows_per_client: Option<NonZeroUsize>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { flows: usize::MAX, flows_per_client: None }
+    }
 }
 
 #[derive(Debug)]
@@ -31,8 +40,7 @@ impl Places {
         if !self.take_from_client(client) {
             return Err(Error::LimitClient);
         }
-        let limit = if self.limits.flows == 0 { usize::MAX } else { self.limits.flows };
-        let take = |taken: usize| (taken < limit).then_some(taken + 1);
+        let take = |taken: usize| (taken < self.limits.flows).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
             self.give_to_client(client);
             return Err(Error::LimitFlows);
@@ -46,12 +54,11 @@ impl Places {
     }
 
     fn take_from_client(&self, client: IpAddr) -> bool {
-        let limit = self.limits.flows_per_client;
-        limit == 0 || self.clients.add(client, limit).is_some()
+        self.limits.flows_per_client.is_none_or(|limit| self.clients.add(client, limit).is_some())
     }
 
     fn give_to_client(&self, client: IpAddr) {
-        if self.limits.flows_per_client > 0 {
+        if self.limits.flows_per_client.is_some() {
             self.clients.remove(client);
         }
     }
@@ -66,7 +73,7 @@ mod tests {
 
     #[test]
     fn places_are_limited_in_all_and_for_each_client() {
-        let places = Places::new(Limits { flows: 3, flows_per_client: 2 });
+        let places = Places::new(Limits { flows: 3, flows_per_client: NonZeroUsize::new(2) });
         assert!(places.take(A).is_ok() && places.take(A).is_ok());
         assert!(matches!(places.take(A), Err(Error::LimitClient)));
         assert!(places.take(B).is_ok());

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -205,20 +206,20 @@ impl Room {
 
     /// The limits of the settings, as far as there are file descriptors for them.
     fn limits(&self, settings: &Settings) -> flow::Limits {
-        let wanted = settings.limits.flows;
+        let wanted = settings.limits.flows.map(NonZeroUsize::get);
         let flows = wanted.map_or(self.flows, |flows| flows.min(self.flows));
         if let Some(wanted) = wanted.filter(|wanted| *wanted > flows) {
             tracing::warn!(
                 "limits.flows is {wanted}, but the limit on open files leaves room for {flows}: raise it (ulimit -n)"
             );
         }
-        flow::Limits { flows, flows_per_client: settings.limits.flows_per_client.unwrap_or(0) }
+        flow::Limits { flows, flows_per_client: settings.limits.flows_per_client }
     }
 
     /// As many connections as the settings and the file descriptors allow.
     fn connections(&self, settings: &Settings, listeners: usize, metrics: &Arc<Metrics>) -> Connections {
         let limits = settings.limits;
-        let wanted = limits.connections.unwrap_or(self.flows);
+        let wanted = limits.connections.map_or(self.flows, NonZeroUsize::get);
         if wanted > self.flows {
             tracing::warn!(
                 "limits.connections is {wanted}, but the limit on open files leaves room for {}: raise it (ulimit -n)",
@@ -226,7 +227,7 @@ impl Room {
             );
         }
         let all = wanted.clamp(1 + listeners, self.flows);
-        Connections::new(all, limits.connections_per_client.unwrap_or(0), Arc::clone(metrics))
+        Connections::new(all, limits.connections_per_client, Arc::clone(metrics))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bounds on connections, whatever comes on them: in all, and of each client.
 
 use std::io::ErrorKind;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,7 +19,7 @@ const TEXT: &str =
 const TOLD: usize = 16;
 
 fn limited(mut setup: Setup, per_client: usize) -> Setup {
-    setup.settings.limits.connections_per_client = Some(per_client);
+    setup.settings.limits.connections_per_client = NonZeroUsize::new(per_client);
     setup
 }
 
@@ -172,7 +173,7 @@ async fn a_tunnel_keeps_its_place_until_it_ends() {
 #[tokio::test]
 async fn beyond_the_limit_on_all_connections_clients_wait_their_turn() {
     let mut setup = Setup::allow(&["a.example"]);
-    setup.settings.limits.connections = Some(3);
+    setup.settings.limits.connections = NonZeroUsize::new(3);
     setup.settings.threads = Some(1);
     let gate = setup.start().await;
     let mut open = idle(&gate, 3).await;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::future::poll_fn;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -452,7 +453,7 @@ async fn limits_are_told_on_the_stream() {
     let echo = Upstream::echo().await;
     let ground = Ground::new();
     let mut setup = ground.setup(&[&tcp(echo.port()), "a.example"]);
-    setup.settings.limits.flows_per_client = Some(2);
+    setup.settings.limits.flows_per_client = NonZeroUsize::new(2);
     let gate = setup.start().await;
     let client = Client::new(&gate, &ground).await;
     let to = format!("a.example:{}", echo.port());

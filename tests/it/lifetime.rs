@@ -1,5 +1,6 @@
 //! How connections begin, wait, stand still and end.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -236,7 +237,7 @@ async fn a_drain_lets_answers_finish_and_closes_what_is_idle() {
 async fn limits_are_answered_and_freed() {
     let page = silent().await;
     let mut setup = Setup::allow(&[&rule(&page)]);
-    setup.settings.limits.flows_per_client = Some(1);
+    setup.settings.limits.flows_per_client = NonZeroUsize::new(1);
     let gate = setup.start().await;
     let mut first = gate.connect().await;
     first.write_all(get(&page, "/").as_bytes()).await.unwrap();

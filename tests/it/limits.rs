@@ -1,6 +1,7 @@
 //! Bounds: on flows, clients, file descriptors, records that can't be written, and memory.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 
 use exeat::config::Audit;
@@ -31,7 +32,7 @@ async fn an_idle_connection_takes_no_place_and_places_come_back() {
     let (upstream, page) = (Upstream::echo().await, Upstream::page().await);
     let http = format!("{{ host: b.example, ports: [{}], protocol: http, private: true }}", page.port());
     let mut setup = Setup::allow(&[&tcp(upstream.port()), &http]);
-    setup.settings.limits.flows = Some(2);
+    setup.settings.limits.flows = NonZeroUsize::new(2);
     let gate = setup.start().await;
     let (to, page) = (format!("a.example:{}", upstream.port()), format!("b.example:{}", page.port()));
     let get = format!("GET http://{page}/ HTTP/1.1\r\nHost: {page}\r\n\r\n");
@@ -65,7 +66,7 @@ async fn an_idle_connection_takes_no_place_and_places_come_back() {
 async fn each_client_has_a_limit_of_its_own() {
     let upstream = Upstream::echo().await;
     let mut setup = Setup::allow(&[&tcp(upstream.port())]);
-    setup.settings.limits.flows_per_client = Some(1);
+    setup.settings.limits.flows_per_client = NonZeroUsize::new(1);
     let gate = setup.start().await;
     let to = format!("a.example:{}", upstream.port());
     let open = gate.tunnel(&to).await;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -253,7 +254,7 @@ async fn each_named_client_has_its_own_limit() {
     let upstream = Upstream::echo().await;
     let rule = format!("{{ host: a.example, ports: [{}], protocol: tcp, private: true }}", upstream.port());
     let mut setup = from(&["127.0.0.1"], Setup::allow(&[&rule]));
-    setup.settings.limits.flows_per_client = Some(1);
+    setup.settings.limits.flows_per_client = NonZeroUsize::new(1);
     let gate = setup.start().await;
     let to = format!("a.example:{}", upstream.port());
     let mut open = Vec::new();

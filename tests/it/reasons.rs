@@ -1,6 +1,7 @@
 //! Every reason there is: how it comes about, what the client sees, what the record and the metrics say.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -262,11 +263,16 @@ async fn every_reason_comes_about_and_is_told_the_same_everywhere() {
     for (reason, played) in [
         (
             Reason::LimitFlows,
-            limit(|setup| setup.settings.limits.flows = Some(1), "503 Service Unavailable").await,
+            limit(|setup| setup.settings.limits.flows = NonZeroUsize::new(1), "503 Service Unavailable")
+                .await,
         ),
         (
             Reason::LimitClient,
-            limit(|setup| setup.settings.limits.flows_per_client = Some(1), "429 Too Many Requests").await,
+            limit(
+                |setup| setup.settings.limits.flows_per_client = NonZeroUsize::new(1),
+                "429 Too Many Requests",
+            )
+            .await,
         ),
         (Reason::SelfConnect, self_connect().await),
         (Reason::Revoked, revoked().await),
