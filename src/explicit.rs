@@ -16,7 +16,9 @@ use crate::dial::{Source, Upstream};
 use crate::drain;
 use crate::error::Error;
 use crate::flow::{Flow, Permit};
-use crate::gate::http::{Asked, Clock, Exchanges, Home, Manner, Pool, ReplyBody, finish, request, serve};
+use crate::gate::http::{
+    Clock, Exchanges, Home, Manner, Pool, ReplyBody, RequestBody, finish, request, serve,
+};
 use crate::gate::{Passed, Tunnel, carry};
 use crate::ingress::Ingress;
 use crate::lock::lock;
@@ -83,7 +85,7 @@ async fn gated(
 }
 
 impl Door {
-    async fn answer(&self, request: Request<Asked>, clock: Clock) -> Response<ReplyBody> {
+    async fn answer(&self, request: Request<RequestBody>, clock: Clock) -> Response<ReplyBody> {
         if self.is_beyond {
             return refuse_beyond(&self.exchanges, &request);
         }
@@ -117,7 +119,7 @@ fn exchanges(proxy: &Arc<Proxy>, pool: Arc<Pool>, client: Client) -> Exchanges {
 }
 
 /// Tells a client that it has too many connections open, and ends this one.
-fn refuse_beyond(exchanges: &Exchanges, request: &Request<Asked>) -> Response<ReplyBody> {
+fn refuse_beyond(exchanges: &Exchanges, request: &Request<RequestBody>) -> Response<ReplyBody> {
     let (ingress, to) = match *request.method() == Method::CONNECT {
         true => (Ingress::Connect, request::connect_target(request)),
         false => (Ingress::Forward, request::forward_target(request)),
@@ -163,7 +165,7 @@ async fn connect<B: Body>(
 }
 
 /// Answers any other request.
-async fn forward(exchanges: &Exchanges, request: Request<Asked>, clock: Clock) -> Response<ReplyBody> {
+async fn forward(exchanges: &Exchanges, request: Request<RequestBody>, clock: Clock) -> Response<ReplyBody> {
     let flow = exchanges.begin(Ingress::Forward);
     flow.ends_with_connection();
     match standing(exchanges, &flow, request.headers()).await {

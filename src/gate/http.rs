@@ -1,6 +1,5 @@
 //! The gate for HTTP: each request is judged, whether it came to the proxy itself or inside a tunnel.
 
-mod asked;
 mod clock;
 mod clocked;
 mod driven;
@@ -14,6 +13,7 @@ mod listened;
 mod pool;
 mod received;
 pub mod request;
+mod request_body;
 mod response;
 mod send;
 mod sent;
@@ -33,12 +33,12 @@ use crate::lock::lock;
 use crate::proxy::{Ends, Proxy, Standing};
 use crate::stream::Stream;
 
-pub use asked::Asked;
 pub use clock::Clock;
 pub use exchange::{Exchanges, Manner};
 pub use home::Home;
 pub use pool::Pool;
 pub use received::ReplyBody;
+pub use request_body::RequestBody;
 pub use serve::{Ended, Served, serve};
 
 /// Said to a client whose head does not arrive; hyper itself says what it finds wrong in one.

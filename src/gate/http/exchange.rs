@@ -12,11 +12,11 @@ use crate::client::{Client, User};
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::Flow;
-use crate::gate::http::asked::Asked;
 use crate::gate::http::clock::Clock;
 use crate::gate::http::home::Home;
 use crate::gate::http::listened::Listened;
 use crate::gate::http::received::{Open, Received, ReplyBody};
+use crate::gate::http::request_body::RequestBody;
 use crate::gate::http::response::bad;
 use crate::gate::http::send::{Answer, Route};
 use crate::gate::http::{headers, request, response};
@@ -95,7 +95,7 @@ impl Exchanges {
         &self,
         flow: Flow,
         standing: Arc<Standing>,
-        mut request: Request<Asked>,
+        mut request: Request<RequestBody>,
         clock: Clock,
     ) -> Response<ReplyBody> {
         flow.ends_with_connection();
@@ -154,7 +154,7 @@ impl Exchanges {
     }
 
     /// Where a request wants to go, in its own words.
-    fn target(&self, request: &Request<Asked>) -> Result<Destination, Error> {
+    fn target(&self, request: &Request<RequestBody>) -> Result<Destination, Error> {
         match &self.route.home {
             Home::Pool(_) => request::forward_target(request),
             Home::Redirected { original, .. } => request::redirected_target(request, *original),
@@ -170,7 +170,7 @@ impl Exchanges {
         &self,
         standing: &Standing,
         authority: &Destination,
-        request: &Request<Asked>,
+        request: &Request<RequestBody>,
     ) -> Destination {
         let Home::Redirected { original, .. } = self.route.home else { return authority.clone() };
         let seen = Seen::Http { method: request.method().as_str(), path: request.uri().path() };

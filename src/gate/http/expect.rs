@@ -19,13 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Holds a body back until the upstream wants it.
 #[derive(Debug)]
 pub(super) struct Hold {
-    asked: Arc<Asked>,
+    go_ahead: Arc<GoAhead>,
     patience: Pin<Box<Sleep>>,
 }
 
+/// Whether the upstream wants the body, and who waits to hear it.
 #[derive(Debug, Default)]
-struct Asked {
-    yes: AtomicBool,
+struct GoAhead {
+    said: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -37,24 +38,24 @@ pub(super) fn is_expected(headers: &HeaderMap) -> bool {
 
 impl Hold {
     pub(super) fn new() -> Self {
-        Self { asked: Arc::default(), patience: Box::pin(tokio::time::sleep(PATIENCE)) }
+        Self { go_ahead: Arc::default(), patience: Box::pin(tokio::time::sleep(PATIENCE)) }
     }
 
     /// Listens for the upstream's `100 Continue` to this request.
     pub(super) fn release_on_continue<B>(&self, request: &mut Request<B>) {
-        let asked = Arc::clone(&self.asked);
+        let go_ahead = Arc::clone(&self.go_ahead);
         ext::on_informational(request, move |response| {
             if response.status() == StatusCode::CONTINUE {
-                asked.yes.store(true, Ordering::Release);
-                asked.waker.wake();
+                go_ahead.said.store(true, Ordering::Release);
+                go_ahead.waker.wake();
             }
         });
     }
 
     /// Ready once the body may go.
     pub(super) fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.asked.waker.register(cx.waker());
-        if self.asked.yes.load(Ordering::Acquire) {
+        self.go_ahead.waker.register(cx.waker());
+        if self.go_ahead.said.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
         self.patience.as_mut().poll(cx)

@@ -14,7 +14,7 @@ pub enum Home {
     /// Requests to the proxy itself may go anywhere; their connections wait in a pool.
     Pool(Arc<Pool>),
     /// Requests inside a tunnel go where it leads, on its one connection.
-    Tunnel(Arc<Tunnel>),
+    Tunnel(Arc<OnlyUpstream>),
     /// Requests on a connection that was redirected go wherever they say, each for itself.
     Redirected {
         pool: Arc<Pool>,
@@ -25,7 +25,7 @@ pub enum Home {
 
 /// The one upstream of a tunnel.
 #[derive(Debug)]
-pub struct Tunnel {
+pub struct OnlyUpstream {
     to: Destination,
     upstream: Mutex<Option<Waiting>>,
 }
@@ -41,7 +41,7 @@ pub(super) enum Waiting {
 impl Home {
     /// A tunnel whose connection stands.
     pub(super) fn tunnel(to: Destination, upstream: Upstream) -> Self {
-        Self::Tunnel(Arc::new(Tunnel { to, upstream: Mutex::new(Some(Waiting::Dialled(upstream))) }))
+        Self::Tunnel(Arc::new(OnlyUpstream { to, upstream: Mutex::new(Some(Waiting::Dialled(upstream))) }))
     }
 
     /// Whether nothing is left to send another request on.
@@ -79,7 +79,7 @@ impl Waiting {
     }
 }
 
-impl Tunnel {
+impl OnlyUpstream {
     pub(super) fn to(&self) -> &Destination {
         &self.to
     }

@@ -16,11 +16,11 @@ use crate::destination::Destination;
 use crate::dial::{Reached, Through, Upstream};
 use crate::error::Error;
 use crate::flow::Flow;
-use crate::gate::http::asked::Asked;
 use crate::gate::http::expect::{self, Hold};
 use crate::gate::http::home::{Home, Waiting};
 use crate::gate::http::pool::{Key, Lease};
 use crate::gate::http::request::HTTP_PORT;
+use crate::gate::http::request_body::RequestBody;
 use crate::gate::http::sent::Sent;
 use crate::gate::http::{headers, response};
 use crate::policy::{Passage, Question, Seen};
@@ -65,7 +65,7 @@ impl Route {
         standing: &Standing,
         to: &Destination,
         authority: &Destination,
-        request: Request<Asked>,
+        request: Request<RequestBody>,
     ) -> Result<Answer, Error> {
         flow.take_permit()?;
         let (mut parts, body) = request.into_parts();

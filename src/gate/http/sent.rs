@@ -9,21 +9,21 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::flow::Meter;
-use crate::gate::http::asked::{Asked, BodyError};
 use crate::gate::http::expect::Hold;
 use crate::gate::http::headers;
+use crate::gate::http::request_body::{BodyError, RequestBody};
 
 /// A request's body on its way to the upstream.
 #[derive(Debug)]
 pub(super) struct Sent {
-    body: Option<Asked>,
+    body: Option<RequestBody>,
     meter: Meter,
     hold: Option<Hold>,
     complete: Arc<AtomicBool>,
 }
 
 impl Sent {
-    pub(super) fn new(body: Asked, meter: Meter) -> Self {
+    pub(super) fn new(body: RequestBody, meter: Meter) -> Self {
         let complete = Arc::new(AtomicBool::new(body.is_end_stream()));
         Self { body: Some(body), meter, hold: None, complete }
     }

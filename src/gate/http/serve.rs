@@ -15,10 +15,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use crate::drain;
 use crate::error::Error;
-use crate::gate::http::asked::Asked;
 use crate::gate::http::clock::{Clock, Stillness};
 use crate::gate::http::clocked::Clocked;
 use crate::gate::http::received::ReplyBody;
+use crate::gate::http::request_body::RequestBody;
 use crate::proxy::Bounds;
 use crate::stream::Stream;
 
@@ -47,7 +47,7 @@ const LEAST_BUFFER: usize = 8192;
 /// Serves until the connection ends, is drained, or an answer turned it into a tunnel.
 pub async fn serve<F, R>(stream: Stream, bounds: Bounds, mut drain: drain::Watch, service: F) -> Served
 where
-    F: Fn(Request<Asked>, Clock) -> R,
+    F: Fn(Request<RequestBody>, Clock) -> R,
     R: Future<Output = Response<ReplyBody>>,
 {
     let (clocked, clock) = Clocked::new(stream, bounds.head);
@@ -57,7 +57,7 @@ where
         let clock = clock.clone();
         // hyper gives a connection back only if its future can be moved. It is large: made where it stays.
         Box::pin(async move {
-            let response = service(request.map(Asked::Http1), clock.clone()).await;
+            let response = service(request.map(RequestBody::Http1), clock.clone()).await;
             if let Either::Left(_) = response.body() {
                 clock.answered();
             }

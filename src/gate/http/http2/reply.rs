@@ -12,7 +12,6 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::task::yield_now;
 
-use crate::gate::http::asked::Asked;
 use crate::gate::http::clock::{Clock, Stillness};
 use crate::gate::http::expect;
 use crate::gate::http::headers;
@@ -22,6 +21,7 @@ use crate::gate::http::http2::frames::Frames;
 use crate::gate::http::http2::room::poll_room;
 use crate::gate::http::http2::way::Way;
 use crate::gate::http::received::ReplyBody;
+use crate::gate::http::request_body::RequestBody;
 use crate::proxy::Bounds;
 use crate::stream::Stream;
 
@@ -57,13 +57,13 @@ impl Reply {
     }
 
     /// The same request with a body that can be sent on.
-    pub fn with_body(&self, mut request: Request<RecvStream>, clock: &Clock) -> Request<Asked> {
+    pub fn with_body(&self, mut request: Request<RecvStream>, clock: &Clock) -> Request<RequestBody> {
         headers::join_cookies(request.headers_mut());
         let length = request.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let waits = expect::is_expected(request.headers());
         let invitation = waits.then(|| self.way.clone());
-        request.map(|receive| Asked::Http2(Frames::new(receive, length, clock.clone(), invitation)))
+        request.map(|receive| RequestBody::Http2(Frames::new(receive, length, clock.clone(), invitation)))
     }
 
     /// Awaits an answer, unless the client takes its request back first.

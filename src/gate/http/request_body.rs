@@ -14,12 +14,12 @@ pub(super) type BodyError = Box<dyn Error + Send + Sync>;
 
 /// A request's body.
 #[derive(Debug)]
-pub enum Asked {
+pub enum RequestBody {
     Http1(Incoming),
     Http2(Frames),
 }
 
-impl Body for Asked {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
