@@ -38,13 +38,13 @@ pub enum Answer {
 /// Whoever is asked, as those who wait know them.
 pub struct Consent {
     wishes: Arc<Mutex<Wishes>>,
-    person: Sender<Asked>,
+    person: Sender<Unanswered>,
     room: Semaphore,
 }
 
 /// A wish that a person is to be asked about. Dropped unanswered, nothing was said.
 #[derive(Debug)]
-pub struct Asked {
+pub struct Unanswered {
     pub wish: Wish,
     wishes: Arc<Mutex<Wishes>>,
     answer: Arc<watch::Sender<Option<Answer>>>,
@@ -67,7 +67,7 @@ struct Open {
 
 impl Consent {
     /// Whoever is asked, and what they are asked about.
-    pub fn new(person: Sender<Asked>) -> Self {
+    pub fn new(person: Sender<Unanswered>) -> Self {
         Self { wishes: Arc::default(), person, room: Semaphore::new(WAITING_MAX) }
     }
 
@@ -103,8 +103,8 @@ impl Consent {
         wishes.open.insert(wish.clone(), Open { answer: Arc::clone(&answer), is_led_to: looks_up });
         // Dropping what could not be sent takes the lock.
         drop(wishes);
-        let asked = Asked { wish: wish.clone(), wishes: Arc::clone(&self.wishes), answer };
-        match self.person.send(asked) {
+        let unanswered = Unanswered { wish: wish.clone(), wishes: Arc::clone(&self.wishes), answer };
+        match self.person.send(unanswered) {
             Ok(()) => Ok(told),
             Err(_) => Err(Answer::Nothing),
         }
@@ -123,7 +123,7 @@ impl Wishes {
     }
 }
 
-impl Asked {
+impl Unanswered {
     /// Whether anybody still waits.
     pub fn is_wanted(&self) -> bool {
         self.answer.receiver_count() > 0
@@ -148,7 +148,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for Unanswered {
     fn drop(&mut self) {
         self.tell(Answer::Nothing);
     }
@@ -174,7 +174,7 @@ mod tests {
         Wish { host: Host::parse(name).unwrap(), port: None, unread: false }
     }
 
-    fn start() -> (Arc<Consent>, Receiver<Asked>) {
+    fn start() -> (Arc<Consent>, Receiver<Unanswered>) {
         let (person, asked) = channel();
         (Arc::new(Consent::new(person)), asked)
     }

@@ -13,7 +13,7 @@ mod udp;
 use std::sync::Arc;
 
 use crate::client::Client;
-use crate::dns::message::{Asked, Transport};
+use crate::dns::message::{Request, Transport};
 use crate::dns::pace::Pace;
 use crate::ingress::Ingress;
 use crate::names::Names;
@@ -71,11 +71,11 @@ impl Door {
     /// Answers one message of a client; `None` for what is no question, and what must not be answered lest two
     /// servers talk to each other for ever.
     async fn answer(&self, client: Client, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let asked = Asked::read(message, transport)?;
+        let request = Request::read(message, transport)?;
         let flow = self.proxy.ledger.begin(Ingress::Dns, client.clone());
         flow.counters().add_sent(message.len());
-        let (reply, result) = self.tell(&flow, client, &asked).await;
-        let reply = asked.reply(reply);
+        let (reply, result) = self.tell(&flow, client, &request).await;
+        let reply = request.reply(reply);
         flow.counters().add_received(reply.len());
         flow.end(result);
         Some(reply)

@@ -22,7 +22,7 @@ pub use plan::run;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct Trial {
     /// A name that the policy allows, with its port: it must work.
     pub allowed: Option<(Name, u16)>,
     /// A name that exists and that the policy does not allow.

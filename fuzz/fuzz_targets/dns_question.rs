@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use exeat::dns::message::{Asked, Reply, Transport};
+use exeat::dns::message::{Reply, Request, Transport};
 use exeat::reason::Reason;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use libfuzzer_sys::fuzz_target;
@@ -17,8 +17,8 @@ fuzz_target!(|bytes: &[u8]| {
         [] => return,
     };
     for transport in [Transport::Udp, Transport::Tcp] {
-        let Some(asked) = Asked::read(question, transport) else { continue };
-        let mut replies = match asked.question() {
+        let Some(request) = Request::read(question, transport) else { continue };
+        let mut replies = match request.question() {
             Err((reply, _)) => vec![reply],
             Ok(question) => {
                 assert!(question.name.as_str().len() <= 253);
@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
             replies.push(Reply::found(data, Duration::from_secs(60)));
         }
         for reply in replies {
-            check(question, &asked.reply(reply), transport);
+            check(question, &request.reply(reply), transport);
         }
     }
 });

@@ -59,12 +59,12 @@ pub(super) struct Tokens {
 
 enum Source {
     File(PathBuf),
-    Issuer { fetch: Fetch, refresh: Duration, asked: Mutex<Asked> },
+    Issuer { fetch: Fetch, refresh: Duration, contact: Mutex<Contact> },
 }
 
-/// When the issuer was asked.
+/// When the issuer was asked last, and what came of it.
 #[derive(Clone, Copy, Default)]
-struct Asked {
+struct Contact {
     last: Option<Instant>,
     /// When it last answered.
     answered: Option<Instant>,
@@ -85,7 +85,7 @@ impl Tokens {
             }
             KeySource::Url { url, ca, refresh } => {
                 let fetch = Fetch::new(url, ca.as_deref(), resolver).map_err(|mistake| vec![mistake])?;
-                (Source::Issuer { fetch, refresh, asked: Mutex::default() }, Keys::default())
+                (Source::Issuer { fetch, refresh, contact: Mutex::default() }, Keys::default())
             }
         };
         Ok(Self { rules: Arc::new(settings.rules), source, keys: ArcSwap::from_pointee(keys), metrics })
@@ -142,13 +142,13 @@ impl Tokens {
 
     /// Keeps the keys of a URL fresh.
     pub(super) async fn refresh(&self) {
-        let Source::Issuer { refresh, asked, .. } = &self.source else { return };
+        let Source::Issuer { refresh, contact, .. } = &self.source else { return };
         loop {
-            let mut asked = asked.lock().await;
-            let answered = self.ask(&mut asked).await;
-            let wait = asked.again.map_or(*refresh, |again| again.min(*refresh)).max(RETRY);
-            let is_too_old = asked.answered.is_some_and(|answered| answered.elapsed() > TOO_OLD);
-            drop(asked);
+            let mut contact = contact.lock().await;
+            let answered = self.ask(&mut contact).await;
+            let wait = contact.again.map_or(*refresh, |again| again.min(*refresh)).max(RETRY);
+            let is_too_old = contact.answered.is_some_and(|answered| answered.elapsed() > TOO_OLD);
+            drop(contact);
             if is_too_old && !self.keys.load().is_empty() {
                 tracing::error!("the issuer's keys are older than a day and count no more");
                 self.keys.store(Arc::default());
@@ -159,25 +159,25 @@ impl Tokens {
 
     /// Whether there are other keys than these, after asking the issuer unless it was asked just now.
     pub(super) async fn has_newer(&self, keys: &Arc<Keys>) -> bool {
-        let Source::Issuer { asked, .. } = &self.source else { return false };
+        let Source::Issuer { contact, .. } = &self.source else { return false };
         // Whoever waits here for the same answer finds it.
-        let mut asked = asked.lock().await;
-        if asked.last.is_none_or(|last| last.elapsed() >= ASK_AGAIN) {
-            self.ask(&mut asked).await;
+        let mut contact = contact.lock().await;
+        if contact.last.is_none_or(|last| last.elapsed() >= ASK_AGAIN) {
+            self.ask(&mut contact).await;
         }
         !Arc::ptr_eq(keys, &self.keys.load())
     }
 
     /// Asks the issuer; a failure changes nothing.
-    async fn ask(&self, asked: &mut Asked) -> bool {
+    async fn ask(&self, contact: &mut Contact) -> bool {
         let Source::Issuer { fetch, .. } = &self.source else { return false };
-        asked.last = Some(Instant::now());
+        contact.last = Some(Instant::now());
         let answer = fetch.get().await.and_then(|answer| {
             Keys::parse(&answer.body).map(|keys| (keys, answer.max_age)).map_err(FetchError::Keys)
         });
         match answer {
             Ok((keys, max_age)) => {
-                (asked.answered, asked.again) = (Some(Instant::now()), max_age);
+                (contact.answered, contact.again) = (Some(Instant::now()), max_age);
                 self.put(keys);
                 true
             }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::{FAILED, Format, print};
 use crate::host::Name;
-use crate::verify::{Asked, Finding, Outcome, run as probe};
+use crate::verify::{Finding, Outcome, Trial, run as probe};
 
 /// Well-known servers that answer: resolvers with DNS, DNS over TLS and HTTPS.
 const PROBES: [&str; 7] = [
@@ -56,7 +56,7 @@ pub(super) fn run(args: VerifyArgs) -> ExitCode {
     };
     let patience = Duration::from_secs(args.patience);
     let report =
-        Report::new(probe(&Asked { allowed: args.allowed, unlisted: args.unlisted, probes, patience }));
+        Report::new(probe(&Trial { allowed: args.allowed, unlisted: args.unlisted, probes, patience }));
     print(&match args.format {
         Format::Text => report.text(),
         // Texts alone can't fail to serialise.

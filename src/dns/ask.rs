@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::client::{Client, network};
 use crate::clock::today;
 use crate::destination::Destination;
-use crate::dns::message::{Asked, Question, Reply};
+use crate::dns::message::{Question, Reply, Request};
 use crate::dns::{Denied, Door, Https};
 use crate::error::Error;
 use crate::flow::Flow;
@@ -50,7 +50,7 @@ pub(super) type Told = (Reply, Result<(), Error>);
 
 impl Door {
     /// Judges a question, and finds the answer if it may be answered.
-    pub(super) async fn tell(&self, flow: &Flow, client: Client, asked: &Asked) -> Told {
+    pub(super) async fn tell(&self, flow: &Flow, client: Client, request: &Request) -> Told {
         let refused = |error| (Reply::code(ResponseCode::Refused), Err(error));
         let _turn = match self.pace.turn(client.ip()) {
             Ok(turn) => turn,
@@ -59,7 +59,7 @@ impl Door {
         if let Err(error) = flow.take_permit() {
             return refused(error);
         }
-        let Question { name, kind } = match asked.question() {
+        let Question { name, kind } = match request.question() {
             Ok(question) => question,
             Err((reply, error)) => return (reply, Err(error)),
         };

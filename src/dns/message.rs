@@ -31,7 +31,7 @@ pub enum Transport {
 
 /// A message that is to be answered.
 #[derive(Debug)]
-pub struct Asked {
+pub struct Request {
     id: u16,
     op_code: OpCode,
     recursion_desired: bool,
@@ -61,7 +61,7 @@ pub struct Reply {
     because: Option<(u16, Reason)>,
 }
 
-impl Asked {
+impl Request {
     /// Reads a message. `None` if it is too short to be answered, or an answer itself.
     pub fn read(bytes: &[u8], transport: Transport) -> Option<Self> {
         let ([high, low, flags, ..], HEADER..) = (bytes, bytes.len()) else { return None };

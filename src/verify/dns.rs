@@ -6,18 +6,18 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{self, RecordType};
 
-use super::{Asked, Seen, udp};
+use super::{Seen, Trial, udp};
 use crate::host::Name;
 
 const DNS: u16 = 53;
 
 /// Asks; only records are an answer. Whoever says that the name does not exist may be exeat.
-pub(super) fn ask(asked: &Asked, server: IpAddr, name: &Name, kind: RecordType, over_tcp: bool) -> Seen {
+pub(super) fn ask(trial: &Trial, server: IpAddr, name: &Name, kind: RecordType, over_tcp: bool) -> Seen {
     let Some(question) = question(name, kind) else {
         return Seen::Nothing("the name can't be asked for".to_owned());
     };
     let at = (server, DNS).into();
-    let answer = if over_tcp { exchange(asked, at, &question) } else { udp::send(asked, at, &question) };
+    let answer = if over_tcp { exchange(trial, at, &question) } else { udp::send(trial, at, &question) };
     match answer.as_deref().map(Message::from_vec) {
         Err(error) => Seen::of(error),
         Ok(Err(_)) => Seen::Answer("something that is no DNS came back".to_owned()),
@@ -37,9 +37,9 @@ fn question(name: &Name, kind: RecordType) -> Option<Vec<u8>> {
 }
 
 /// Over TCP a message has its length before it (RFC 1035 §4.2.2).
-fn exchange(asked: &Asked, at: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&at, asked.patience)?;
-    stream.set_read_timeout(Some(asked.patience))?;
+fn exchange(trial: &Trial, at: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&at, trial.patience)?;
+    stream.set_read_timeout(Some(trial.patience))?;
     let length = u16::try_from(question.len()).map_err(io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes()[..], question].concat())?;
     let mut length = [0; 2];

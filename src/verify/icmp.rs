@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Asked, Seen};
+use super::{Seen, Trial};
 
 /// Types of ICMP (RFC 792) and ICMPv6 (RFC 4443): the question, the answer.
 const ECHO_V4: (u8, u8) = (8, 0);
@@ -15,22 +15,22 @@ const ECHO_V6: (u8, u8) = (128, 129);
 const MARK: &[u8] = b"exeat verify";
 
 /// Pings once.
-pub(super) fn ping(asked: &Asked, ip: IpAddr) -> Seen {
+pub(super) fn ping(trial: &Trial, ip: IpAddr) -> Seen {
     let socket = match open(ip) {
         Ok(socket) => socket,
         Err(error) => return Seen::NoWay(format!("may not ping here: {error}")),
     };
-    match echo(asked, socket, ip) {
+    match echo(trial, socket, ip) {
         Ok(()) => Seen::Answer("it answered".to_owned()),
         Err(error) => Seen::of(&error),
     }
 }
 
 /// Whether this host answers itself.
-pub(super) fn itself(asked: &Asked, like: IpAddr) -> Result<String, String> {
+pub(super) fn itself(trial: &Trial, like: IpAddr) -> Result<String, String> {
     let loopback =
         if like.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
-    match ping(asked, loopback) {
+    match ping(trial, loopback) {
         Seen::Answer(_) => Ok("loopback answers".to_owned()),
         Seen::Nothing(detail) | Seen::NoWay(detail) => Err(format!("loopback does not answer: {detail}")),
     }
@@ -46,16 +46,16 @@ fn open(ip: IpAddr) -> io::Result<Socket> {
         .or_else(|_| Socket::new(domain, Type::RAW, Some(protocol)))
 }
 
-fn echo(asked: &Asked, mut socket: Socket, ip: IpAddr) -> io::Result<()> {
+fn echo(trial: &Trial, mut socket: Socket, ip: IpAddr) -> io::Result<()> {
     let (question, answer) = if ip.is_ipv4() { ECHO_V4 } else { ECHO_V6 };
     socket.connect(&SocketAddr::new(ip, 0).into())?;
-    socket.set_read_timeout(Some(asked.patience))?;
+    socket.set_read_timeout(Some(trial.patience))?;
     let mut packet = [&[question, 0, 0, 0, 0x65, 0x78, 0, 1][..], MARK].concat();
     let sum = checksum(&packet).to_be_bytes();
     packet[2..4].copy_from_slice(&sum);
     socket.send(&packet)?;
     let (start, mut buffer) = (Instant::now(), [0; 256]);
-    while start.elapsed() < asked.patience {
+    while start.elapsed() < trial.patience {
         let length = socket.read(&mut buffer)?;
         // A raw socket of IPv4 gives the IP header too.
         let header = if ip.is_ipv4() && buffer[0] >> 4 == 4 { usize::from(buffer[0] & 15) * 4 } else { 0 };

@@ -6,7 +6,7 @@ use std::thread;
 
 use hickory_proto::rr::RecordType;
 
-use super::{Asked, Finding, Outcome, Seen, dns, icmp, tcp, udp};
+use super::{Finding, Outcome, Seen, Trial, dns, icmp, tcp, udp};
 
 /// Where clouds tell an instance about itself, its credentials among it.
 const METADATA: [SocketAddr; 2] = [
@@ -18,25 +18,25 @@ const METADATA: [SocketAddr; 2] = [
 type Control = Result<String, String>;
 
 /// Makes every probe, all at once; the allowed name comes first.
-pub fn run(asked: &Asked) -> Vec<Finding> {
-    let addresses: BTreeSet<IpAddr> = asked.probes.iter().map(SocketAddr::ip).collect();
+pub fn run(trial: &Trial) -> Vec<Finding> {
+    let addresses: BTreeSet<IpAddr> = trial.probes.iter().map(SocketAddr::ip).collect();
     thread::scope(|scope| {
-        let allowed = scope.spawn(|| allowed(asked));
+        let allowed = scope.spawn(|| allowed(trial));
         let mut pending = Vec::new();
-        for at in asked.probes.iter().chain(&METADATA).copied() {
+        for at in trial.probes.iter().chain(&METADATA).copied() {
             pending
-                .push(scope.spawn(move || (format!("TCP {at}"), tcp::by_address(asked, at), Needs::Allowed)));
+                .push(scope.spawn(move || (format!("TCP {at}"), tcp::by_address(trial, at), Needs::Allowed)));
         }
         pending.push(scope.spawn(|| {
-            let probe = format!("TCP {}:443, by name", asked.unlisted.as_str());
-            (probe, tcp::by_name(asked, &asked.unlisted, 443), Needs::Allowed)
+            let probe = format!("TCP {}:443, by name", trial.unlisted.as_str());
+            (probe, tcp::by_name(trial, &trial.unlisted, 443), Needs::Allowed)
         }));
         for ip in addresses {
             pending.push(scope.spawn(move || {
-                (format!("UDP 443 (QUIC) {ip}"), udp::quic(asked, ip), Needs::Itself(udp::itself(asked, ip)))
+                (format!("UDP 443 (QUIC) {ip}"), udp::quic(trial, ip), Needs::Itself(udp::itself(trial, ip)))
             }));
             pending.push(scope.spawn(move || {
-                (format!("ping {ip}"), icmp::ping(asked, ip), Needs::Itself(icmp::itself(asked, ip)))
+                (format!("ping {ip}"), icmp::ping(trial, ip), Needs::Itself(icmp::itself(trial, ip)))
             }));
             for (what, kind, over_tcp) in [
                 ("DNS", RecordType::A, false),
@@ -44,14 +44,14 @@ pub fn run(asked: &Asked) -> Vec<Finding> {
                 ("DNS over TCP", RecordType::A, true),
             ] {
                 pending.push(scope.spawn(move || {
-                    let seen = dns::ask(asked, ip, &asked.unlisted, kind, over_tcp);
-                    (format!("{what} {ip}"), seen, Needs::Itself(dns_control(asked, ip, over_tcp)))
+                    let seen = dns::ask(trial, ip, &trial.unlisted, kind, over_tcp);
+                    (format!("{what} {ip}"), seen, Needs::Itself(dns_control(trial, ip, over_tcp)))
                 }));
             }
         }
         let allowed = joined(allowed);
         let tried: Vec<_> = pending.into_iter().map(joined).collect();
-        judge(asked, allowed, tried)
+        judge(trial, allowed, tried)
     })
 }
 
@@ -63,13 +63,13 @@ enum Needs {
     Itself(Control),
 }
 
-fn judge(asked: &Asked, allowed: Option<Seen>, tried: Vec<(String, Seen, Needs)>) -> Vec<Finding> {
-    let control = match (&asked.allowed, &allowed) {
+fn judge(trial: &Trial, allowed: Option<Seen>, tried: Vec<(String, Seen, Needs)>) -> Vec<Finding> {
+    let control = match (&trial.allowed, &allowed) {
         (Some((name, port)), Some(Seen::Answer(_))) => Ok(format!("{}:{port} answers", name.as_str())),
         (Some((name, port)), _) => Err(format!("{}:{port} does not answer", name.as_str())),
         (None, _) => Err("no allowed name was given".to_owned()),
     };
-    let first = asked.allowed.as_ref().zip(allowed).map(|((name, port), seen)| {
+    let first = trial.allowed.as_ref().zip(allowed).map(|((name, port), seen)| {
         let (outcome, detail) = match seen {
             Seen::Answer(detail) => (Outcome::Works, detail),
             Seen::Nothing(detail) | Seen::NoWay(detail) => (Outcome::Broken, detail),
@@ -104,18 +104,18 @@ fn finding(probe: String, seen: Seen, control: Control) -> Finding {
     Finding { probe, outcome, detail, control }
 }
 
-fn allowed(asked: &Asked) -> Option<Seen> {
-    let (name, port) = asked.allowed.as_ref()?;
-    Some(tcp::by_name(asked, name, *port))
+fn allowed(trial: &Trial) -> Option<Seen> {
+    let (name, port) = trial.allowed.as_ref()?;
+    Some(tcp::by_name(trial, name, *port))
 }
 
 /// The same server has to answer, through exeat, what may be asked.
-fn dns_control(asked: &Asked, server: IpAddr, over_tcp: bool) -> Control {
-    let Some((name, _)) = &asked.allowed else { return Err("no allowed name was given".to_owned()) };
+fn dns_control(trial: &Trial, server: IpAddr, over_tcp: bool) -> Control {
+    let Some((name, _)) = &trial.allowed else { return Err("no allowed name was given".to_owned()) };
     let kind = if server.is_ipv6() { RecordType::AAAA } else { RecordType::A };
     // A name may have addresses of one family only.
     for kind in [kind, RecordType::A, RecordType::AAAA] {
-        if let Seen::Answer(_) = dns::ask(asked, server, name, kind, over_tcp) {
+        if let Seen::Answer(_) = dns::ask(trial, server, name, kind, over_tcp) {
             return Ok(format!("{} is answered", name.as_str()));
         }
     }

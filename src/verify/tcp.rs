@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
 use std::thread;
 
-use super::{Asked, Seen, hello};
+use super::{Seen, Trial, hello};
 use crate::host::Name;
 
 /// What exeat writes into the head of each answer of its own (see `reply`).
@@ -19,19 +19,19 @@ const ACCESS_DENIED: u8 = 49;
 const ENOUGH: usize = 1024;
 
 /// Tries an address, and says the unlisted name there.
-pub(super) fn by_address(asked: &Asked, at: SocketAddr) -> Seen {
-    exchange(asked, at, &asked.unlisted).unwrap_or_else(|error| Seen::of(&error))
+pub(super) fn by_address(trial: &Trial, at: SocketAddr) -> Seen {
+    exchange(trial, at, &trial.unlisted).unwrap_or_else(|error| Seen::of(&error))
 }
 
 /// Tries the addresses that the system has for a name, one after the other, until one answers.
-pub(super) fn by_name(asked: &Asked, name: &Name, port: u16) -> Seen {
-    let addresses = match resolve(asked, name, port) {
+pub(super) fn by_name(trial: &Trial, name: &Name, port: u16) -> Seen {
+    let addresses = match resolve(trial, name, port) {
         Ok(addresses) => addresses,
         Err(error) => return Seen::Nothing(format!("no address for it: {error}")),
     };
     let mut last = Seen::Nothing("no address for it".to_owned());
     for at in addresses {
-        match exchange(asked, at, name).unwrap_or_else(|error| Seen::of(&error)) {
+        match exchange(trial, at, name).unwrap_or_else(|error| Seen::of(&error)) {
             answer @ Seen::Answer(_) => return answer,
             other => last = other,
         }
@@ -44,7 +44,7 @@ pub(super) fn by_name(asked: &Asked, name: &Name, port: u16) -> Seen {
 }
 
 /// getaddrinfo has no time-out of its own; a thread that it keeps waiting ends with the program.
-fn resolve(asked: &Asked, name: &Name, port: u16) -> io::Result<Vec<SocketAddr>> {
+fn resolve(trial: &Trial, name: &Name, port: u16) -> io::Result<Vec<SocketAddr>> {
     let (sender, receiver) = mpsc::channel();
     let name = name.as_str().to_owned();
     thread::spawn(move || {
@@ -53,14 +53,14 @@ fn resolve(asked: &Asked, name: &Name, port: u16) -> io::Result<Vec<SocketAddr>>
         let sent = sender.send(addresses);
         drop(sent);
     });
-    receiver.recv_timeout(asked.patience * 2).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    receiver.recv_timeout(trial.patience * 2).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Says what the port's protocol says first, and reads.
-fn exchange(asked: &Asked, at: SocketAddr, name: &Name) -> io::Result<Seen> {
-    let mut stream = TcpStream::connect_timeout(&at, asked.patience)?;
-    stream.set_read_timeout(Some(asked.patience))?;
-    stream.set_write_timeout(Some(asked.patience))?;
+fn exchange(trial: &Trial, at: SocketAddr, name: &Name) -> io::Result<Seen> {
+    let mut stream = TcpStream::connect_timeout(&at, trial.patience)?;
+    stream.set_read_timeout(Some(trial.patience))?;
+    stream.set_write_timeout(Some(trial.patience))?;
     match at.port() {
         80 | 8080 => {
             let head = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", name.as_str());

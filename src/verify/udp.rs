@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use super::{Asked, Seen};
+use super::{Seen, Trial};
 
 const HTTPS: u16 = 443;
 /// Servers answer no smaller one (RFC 9000 §14.1).
@@ -11,25 +11,25 @@ const SMALLEST: usize = 1200;
 
 /// A QUIC packet of a version that nobody has: every server answers it with those that it has (RFC 9000 §6.1),
 /// and no key is needed.
-pub(super) fn quic(asked: &Asked, ip: IpAddr) -> Seen {
+pub(super) fn quic(trial: &Trial, ip: IpAddr) -> Seen {
     let mut packet = vec![0; SMALLEST];
     // A long header, a version kept free for this (§15), and connection IDs of eight bytes.
     packet[..6].copy_from_slice(&[0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8]);
     packet[14] = 8;
-    match send(asked, (ip, HTTPS).into(), &packet) {
+    match send(trial, (ip, HTTPS).into(), &packet) {
         Ok(answer) => Seen::Answer(format!("{} bytes came back", answer.len())),
         Err(error) => Seen::of(&error),
     }
 }
 
 /// Whether datagrams go to and fro here at all.
-pub(super) fn itself(asked: &Asked, like: IpAddr) -> Result<String, String> {
+pub(super) fn itself(trial: &Trial, like: IpAddr) -> Result<String, String> {
     let loopback =
         if like.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
     let echo = || -> io::Result<()> {
         let server = UdpSocket::bind((loopback, 0))?;
-        server.set_read_timeout(Some(asked.patience))?;
-        let client = connected(asked, server.local_addr()?)?;
+        server.set_read_timeout(Some(trial.patience))?;
+        let client = connected(trial, server.local_addr()?)?;
         client.send(b"there")?;
         let mut buffer = [0; 16];
         let (length, from) = server.recv_from(&mut buffer)?;
@@ -42,8 +42,8 @@ pub(super) fn itself(asked: &Asked, like: IpAddr) -> Result<String, String> {
 }
 
 /// Sends a datagram and waits for one.
-pub(super) fn send(asked: &Asked, to: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let socket = connected(asked, to)?;
+pub(super) fn send(trial: &Trial, to: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let socket = connected(trial, to)?;
     socket.send(bytes)?;
     let mut answer = vec![0; 4096];
     let length = socket.recv(&mut answer)?;
@@ -51,11 +51,11 @@ pub(super) fn send(asked: &Asked, to: SocketAddr, bytes: &[u8]) -> io::Result<Ve
     Ok(answer)
 }
 
-fn connected(asked: &Asked, to: SocketAddr) -> io::Result<UdpSocket> {
+fn connected(trial: &Trial, to: SocketAddr) -> io::Result<UdpSocket> {
     let any =
         if to.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     let socket = UdpSocket::bind((any, 0))?;
-    socket.set_read_timeout(Some(asked.patience))?;
+    socket.set_read_timeout(Some(trial.patience))?;
     socket.connect(to)?;
     Ok(socket)
 }

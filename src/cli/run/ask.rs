@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::cli::run::arguments::RunArgs;
 use crate::cli::run::prompt::{Held, Prompt, Reply};
-use crate::consent::{Answer, Asked, Consent};
+use crate::consent::{Answer, Consent, Unanswered};
 use crate::jail::Running;
 use crate::lock::lock;
 use crate::policy::Wish;
@@ -30,7 +30,7 @@ const PATH_MAX: usize = 60;
 pub(super) struct Asking {
     person: Arc<Person>,
     consent: Arc<Consent>,
-    asked: Receiver<Asked>,
+    asked: Receiver<Unanswered>,
 }
 
 /// Whoever can be asked.
@@ -96,13 +96,13 @@ impl Asking {
 
 impl Person {
     /// Asks whatever comes, until nobody asks any more.
-    fn ask_all(&self, asked: &Receiver<Asked>, jail: &Running, grants: &Grants) {
-        while let Ok(asked) = asked.recv() {
+    fn ask_all(&self, asked: &Receiver<Unanswered>, jail: &Running, grants: &Grants) {
+        while let Ok(unanswered) = asked.recv() {
             let busy = lock(&self.busy);
             // What came before is of no account; but to be gone is said first, and then interrupts.
             self.prompt.clear();
-            if asked.is_wanted() && !self.is_gone.load(Ordering::Acquire) {
-                self.ask(asked, jail, grants);
+            if unanswered.is_wanted() && !self.is_gone.load(Ordering::Acquire) {
+                self.ask(unanswered, jail, grants);
             }
             drop(busy);
         }
@@ -120,20 +120,20 @@ impl Person {
         drop(lock(&self.busy));
     }
 
-    fn ask(&self, asked: Asked, jail: &Running, grants: &Grants) {
+    fn ask(&self, unanswered: Unanswered, jail: &Running, grants: &Grants) {
         let is_still = jail.freeze(self.prompt.is_in_front());
         // In the background nobody can be asked, nor where the command could write over the question: it is denied.
         if let Some(held) = is_still.then(|| self.prompt.hold().ok()).flatten() {
-            let choice = self.choose(&held, &asked.wish, jail);
+            let choice = self.choose(&held, &unanswered.wish, jail);
             let book = self.book.as_ref();
             let answer = match choice {
-                Choice::Once => Answer::Once(grants.once(&asked.wish)),
+                Choice::Once => Answer::Once(grants.once(&unanswered.wish)),
                 Choice::Always => {
-                    grants.always(&asked.wish, None);
+                    grants.always(&unanswered.wish, None);
                     Answer::Always
                 }
                 Choice::Written(line) => {
-                    grants.always(&asked.wish, book.map(|book| (&*book.file, line)));
+                    grants.always(&unanswered.wish, book.map(|book| (&*book.file, line)));
                     Answer::Always
                 }
                 Choice::Never => Answer::Never,
@@ -143,9 +143,9 @@ impl Person {
             if let Choice::Key(signal) = choice {
                 // It is to come first: what a denial would make of the command is not asked for any more.
                 held.release(Some(signal), go_on);
-                asked.answer(answer);
+                unanswered.answer(answer);
             } else {
-                asked.answer(answer);
+                unanswered.answer(answer);
                 held.release(None, go_on);
             }
         } else {
