@@ -8,7 +8,7 @@ use crate::yaml::At;
 
 /// Why a file can't be read.
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub enum ReadError {
     #[error("it can't be read: {0}")]
     Io(#[from] io::Error),
     #[error("it is a directory")]
@@ -20,10 +20,10 @@ pub enum FileError {
 }
 
 /// Reads a file of at most `limit` bytes; a byte order mark at its start is left out.
-pub fn read(path: &Path, limit: u64) -> Result<String, FileError> {
+pub fn read(path: &Path, limit: u64) -> Result<String, ReadError> {
     let mut text = String::from_utf8(read_bytes(path, limit)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        FileError::NotUtf8(end(&String::from_utf8_lossy(valid)))
+        ReadError::NotUtf8(end(&String::from_utf8_lossy(valid)))
     })?;
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
@@ -32,17 +32,17 @@ pub fn read(path: &Path, limit: u64) -> Result<String, FileError> {
 }
 
 /// Reads a file of at most `limit` bytes, whatever they are.
-pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
     let file = File::open(path)?;
     let about = file.metadata()?;
     if about.is_dir() {
-        return Err(FileError::Directory);
+        return Err(ReadError::Directory);
     }
     let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(limit)).unwrap_or_default());
     // The length may be unknown (a pipe) or grow meanwhile, so what comes is bounded, not what was announced.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(FileError::TooLarge(limit));
+        return Err(ReadError::TooLarge(limit));
     }
     Ok(bytes)
 }
@@ -97,7 +97,7 @@ mod tests {
             let read = read(&path, 8).map_err(|error| error.to_string());
             assert_eq!(read.as_deref().map_err(String::as_str), expected, "{bytes:?}");
         }
-        assert!(matches!(read(directory.path(), 8), Err(FileError::Directory)));
-        assert!(matches!(read(&directory.path().join("none"), 8), Err(FileError::Io(_))));
+        assert!(matches!(read(directory.path(), 8), Err(ReadError::Directory)));
+        assert!(matches!(read(&directory.path().join("none"), 8), Err(ReadError::Io(_))));
     }
 }

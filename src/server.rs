@@ -1,9 +1,9 @@
 //! Binds every listener, then serves until told to stop.
 
 mod accept;
-mod arrival;
 mod files;
 mod listeners;
+mod preamble;
 mod sender;
 mod start;
 mod workers;
@@ -29,8 +29,8 @@ use crate::policy::Policy;
 use crate::proxy::Proxy;
 use crate::reload::{Grants, InForce, Reload};
 use crate::server::accept::{Door, Entrance};
-use crate::server::arrival::{Arrival, Arrivals};
-use crate::server::listeners::{Accepted, Listeners, with_client};
+use crate::server::listeners::{Connected, Listeners, with_client};
+use crate::server::preamble::{Preamble, Preambles};
 use crate::server::workers::Workers;
 use crate::transparent;
 
@@ -56,7 +56,7 @@ pub enum Signal {
 pub struct Server {
     workers: Workers,
     listeners: Listeners,
-    arrivals: Arrivals,
+    preambles: Preambles,
     state: Arc<admin::State>,
     readiness: Arc<Readiness>,
     proxy: Arc<Proxy>,
@@ -77,9 +77,10 @@ impl Server {
 
     /// Whether clients speak TLS to the explicit door, for each of its addresses.
     pub fn explicit_tls(&self) -> Vec<bool> {
-        let has_tls =
-            |arrival: &Option<Arc<Arrival>>| arrival.as_ref().is_some_and(|arrival| arrival.tls.is_some());
-        self.arrivals.explicit.iter().map(has_tls).collect()
+        let has_tls = |preamble: &Option<Arc<Preamble>>| {
+            preamble.as_ref().is_some_and(|preamble| preamble.tls.is_some())
+        };
+        self.preambles.explicit.iter().map(has_tls).collect()
     }
 
     /// Where the transparent door listens.
@@ -109,7 +110,7 @@ impl Server {
 
     /// Serves until a [`Signal::Stop`], or until nobody can send one any more.
     pub async fn run(self, mut signals: mpsc::Receiver<Signal>) {
-        let Self { workers, listeners, arrivals, state, readiness, proxy, names, answers, .. } = self;
+        let Self { workers, listeners, preambles, state, readiness, proxy, names, answers, .. } = self;
         let (reload, connections, drain) = (self.reload, self.connections, self.drain);
         let in_force = reload.in_force().clone();
         let (trigger, watch) = drain::channel();
@@ -129,24 +130,24 @@ impl Server {
         let pool = in_force.pool;
         let origin = listeners.origin;
         for (runtime, share) in workers.runtimes().zip(listeners.shares) {
-            let accept = |door: &Door, listener, arrival: Option<&Option<Arc<Arrival>>>| {
-                let (arrival, connections) = (arrival.cloned().flatten(), Arc::clone(&connections));
-                let entrance = Entrance { listener, origin, arrival, connections };
+            let accept = |door: &Door, listener, preamble: Option<&Option<Arc<Preamble>>>| {
+                let (preamble, connections) = (preamble.cloned().flatten(), Arc::clone(&connections));
+                let entrance = Entrance { listener, origin, preamble, connections };
                 runtime.spawn(door.clone().accept(entrance, watch.clone()));
             };
             let door = Door::Explicit(Arc::clone(&proxy), Arc::clone(&pool));
             for (index, listener) in share.explicit.into_iter().enumerate() {
-                accept(&door, listener, arrivals.explicit.get(index));
+                accept(&door, listener, preambles.explicit.get(index));
             }
             let (proxy, pool, names) = (Arc::clone(&proxy), Arc::clone(&pool), Arc::clone(&names));
             let door = Door::Transparent(transparent::Door { proxy, pool, names });
             for (index, listener) in share.transparent.into_iter().enumerate() {
-                accept(&door, listener, arrivals.transparent.get(index));
+                accept(&door, listener, preambles.transparent.get(index));
             }
             let door = Door::Dns(Arc::clone(&answers));
             for (index, (socket, listener)) in share.dns.into_iter().enumerate() {
                 runtime.spawn(dns::serve_udp(Arc::clone(&answers), socket, origin, watch.clone()));
-                accept(&door, listener, arrivals.dns.get(index));
+                accept(&door, listener, preambles.dns.get(index));
             }
         }
         drop(watch);
@@ -182,7 +183,7 @@ async fn end(proxy: &Proxy, trigger: drain::Trigger, drain: Duration, mut signal
 
 async fn serve_admin(listener: TcpListener, state: Arc<admin::State>) {
     loop {
-        if let Some(Accepted { socket, .. }) =
+        if let Some(Connected { socket, .. }) =
             with_client(listener.accept().await, Origin::Network, None).await
         {
             tokio::spawn(admin::serve_connection(socket, Arc::clone(&state)));

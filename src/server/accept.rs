@@ -15,8 +15,8 @@ use crate::gate::http::Pool;
 use crate::gate::{redirected, reset};
 use crate::ingress::Ingress;
 use crate::proxy::Proxy;
-use crate::server::arrival::{Arrival, Arrived};
-use crate::server::listeners::{Accepted, only_address, with_client};
+use crate::server::listeners::{Connected, only_address, with_client};
+use crate::server::preamble::{Arrived, Preamble};
 use crate::stream::Stream;
 use crate::sys;
 use crate::transparent;
@@ -38,7 +38,7 @@ pub(super) struct Entrance {
     pub(super) listener: TcpListener,
     pub(super) origin: Origin,
     /// What comes before the door's own.
-    pub(super) arrival: Option<Arc<Arrival>>,
+    pub(super) preamble: Option<Arc<Preamble>>,
     pub(super) connections: Arc<Connections>,
 }
 
@@ -54,7 +54,7 @@ struct Connection {
 
 impl Door {
     pub(super) async fn accept(self, entrance: Entrance, mut drain: drain::Watch) {
-        let Entrance { listener, origin, arrival, connections } = entrance;
+        let Entrance { listener, origin, preamble, connections } = entrance;
         let only = only_address(&listener);
         for count in 1_usize.. {
             if count.is_multiple_of(ACCEPTS_A_TURN) {
@@ -72,14 +72,14 @@ impl Door {
                 accepted = accepted => accepted,
             };
             let Some((room, accepted)) = accepted else { return };
-            let Some(Accepted { socket, local, client }) = with_client(accepted, origin, only).await else {
+            let Some(Connected { socket, local, client }) = with_client(accepted, origin, only).await else {
                 continue;
             };
             let (stream, permit) = (Stream::new(socket), connections.open(room));
             let connection = Connection { client, stream, local, drain: drain.clone(), permit };
-            match &arrival {
+            match &preamble {
                 None => self.clone().admit(connection),
-                Some(arrival) => drop(tokio::spawn(self.clone().arrive(Arc::clone(arrival), connection))),
+                Some(preamble) => drop(tokio::spawn(self.clone().arrive(Arc::clone(preamble), connection))),
             }
         }
     }
@@ -93,13 +93,13 @@ impl Door {
     }
 
     /// Takes what comes before the door's own off a connection, and lets it in.
-    async fn arrive(self, arrival: Arc<Arrival>, connection: Connection) {
+    async fn arrive(self, preamble: Arc<Preamble>, connection: Connection) {
         let Connection { client, stream, local, mut drain, mut permit } = connection;
         let arrived = async {
-            let (client, stream) = arrival.name(client, stream).await?;
+            let (client, stream) = preamble.name(client, stream).await?;
             // Before a handshake, which costs more than all else, but in which a refusal could not be said either.
-            let stream = self.count(&client, stream, local, &mut permit, arrival.tls.is_none())?;
-            arrival.shake(client, stream).await
+            let stream = self.count(&client, stream, local, &mut permit, preamble.tls.is_none())?;
+            preamble.shake(client, stream).await
         };
         let arrived = tokio::select! {
             arrived = arrived => arrived,

@@ -50,7 +50,7 @@ pub struct Doors {
 }
 
 /// A connection, and who is at its other end.
-pub(super) struct Accepted {
+pub(super) struct Connected {
     pub(super) socket: TcpStream,
     /// Our end.
     pub(super) local: SocketAddr,
@@ -184,12 +184,12 @@ pub(super) async fn with_client(
     accepted: io::Result<(TcpStream, SocketAddr)>,
     origin: Origin,
     only: Option<SocketAddr>,
-) -> Option<Accepted> {
+) -> Option<Connected> {
     match accepted {
         Ok((socket, peer)) => {
             let local = only.map_or_else(|| socket.local_addr().ok(), Some)?;
             let client = origin.client(peer, local.ip());
-            Some(Accepted { socket, local, client })
+            Some(Connected { socket, local, client })
         }
         Err(error) => {
             tracing::warn!(%error, "accepting a connection failed");

@@ -27,9 +27,9 @@ use crate::relay::{self, Relay};
 use crate::reload::{Certificates, Grants, InForce, Reload};
 use crate::resolve::{self, Follow, Resolver};
 use crate::server::Server;
-use crate::server::arrival::Arrivals;
 use crate::server::files;
 use crate::server::listeners::{Doors, Listeners};
+use crate::server::preamble::Preambles;
 use crate::server::workers::Workers;
 use crate::sys;
 use crate::via::Via;
@@ -137,7 +137,7 @@ impl Server {
             .watched_by(watch);
         let connections = Arc::new(room.connections(settings, listeners.count(), &metrics));
         let ledger = Arc::new(Ledger::new(metrics, sink, limits));
-        let arrivals = Arrivals::new(&settings.listen, &tls, settings.timeouts.head, &ledger);
+        let preambles = Preambles::new(&settings.listen, &tls, settings.timeouts.head, &ledger);
         let pool = Arc::new(Pool::new(settings.timeouts.keepalive, room.kept));
         let certificates =
             Certificates::new(tls.into_iter().flatten().collect(), Arc::clone(ledger.metrics()));
@@ -170,7 +170,7 @@ impl Server {
             drain: settings.timeouts.drain,
             workers,
             listeners,
-            arrivals,
+            preambles,
             answers: Arc::new(answers),
             names,
             readiness,

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::file::{self, FileError};
+use crate::file::{self, ReadError};
 use crate::policy::document::{BUILT_IN_NAME, FLAG, load_text};
 use crate::policy::terms::Profile;
 use crate::yaml::{At, Node, Reader, SIZE_MAX, Value};
@@ -15,7 +15,7 @@ use crate::yaml::{At, Node, Reader, SIZE_MAX, Value};
 #[derive(Debug, thiserror::Error)]
 pub enum AdditionError {
     #[error("{}: {}", .0.display(), .1)]
-    Read(PathBuf, FileError),
+    Read(PathBuf, ReadError),
     #[error("can't write {}: {}", .0.display(), .1)]
     Write(PathBuf, io::Error),
     #[error("{} is not written so that a rule can be added safely: add to `allow` of {} by hand: {}", .0.display(), .1, .2)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{report, written};
-use crate::file::{self, FileError};
+use crate::file::{self, ReadError};
 use crate::policy::Target;
 use crate::policy::terms::Action;
 use crate::yaml::{At, Reader};
@@ -11,7 +11,7 @@ use crate::yaml::{At, Reader};
 /// The largest list: some ten million names.
 const LIST_MAX: u64 = 256 << 20;
 
-pub(super) fn read(path: &Path) -> Result<String, FileError> {
+pub(super) fn read(path: &Path) -> Result<String, ReadError> {
     file::read(path, LIST_MAX)
 }
 

@@ -14,7 +14,7 @@ use crate::tls::{Accepted, Refused, Tls};
 
 /// What a listener asks of its connections first.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct Preamble {
     pub(super) senders: Senders,
     pub(super) tls: Option<Arc<Tls>>,
     /// How long all of it may take.
@@ -34,13 +34,13 @@ pub(super) struct Arrived {
 
 /// What each listener of each door asks, in their order; `None` where connections go to their door as they are.
 #[derive(Debug, Default)]
-pub(super) struct Arrivals {
-    pub(super) explicit: Vec<Option<Arc<Arrival>>>,
-    pub(super) transparent: Vec<Option<Arc<Arrival>>>,
-    pub(super) dns: Vec<Option<Arc<Arrival>>>,
+pub(super) struct Preambles {
+    pub(super) explicit: Vec<Option<Arc<Preamble>>>,
+    pub(super) transparent: Vec<Option<Arc<Preamble>>>,
+    pub(super) dns: Vec<Option<Arc<Preamble>>>,
 }
 
-impl Arrivals {
+impl Preambles {
     /// `tls` is that of each explicit listener; what comes before a door's own may take so long.
     pub(super) fn new(
         listen: &Listen,
@@ -48,28 +48,28 @@ impl Arrivals {
         limit: Duration,
         ledger: &Arc<Ledger>,
     ) -> Self {
-        let arrival = |listener: &Listener, tls: Option<Arc<Tls>>, ingress| {
+        let preamble = |listener: &Listener, tls: Option<Arc<Tls>>, ingress| {
             let is_needed = tls.is_some() || !listener.senders.is_empty();
             let senders = Senders(listener.senders.clone());
-            is_needed.then(|| Arc::new(Arrival { senders, tls, limit, ledger: Arc::clone(ledger), ingress }))
+            is_needed.then(|| Arc::new(Preamble { senders, tls, limit, ledger: Arc::clone(ledger), ingress }))
         };
         // What can't be read belongs to neither of the explicit door's two kinds; it is counted as requests are.
         let explicit = listen.explicit.iter().zip(tls);
         Self {
             explicit: explicit
-                .map(|(listener, tls)| arrival(listener, tls.clone(), Ingress::Forward))
+                .map(|(listener, tls)| preamble(listener, tls.clone(), Ingress::Forward))
                 .collect(),
             transparent: listen
                 .transparent
                 .iter()
-                .map(|one| arrival(one, None, Ingress::Transparent))
+                .map(|one| preamble(one, None, Ingress::Transparent))
                 .collect(),
-            dns: listen.dns.iter().map(|one| arrival(one, None, Ingress::Dns)).collect(),
+            dns: listen.dns.iter().map(|one| preamble(one, None, Ingress::Dns)).collect(),
         }
     }
 }
 
-impl Arrival {
+impl Preamble {
     /// Finds out whose connection it is: its peer's, or whoever's a PROXY header says. One that fails at it has been
     /// recorded.
     pub(super) async fn name(&self, mut client: Client, mut stream: Stream) -> Option<(Client, Stream)> {
