@@ -15,9 +15,11 @@ use std::process::ExitCode;
 
 use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::jail;
+use crate::mistake::Mistake;
 
 /// The environment variable that says how much exeat tells about itself.
 const LOG: &str = "EXEAT_LOG";
@@ -95,9 +97,28 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Writes an answer; whoever stops reading it early wants no more of it.
-fn print(text: &str) {
+/// Writes an answer. The exit code is this one, unless the answer is not all there; but whoever stops reading it early
+/// wants no more of it.
+fn print(text: &str, code: impl Into<ExitCode>) -> ExitCode {
     let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    drop(written);
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            anstream::eprintln!("error: the answer can't be written: {error}");
+            ExitCode::from(FAILED)
+        }
+        _ => code.into(),
+    }
+}
+
+/// An answer for programs. Those are of texts, numbers and flags alone, which can't fail to serialise.
+fn json(answer: &impl Serialize) -> String {
+    serde_json::to_string(answer).unwrap_or_default() + "\n"
+}
+
+/// Tells the mistakes in what was given.
+fn refuse(mistakes: &[Mistake]) -> ExitCode {
+    for mistake in mistakes {
+        anstream::eprintln!("{mistake}");
+    }
+    ExitCode::from(USAGE)
 }

@@ -4,6 +4,7 @@ mod accept;
 mod files;
 mod listeners;
 mod preamble;
+mod room;
 mod sender;
 mod start;
 mod workers;

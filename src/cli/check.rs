@@ -8,7 +8,7 @@ use clap::Args;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use crate::cli::{DENIED, Format, USAGE, print};
+use crate::cli::{DENIED, Format, USAGE, json, print};
 use crate::clock::today;
 use crate::config::Settings;
 use crate::mistake::{Mistake, Place, Severity};
@@ -44,11 +44,11 @@ pub(super) fn run(args: CheckArgs) -> ExitCode {
         Some(config) => Report::with_settings(&config, args.paths, today()),
         None => Report::of(args.paths, None, today()),
     };
-    print(&match args.format {
+    let answer = match args.format {
         Format::Text => report.text(),
         Format::Json => report.json(),
-    });
-    report.exit_code()
+    };
+    print(&answer, report.exit_code())
 }
 
 /// What was found.
@@ -160,7 +160,7 @@ impl Report {
             got: &failure.got,
             rule: failure.rule.as_deref(),
         });
-        let shown = ReportShown {
+        json(&ReportShown {
             errors: self.count(Severity::Error),
             warnings: self.count(Severity::Warning),
             mistakes: mistakes.collect(),
@@ -169,9 +169,7 @@ impl Report {
             files: self.files.iter().map(|file| file.display().to_string()).collect(),
             profiles: self.profiles,
             rules: self.rules,
-        };
-        // Texts and numbers alone can't fail to serialise.
-        serde_json::to_string(&shown).unwrap_or_default() + "\n"
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::civil::Date;
 
-use crate::cli::{DENIED, Format, USAGE, print};
+use crate::cli::{DENIED, Format, USAGE, json, print};
 use crate::client::{Client, User};
 use crate::clock::today;
 use crate::mistake::Mistake;
@@ -57,11 +57,11 @@ pub(super) fn run(args: ExplainArgs) -> ExitCode {
     let format = args.format;
     match answer(args, today()) {
         Ok(explanation) => {
-            print(&match format {
+            let answer = match format {
                 Format::Text => explanation.to_string(),
-                Format::Json => serde_json::to_string(&explanation).unwrap_or_default() + "\n",
-            });
-            ExitCode::from(if explanation.verdict == "allow" { 0 } else { DENIED })
+                Format::Json => json(&explanation),
+            };
+            print(&answer, if explanation.verdict == "allow" { 0 } else { DENIED })
         }
         Err(complaint) => {
             anstream::eprint!("{complaint}");

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 
-use crate::cli::{PARTLY, USAGE, print};
+use crate::cli::{PARTLY, print, refuse};
 use crate::file;
 use crate::learn::import::{Imported, aviatrix, smokescreen, squid};
 use crate::mistake::{Mistake, Place};
@@ -70,21 +70,16 @@ enum From {
 /// Runs the command.
 pub(super) fn run(args: ImportArgs) -> ExitCode {
     match imported(args.from) {
-        Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| anstream::eprintln!("{mistake}"));
-            ExitCode::from(USAGE)
-        }
+        Err(mistakes) => refuse(&mistakes),
         Ok(imported) => {
             imported.remarks.iter().for_each(|remark| anstream::eprintln!("{remark}"));
             let lost = imported.lost();
-            if lost == 0 || !args.strict {
-                print(&imported.policy());
-            }
             if lost > 0 {
                 let more = if args.strict { "; no policy is printed" } else { "" };
                 anstream::eprintln!("{lost} of these have no equal{more}");
             }
-            ExitCode::from(if lost > 0 { PARTLY } else { 0 })
+            let code = if lost > 0 { PARTLY } else { 0 };
+            if lost > 0 && args.strict { ExitCode::from(code) } else { print(&imported.policy(), code) }
         }
     }
 }

@@ -51,16 +51,20 @@ struct RemoveArgs {
 /// Runs the command.
 pub(super) fn run(args: LockdownArgs) -> ExitCode {
     let done = match args.command {
-        LockdownCommand::Print(args) => args
-            .plan()
-            .map(|plan| print(&firewall::text(&plan, args.format.format())))
-            .map_err(Refusal::Usage),
+        LockdownCommand::Print(args) => match args.plan() {
+            Ok(plan) => return print(&firewall::text(&plan, args.format.format()), ExitCode::SUCCESS),
+            Err(complaint) => Err(Refusal::Usage(complaint)),
+        },
         LockdownCommand::Apply(args) => apply::run(&args),
         LockdownCommand::Remove(args) => remove(&args),
         LockdownCommand::Status(args) => return show::run(&args),
     };
     let (complaint, code) = match done {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(answer) => {
+            // What was done is done, whether anybody can read of it or not.
+            let _ = print(&answer, ExitCode::SUCCESS);
+            return ExitCode::SUCCESS;
+        }
         Err(Refusal::Usage(complaint)) => (complaint, USAGE),
         Err(Refusal::Failed(complaint)) => (complaint, FAILED),
     };
@@ -76,7 +80,7 @@ enum Refusal {
     Failed(String),
 }
 
-fn remove(args: &RemoveArgs) -> Result<(), Refusal> {
+fn remove(args: &RemoveArgs) -> Result<String, Refusal> {
     let (mut removed, mut failed, mut loose) = (false, Vec::new(), None);
     for format in arguments::formats(args.format) {
         for family in Family::BOTH {
@@ -102,8 +106,7 @@ fn remove(args: &RemoveArgs) -> Result<(), Refusal> {
     if !failed.is_empty() {
         return Err(Refusal::Failed(failed.join("\n")));
     }
-    print(if removed { "the lockdown is removed\n" } else { "there was no lockdown\n" });
-    Ok(())
+    Ok(if removed { "the lockdown is removed\n" } else { "there was no lockdown\n" }.to_owned())
 }
 
 fn remove_one(

@@ -27,12 +27,11 @@ use crate::cli::run::command::{Command, Place, place};
 use crate::cli::run::signals::Signals;
 use crate::cli::run::terminal::Terminal;
 use crate::cli::run::watched::Watched;
-use crate::cli::serve::refuse;
-use crate::cli::{FAILED, USAGE};
+use crate::cli::{FAILED, USAGE, refuse};
 use crate::jail::{Ending, Fault};
 use crate::policy::document::Audience;
 use crate::record::Watch;
-use crate::server::{Jailed, Server, Signal, StartError};
+use crate::server::{Jailed, Server, Signal};
 
 pub(super) use crate::cli::run::arguments::RunArgs;
 
@@ -100,7 +99,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
     };
     let server = match runtime.block_on(async { Server::jailed(&settings, sources, jailed) }) {
         Ok(server) => server,
-        Err(StartError::Policy(mistakes) | StartError::Parents(mistakes)) => return refuse(&mistakes),
+        Err(error) if !error.mistakes().is_empty() => return refuse(error.mistakes()),
         Err(error) => return fail(&error.to_string()),
     };
     let placed = Placed { place, signals, asking };

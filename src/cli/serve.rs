@@ -9,11 +9,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::policy::PolicyArgs;
-use crate::cli::{FAILED, USAGE};
+use crate::cli::{FAILED, refuse};
 use crate::config::{Listener, Settings};
 use crate::mistake::Mistake;
 use crate::policy::document::Sources;
-use crate::server::{Server, Signal, StartError};
+use crate::server::{Server, Signal};
 
 /// Run the proxy
 ///
@@ -75,12 +75,7 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
     };
     let server = match Server::new(&settings, sources) {
         Ok(server) => server,
-        Err(
-            StartError::Policy(mistakes)
-            | StartError::Parents(mistakes)
-            | StartError::Users(mistakes)
-            | StartError::Tls(mistakes),
-        ) => return refuse(&mistakes),
+        Err(error) if !error.mistakes().is_empty() => return refuse(error.mistakes()),
         Err(error) => {
             tracing::error!("{error}");
             return ExitCode::from(FAILED);
@@ -117,13 +112,6 @@ fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
     }
     settings.listen.admin = args.admin.or(settings.listen.admin);
     Ok(settings)
-}
-
-pub(super) fn refuse(mistakes: &[Mistake]) -> ExitCode {
-    for mistake in mistakes {
-        anstream::eprintln!("{mistake}");
-    }
-    ExitCode::from(USAGE)
 }
 
 /// What the operating system tells the process, as the server understands it.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{FAILED, PARTLY, USAGE, print};
+use crate::cli::{FAILED, PARTLY, USAGE, print, refuse};
 use crate::clock::today;
 use crate::learn::audit::{self, Line};
 use crate::learn::{Baseline, By, Options, Tally};
@@ -69,10 +69,7 @@ pub(super) fn run(args: SuggestArgs) -> ExitCode {
         true => None,
         false => match (Sources { paths: args.baseline, allow: Vec::new() }).load() {
             Ok(loaded) => Some(Baseline { policy: loaded.builder.finish(0), today }),
-            Err(mistakes) => {
-                mistakes.iter().for_each(|mistake| anstream::eprintln!("{mistake}"));
-                return ExitCode::from(USAGE);
-            }
+            Err(mistakes) => return refuse(&mistakes),
         },
     };
     let options = Options {
@@ -95,7 +92,6 @@ pub(super) fn run(args: SuggestArgs) -> ExitCode {
     }
     let Reading { tally, bad } = reading;
     let suggestion = tally.suggest();
-    print(&suggestion.to_string());
     if bad > TOLD_MAX {
         anstream::eprintln!("warning: {bad} lines are no records");
     }
@@ -106,7 +102,7 @@ pub(super) fn run(args: SuggestArgs) -> ExitCode {
             suggestion.lost
         );
     }
-    ExitCode::from(if bad > 0 || suggestion.lost > 0 { PARTLY } else { 0 })
+    print(&suggestion.to_string(), if bad > 0 || suggestion.lost > 0 { PARTLY } else { 0 })
 }
 
 /// What was read so far.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::{FAILED, Format, print};
+use crate::cli::{FAILED, Format, json, print};
 use crate::host::Name;
 use crate::verify::{Finding, Outcome, Trial, run as probe};
 
@@ -57,12 +57,11 @@ pub(super) fn run(args: VerifyArgs) -> ExitCode {
     let patience = Duration::from_secs(args.patience);
     let report =
         Report::new(probe(&Trial { allowed: args.allowed, unlisted: args.unlisted, probes, patience }));
-    print(&match args.format {
+    let answer = match args.format {
         Format::Text => report.text(),
-        // Texts alone can't fail to serialise.
-        Format::Json => serde_json::to_string(&report).unwrap_or_default() + "\n",
-    });
-    ExitCode::from(if report.proven { 0 } else { FAILED })
+        Format::Json => json(&report),
+    };
+    print(&answer, if report.proven { 0 } else { FAILED })
 }
 
 #[derive(Debug, Serialize)]

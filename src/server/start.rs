@@ -2,20 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::process::geteuid;
-use tokio::sync::Semaphore;
 
 use crate::admin::{self, Access, Readiness};
 use crate::config::{Expose, Listen, Settings};
 use crate::consent::Consent;
 use crate::dial::{self, Dialer};
 use crate::dns;
-use crate::flow::{self, Connections, Ledger};
+use crate::flow::{self, Ledger};
 use crate::gate::http::Pool;
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
@@ -30,22 +28,10 @@ use crate::server::Server;
 use crate::server::files;
 use crate::server::listeners::{Doors, Listeners};
 use crate::server::preamble::Preambles;
+use crate::server::room::Room;
 use crate::server::workers::Workers;
 use crate::sys;
 use crate::via::Via;
-
-/// File descriptors kept for all but connections: listeners, records, the admin door, and look-ups and
-/// attempts to connect, which have several for a moment.
-const RESERVED_FILES: usize = 1024;
-/// A tunnel has two sockets.
-const FILES_A_FLOW: usize = 2;
-/// Of a worker's event loop.
-const FILES_A_WORKER: usize = 4;
-/// At most this part of the file descriptors is reserved, this part goes to pipes, which have two each,
-/// and this part to idle connections to upstreams.
-const PART: usize = 8;
-/// More idle connections than that do not make it faster.
-const KEPT: usize = 4096;
 
 /// Why exeat did not start.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +58,24 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
+impl StartError {
+    /// The mistakes in files that are the reason, if they are.
+    pub fn mistakes(&self) -> &[Mistake] {
+        match self {
+            Self::Policy(mistakes)
+            | Self::Parents(mistakes)
+            | Self::Users(mistakes)
+            | Self::Tls(mistakes) => mistakes,
+            Self::Threads(_)
+            | Self::Listen(..)
+            | Self::Doors(_)
+            | Self::Audit(..)
+            | Self::Resolve(_)
+            | Self::Metrics(_) => &[],
+        }
+    }
+}
+
 /// What a server is given whose clients are in a jail.
 #[derive(Debug)]
 pub struct Jailed {
@@ -95,14 +99,6 @@ struct Given {
     doors: Option<Doors>,
     watch: Option<Watch>,
     consent: Option<Arc<Consent>>,
-}
-
-/// What the limit on open files leaves room for.
-struct Room {
-    pipes: usize,
-    /// Idle connections to upstreams.
-    kept: usize,
-    flows: usize,
 }
 
 impl Server {
@@ -189,45 +185,6 @@ impl Given {
             return Ok(Self { audience, loaded, read, doors: None, watch: None, consent: None });
         };
         Ok(Self { audience, loaded, read, doors: Some(doors), watch: Some(watch), consent })
-    }
-}
-
-impl Room {
-    fn of(files: u64, workers: &Workers, listeners: usize) -> Self {
-        let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let part = files / PART;
-        let (pipes, kept, reserved) =
-            ((part / 2).min(Relay::PIPES), part.min(KEPT), part.min(RESERVED_FILES));
-        let taken = reserved + 2 * pipes + kept + FILES_A_WORKER * workers.count() + listeners;
-        // Each listener waits for its next connection with a permit in its hand.
-        let flows = (files.saturating_sub(taken) / FILES_A_FLOW).max(1 + listeners);
-        Self { pipes, kept, flows }
-    }
-
-    /// The limits of the settings, as far as there are file descriptors for them.
-    fn limits(&self, settings: &Settings) -> flow::Limits {
-        let wanted = settings.limits.flows.map(NonZeroUsize::get);
-        let flows = wanted.map_or(self.flows, |flows| flows.min(self.flows));
-        if let Some(wanted) = wanted.filter(|wanted| *wanted > flows) {
-            tracing::warn!(
-                "limits.flows is {wanted}, but the limit on open files leaves room for {flows}: raise it (ulimit -n)"
-            );
-        }
-        flow::Limits { flows, flows_per_client: settings.limits.flows_per_client }
-    }
-
-    /// As many connections as the settings and the file descriptors allow.
-    fn connections(&self, settings: &Settings, listeners: usize, metrics: &Arc<Metrics>) -> Connections {
-        let limits = settings.limits;
-        let wanted = limits.connections.map_or(self.flows, NonZeroUsize::get);
-        if wanted > self.flows {
-            tracing::warn!(
-                "limits.connections is {wanted}, but the limit on open files leaves room for {}: raise it (ulimit -n)",
-                self.flows
-            );
-        }
-        let all = wanted.clamp(1 + listeners, self.flows);
-        Connections::new(all, limits.connections_per_client, Arc::clone(metrics))
     }
 }
 

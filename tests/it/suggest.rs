@@ -1,5 +1,6 @@
 //! From real flows to a policy that lets the same through: `exeat suggest`, and `exeat check` on what it prints.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -183,4 +184,20 @@ fn a_long_audit_is_read_with_bounded_memory() {
         "{said}"
     );
     assert!(policy.contains("# INCOMPLETE: "));
+}
+
+#[test]
+fn a_policy_that_could_not_be_written_whole_is_a_failure() {
+    let run = |out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_exeat"));
+        command.args(["suggest", "-"]).stdin(Stdio::null()).stdout(out).output().unwrap()
+    };
+    let full = run(File::options().write(true).open("/dev/full").unwrap().into());
+    assert_eq!(full.status.code(), Some(1));
+    assert!(text(&full.stderr).starts_with("error: the answer can't be written: "), "{}", text(&full.stderr));
+    // Who reads no more of it has enough.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let unread = run(writer.into());
+    assert_eq!((unread.status.code(), text(&unread.stderr)), (Some(0), String::new()));
 }

@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::Refusal;
 use super::arguments::RuleArgs;
-use crate::cli::print;
 use crate::lockdown::firewall::{self, Format};
 use crate::lockdown::plan::{Exit, Shape};
 use crate::lockdown::rule::Family;
@@ -24,8 +23,8 @@ pub(super) struct ApplyArgs {
     pub ignore_stub: bool,
 }
 
-/// Runs the command.
-pub(super) fn run(args: &ApplyArgs) -> Result<(), Refusal> {
+/// Runs the command; what comes back says what is in force.
+pub(super) fn run(args: &ApplyArgs) -> Result<String, Refusal> {
     let mut plan = args.rules.plan().map_err(Refusal::Usage)?;
     let format = args.rules.format.format();
     look(args, &plan)?;
@@ -39,16 +38,16 @@ pub(super) fn run(args: &ApplyArgs) -> Result<(), Refusal> {
     plan.loose_before = Some(noted(format).unwrap_or(loose));
     tracking::set_loose(false)
         .map_err(|error| Refusal::Failed(format!("nf_conntrack_tcp_loose can't be set to 0: {error}")))?;
-    if let Err(complaint) = put_in_force(&plan, format) {
-        let back = tracking::set_loose(loose);
-        drop(back);
+    if let Err(mut complaint) = put_in_force(&plan, format) {
+        if let Err(error) = tracking::set_loose(loose) {
+            complaint += &format!("\nnf_conntrack_tcp_loose can't be put back: {error}");
+        }
         return Err(Refusal::Failed(complaint));
     }
     end(&before);
     forget_other(&plan, format);
     let ipv6 = if plan.ipv4_only { "IPv6 is NOT locked: all may leave by it" } else { "so is IPv6" };
-    print(&format!("IPv4 is locked, {ipv6}; `exeat lockdown remove` undoes it\n"));
-    Ok(())
+    Ok(format!("IPv4 is locked, {ipv6}; `exeat lockdown remove` undoes it\n"))
 }
 
 /// All of it or nothing. Routes lead nowhere without rules, so they come first and go last.

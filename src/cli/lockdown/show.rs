@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::arguments::{Words, formats};
-use crate::cli::{FAILED, Format as Output, print};
+use crate::cli::{FAILED, Format as Output, json, print};
 use crate::lockdown::firewall::{self, Format};
 use crate::lockdown::rule::Family;
 use crate::lockdown::status::{Extent, Status};
@@ -31,12 +31,11 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
     let families: &[Family] = if args.ipv4_only { &[Family::V4] } else { &Family::BOTH };
     let shown: Vec<Shown> = families.iter().map(|family| Shown::of(args, *family)).collect();
     let locked = shown.iter().all(|shown| shown.extent == Extent::Full);
-    print(&match args.format {
+    let answer: String = match args.format {
         Output::Text => shown.iter().map(Shown::text).collect(),
-        // Texts and numbers alone can't fail to serialise.
-        Output::Json => serde_json::to_string(&shown).unwrap_or_default() + "\n",
-    });
-    ExitCode::from(if locked { 0 } else { FAILED })
+        Output::Json => json(&shown),
+    };
+    print(&answer, if locked { 0 } else { FAILED })
 }
 
 /// The better locked of the formats, for one family.
