@@ -1,6 +1,6 @@
 //! What the command was denied, told when it has ended, with the line that would allow each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
 
@@ -82,7 +82,7 @@ impl Denials {
 impl Seen {
     fn lines(&self, policy: &Policy) -> Vec<String> {
         // Asked for and connected to is one wish.
-        let connected: Vec<&Host> = self
+        let connected: HashSet<&Host> = self
             .denied
             .iter()
             .filter(|one| !one.asked)
@@ -91,7 +91,7 @@ impl Seen {
         let wishes: Vec<&Denied> = self
             .denied
             .iter()
-            .filter(|one| !one.asked || !one.to.as_ref().is_some_and(|to| connected.contains(&&to.host)))
+            .filter(|one| !one.asked || !one.to.as_ref().is_some_and(|to| connected.contains(&to.host)))
             .collect();
         if wishes.is_empty() {
             return Vec::new();
