@@ -10,9 +10,11 @@ use crate::destination::Destination;
 use crate::reason::Reason;
 
 /// The name under which exeat speaks in `Proxy-Status` (RFC 9209 §2).
-const PROXY_NAME: &str = "exeat";
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-const X_PROXY_ERROR: HeaderName = HeaderName::from_static("x-proxy-error");
+pub const PROXY_NAME: &str = "exeat";
+pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// What a 403 says beside it, and in which words.
+pub const X_PROXY_ERROR: HeaderName = HeaderName::from_static("x-proxy-error");
+pub const BLOCKED: &str = "blocked-by-allowlist";
 
 /// A fatal alert `access_denied` in a plaintext record (RFC 8446 §6, §5.1).
 pub const TLS_ACCESS_DENIED: [u8; 7] = [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x31];
@@ -73,7 +75,7 @@ impl Refusal<'_> {
             headers.append(header::PROXY_AUTHENTICATE, challenge.clone());
         }
         if status == StatusCode::FORBIDDEN {
-            headers.insert(X_PROXY_ERROR, HeaderValue::from_static("blocked-by-allowlist"));
+            headers.insert(X_PROXY_ERROR, HeaderValue::from_static(BLOCKED));
         }
         response
     }

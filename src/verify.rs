@@ -11,7 +11,7 @@ mod plan;
 mod tcp;
 mod udp;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -105,4 +105,9 @@ impl Seen {
             _ => Self::Nothing(error.to_string()),
         }
     }
+}
+
+/// Loopback of an address's family, where controls are made.
+fn loopback(like: IpAddr) -> IpAddr {
+    if like.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
 }

@@ -1,12 +1,12 @@
 //! Pings.
 
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Seen, Trial};
+use super::{Seen, Trial, loopback};
 
 /// Types of ICMP (RFC 792) and ICMPv6 (RFC 4443): the question, the answer.
 const ECHO_V4: (u8, u8) = (8, 0);
@@ -28,9 +28,7 @@ pub(super) fn ping(trial: &Trial, ip: IpAddr) -> Seen {
 
 /// Whether this host answers itself.
 pub(super) fn itself(trial: &Trial, like: IpAddr) -> Result<String, String> {
-    let loopback =
-        if like.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
-    match ping(trial, loopback) {
+    match ping(trial, loopback(like)) {
         Seen::Answer(_) => Ok("loopback answers".to_owned()),
         Seen::Nothing(detail) | Seen::NoWay(detail) => Err(format!("loopback does not answer: {detail}")),
     }

@@ -7,14 +7,11 @@ use std::thread;
 
 use super::{Seen, Trial, hello};
 use crate::host::Name;
+use crate::reply::{BLOCKED, PROXY_NAME, PROXY_STATUS, TLS_ACCESS_DENIED, X_PROXY_ERROR};
 
-/// What exeat writes into the head of each answer of its own (see `reply`).
-const OWN_HEAD: &str = "x-proxy-error: blocked-by-allowlist";
-const OWN_STATUS: &str = "proxy-status: exeat";
-/// Types of TLS records (RFC 8446 §5.1), and the alert of exeat's refusals (§6.2).
+/// Types of TLS records (RFC 8446 §5.1).
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
-const ACCESS_DENIED: u8 = 49;
 /// Enough of an answer to know whose it is.
 const ENOUGH: usize = 1024;
 
@@ -79,13 +76,16 @@ fn exchange(trial: &Trial, at: SocketAddr, name: &Name) -> io::Result<Seen> {
 fn judge(answer: &[u8]) -> Seen {
     match answer {
         [] => Seen::Nothing("closed without a byte".to_owned()),
-        [ALERT, _, _, _, _, _, ACCESS_DENIED, ..] => Seen::Nothing("exeat refuses: TLS alert".to_owned()),
+        bytes if bytes.starts_with(&TLS_ACCESS_DENIED) => {
+            Seen::Nothing("exeat refuses: TLS alert".to_owned())
+        }
         [ALERT, ..] => Seen::Answer("a TLS server answered with an alert".to_owned()),
         [HANDSHAKE, ..] => Seen::Answer("a TLS server answered".to_owned()),
         bytes => {
             let text = String::from_utf8_lossy(bytes);
             let lower = text.to_ascii_lowercase();
-            match lower.contains(OWN_HEAD) || lower.contains(OWN_STATUS) {
+            let says = |header: &str, value: &str| lower.contains(&format!("{header}: {value}"));
+            match says(X_PROXY_ERROR.as_str(), BLOCKED) || says(PROXY_STATUS.as_str(), PROXY_NAME) {
                 true => Seen::Nothing(format!("exeat refuses: {}", first_line(&text))),
                 false => Seen::Answer(format!("it said {:?}", first_line(&text))),
             }
@@ -106,7 +106,8 @@ mod tests {
         let refusal = b"HTTP/1.1 403 Forbidden\r\nproxy-status: exeat; error=http_request_denied\r\n\r\n";
         for (bytes, got_out) in [
             (&b""[..], false),
-            (&[21, 3, 3, 0, 2, 2, 49], false),
+            (&TLS_ACCESS_DENIED, false),
+            (&[21, 3, 3, 0, 2, 2, 49], true),
             (&[21, 3, 3, 0, 2, 2, 40], true),
             (&[22, 3, 3, 0, 90, 2], true),
             (refusal, false),

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use super::{Seen, Trial};
+use super::{Seen, Trial, loopback};
 
 const HTTPS: u16 = 443;
 /// Servers answer no smaller one (RFC 9000 §14.1).
@@ -24,10 +24,8 @@ pub(super) fn quic(trial: &Trial, ip: IpAddr) -> Seen {
 
 /// Whether datagrams go to and fro here at all.
 pub(super) fn itself(trial: &Trial, like: IpAddr) -> Result<String, String> {
-    let loopback =
-        if like.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
     let echo = || -> io::Result<()> {
-        let server = UdpSocket::bind((loopback, 0))?;
+        let server = UdpSocket::bind((loopback(like), 0))?;
         server.set_read_timeout(Some(trial.patience))?;
         let client = connected(trial, server.local_addr()?)?;
         client.send(b"there")?;
