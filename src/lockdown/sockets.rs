@@ -5,17 +5,28 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::commands::{self, CommandError};
 
-const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+const TABLE_V4: &str = "/proc/net/tcp";
+const TABLE_V6: &str = "/proc/net/tcp6";
 /// States of tcp(7) as the kernel numbers them.
 const LISTEN: &str = "0A";
 /// These have no program any more, and send nothing by themselves.
 const GONE: [&str; 2] = ["06", "07"];
 /// How many sockets one call of `ss` is told of: the filter is an argument.
 const AT_ONCE: usize = 200;
+
+/// Why it is not known whether they are closed.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketsError {
+    #[error("{0}")]
+    Command(#[from] CommandError),
+    #[error("the sockets can't be listed: {0}")]
+    List(#[from] io::Error),
+}
 
 /// A TCP socket of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,9 +37,13 @@ pub struct Connection {
 
 /// The connections to elsewhere that a program other than exeat opened: those whose port nobody
 /// listens on here.
-pub fn opened_here(exeat: Option<u32>) -> Vec<Connection> {
-    let tables = TABLES.map(|path| fs::read_to_string(path).unwrap_or_default());
-    select(&tables.concat(), exeat)
+pub fn opened_here(exeat: Option<u32>) -> io::Result<Vec<Connection>> {
+    let read = |path: &str| match fs::read_to_string(path) {
+        // A kernel without IPv6 has no such table.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path == TABLE_V6 => Ok(String::new()),
+        table => table,
+    };
+    Ok(select(&(read(TABLE_V4)? + &read(TABLE_V6)?), exeat))
 }
 
 fn select(tables: &str, exeat: Option<u32>) -> Vec<Connection> {
@@ -50,12 +65,12 @@ fn select(tables: &str, exeat: Option<u32>) -> Vec<Connection> {
 
 /// Closes them (`ss -K`), and returns those that are still there: the kernel may have been built without
 /// `INET_DIAG_DESTROY`.
-pub fn end(connections: &[Connection]) -> Result<Vec<Connection>, CommandError> {
+pub fn end(connections: &[Connection]) -> Result<Vec<Connection>, SocketsError> {
     for some in connections.chunks(AT_ONCE) {
         let filter: Vec<String> = some.iter().map(filter).collect();
         commands::run("ss", &["-K", "-H", "-t", "-n", "-a", &filter.join(" or ")], "")?;
     }
-    let left: HashSet<Connection> = opened_here(None).into_iter().collect();
+    let left: HashSet<Connection> = opened_here(None)?.into_iter().collect();
     Ok(connections.iter().filter(|connection| left.contains(connection)).copied().collect())
 }
 

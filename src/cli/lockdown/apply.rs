@@ -158,7 +158,8 @@ fn old_connections(plan: &Plan, locked: bool) -> Result<Vec<sockets::Connection>
         Exit::User(user) => Some(number(user)?),
         Exit::Mark(_) => None,
     };
-    Ok(sockets::opened_here(exeat))
+    let opened = sockets::opened_here(exeat);
+    opened.map_err(|error| Refusal::Failed(format!("the connections that are open can't be listed: {error}")))
 }
 
 /// The number of a user. Their programs may not have been started yet, but they must be known.
