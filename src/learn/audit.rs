@@ -141,7 +141,7 @@ impl Keys<'_> {
             (None, None) => None,
             _ => return Err("it has only one of host and port".to_owned()),
         };
-        let moved = self.sent + self.received > 0;
+        let moved = self.sent > 0 || self.received > 0;
         let sight = match (&self.server_name, self.method, self.path) {
             (Some(name), ..) => {
                 let server_name =

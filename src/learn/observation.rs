@@ -60,7 +60,7 @@ impl Sight {
 
 impl From<&Record> for Observation {
     fn from(record: &Record) -> Self {
-        let moved = record.sent + record.received > 0;
+        let moved = record.sent > 0 || record.received > 0;
         let sight = match &record.inside {
             Inside::Tls { server_name: Some(server_name), ech } => {
                 Sight::Tls { server_name: server_name.clone(), ech: *ech }
