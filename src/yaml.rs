@@ -61,6 +61,22 @@ impl Node {
         matches!(self.value, Value::Null)
     }
 
+    /// What a map has under a key.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|(own, _)| &*own.name == key).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
+    /// What a list holds; of anything else nothing.
+    pub fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
     /// The value as a message shows it: `the list`, `the text "abc"`.
     fn shown(&self) -> String {
         match &self.value {

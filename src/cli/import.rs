@@ -8,12 +8,9 @@ use ipnet::IpNet;
 
 use crate::cli::{PARTLY, print, refuse};
 use crate::file;
-use crate::learn::import::{Imported, aviatrix, smokescreen, squid};
+use crate::learn::import::{Imported, SIZE_MAX, aviatrix, smokescreen, squid};
 use crate::mistake::{Mistake, Place};
 use crate::policy::who::Who;
-
-/// The largest file that is read.
-const SIZE_MAX: u64 = 64 << 20;
 
 /// Translate the rules of another program into a policy
 ///

@@ -16,6 +16,9 @@ use std::sync::Arc;
 use crate::learn::draft::Draft;
 use crate::yaml::is_hidden;
 
+/// The largest file that is read.
+pub const SIZE_MAX: u64 = 64 << 20;
+
 /// What became of another program's rules.
 #[derive(Debug, Default)]
 pub struct Imported {

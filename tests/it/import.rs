@@ -466,10 +466,23 @@ fn the_command_prints_a_policy_and_tells_what_it_left_out() {
         assert_eq!(strict.status.code(), Some(code));
         assert_eq!(strict.stdout.is_empty(), code == 3);
     }
+    let written = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let alone = written("squid.conf", "http_access allow all\ninclude none/*.conf\ninclude *.none\n");
+    let denied = written("acl.yaml", "version: v1\nservices: []\nglobal_deny_list: evil.example\n");
+    let deep =
+        written("deep.tf", &format!("resource \"aviatrix_fqdn\" \"a\" {{ a = {}", "[".repeat(1 << 20)));
     for (arguments, said) in [
         (["squid", "/none/squid.conf"], "/none/squid.conf:1:1: error: it can't be read"),
+        (["squid", &alone], "squid.conf:2:1: error: it includes "),
+        (["squid", &alone], "squid.conf:3:1: error: it includes "),
         (["smokescreen", &path("aviatrix/tag.csv")], "error"),
+        (["smokescreen", &denied], "acl.yaml:3:19: error: `global_deny_list` is no list"),
         (["aviatrix", &path("smokescreen/acl.yaml")], "error"),
+        (["aviatrix", &deep], "deep.tf:1:1: error: nested more than 32 deep"),
     ] {
         let output = exeat(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

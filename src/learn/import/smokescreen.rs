@@ -81,7 +81,7 @@ pub fn import(file: &Path, text: &str, options: &Options) -> Result<Imported, Ve
     let root = reader.parse(text);
     let mistakes = reader.finish();
     let (Some(root), true) = (root, mistakes.is_empty()) else { return Err(mistakes) };
-    if get(&root, "version").is_none_or(|version| &*version.text != "v1") {
+    if root.get("version").is_none_or(|version| &*version.text != "v1") {
         let place = At { file: file.into(), line: root.at.line, column: root.at.column };
         return Err(vec![Mistake::error(place, "it is no ACL of Smokescreen: there is no `version: v1`")]);
     }
@@ -92,9 +92,9 @@ pub fn import(file: &Path, text: &str, options: &Options) -> Result<Imported, Ve
         deny: source.domains(&root, "global_deny_list"),
         allow: source.domains(&root, "global_allow_list"),
     };
-    let services =
-        items(get(&root, "services")).iter().filter_map(|node| source.role(node, None)).collect::<Vec<_>>();
-    let default = get(&root, DEFAULT).and_then(|node| source.role(node, Some(DEFAULT)));
+    let services = source.list(&root, "services").iter();
+    let services = services.filter_map(|node| source.role(node, None)).collect::<Vec<_>>();
+    let default = root.get(DEFAULT).and_then(|node| source.role(node, Some(DEFAULT)));
     if !source.mistakes.is_empty() {
         return Err(source.mistakes);
     }
@@ -165,7 +165,7 @@ impl Source<'_> {
 
     fn role<'n>(&mut self, node: &'n Node, name: Option<&str>) -> Option<Role<'n>> {
         let line = node.at.line;
-        let Some(name) = name.map(str::to_owned).or_else(|| Some(get(node, "name")?.text.to_string())) else {
+        let Some(name) = name.map(str::to_owned).or_else(|| Some(node.get("name")?.text.to_string())) else {
             self.lost(line, "the role has no name", "give it one");
             return None;
         };
@@ -177,11 +177,11 @@ impl Source<'_> {
             ("mitm_domains", "exeat never decrypts, so it adds no headers and logs none"),
             ("allowed_external_proxies", "a client can't choose a further proxy through exeat"),
         ] {
-            if let Some(node) = get(node, key).filter(|node| !items(Some(node)).is_empty()) {
+            if let Some(node) = node.get(key).filter(|node| !node.items().is_empty()) {
                 self.lost(node.at.line, &format!("`{key}`: {why}"), "");
             }
         }
-        let action = match get(node, "action").map(|action| &*action.text) {
+        let action = match node.get("action").map(|action| &*action.text) {
             Some("open") => Action::Open,
             Some("report") => Action::Report,
             Some("enforce") => Action::Enforce,
@@ -199,19 +199,34 @@ impl Source<'_> {
 
     fn domains(&mut self, node: &Node, key: &str) -> Vec<(Place, u32)> {
         let mut places = Vec::new();
-        for item in items(get(node, key)) {
-            let line = item.at.line;
+        for item in self.list(node, key) {
             match Place::parse(&item.text).filter(|place| *place != Place::Any) {
-                Some(place) => places.push((place, line)),
+                Some(place) => places.push((place, item.at.line)),
                 None => {
-                    let place = At { file: Arc::clone(&self.remarks.file), line, column: item.at.column };
-                    let what =
-                        format!("{} names no domain: Smokescreen refuses the file too", quoted(&item.text));
-                    self.mistakes.push(Mistake::error(place, what).hint("write a name, or `*.` and a name"));
+                    let what = format!("{} names no domain", quoted(&item.text));
+                    self.mistake(item, &what, "write a name, or `*.` and a name");
                 }
             }
         }
         places
+    }
+
+    fn list<'n>(&mut self, node: &'n Node, key: &str) -> &'n [Node] {
+        let Some(list) = node.get(key) else { return &[] };
+        if !matches!(list.value, Value::List(_) | Value::Null) {
+            self.mistake(
+                list,
+                &format!("`{key}` is no list"),
+                "write each behind a dash, in a line of its own",
+            );
+        }
+        list.items()
+    }
+
+    fn mistake(&mut self, node: &Node, what: &str, hint: &str) {
+        let place = At { file: Arc::clone(&self.remarks.file), line: node.at.line, column: node.at.column };
+        let what = format!("{what}: Smokescreen refuses the file too");
+        self.mistakes.push(Mistake::error(place, what).hint(hint));
     }
 
     fn profile(&mut self, role: &Role<'_>, lists: &Lists, options: &Options) -> Profile {
@@ -280,19 +295,5 @@ impl Source<'_> {
 }
 
 fn project(node: &Node) -> Vec<String> {
-    get(node, "project").map(|project| format!("project {}", project.text)).into_iter().collect()
-}
-
-fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    match &node.value {
-        Value::Map(entries) => entries.iter().find(|(own, _)| &*own.name == key).map(|(_, node)| node),
-        _ => None,
-    }
-}
-
-fn items(node: Option<&Node>) -> &[Node] {
-    match node.map(|node| &node.value) {
-        Some(Value::List(items)) => items,
-        _ => &[],
-    }
+    node.get("project").map(|project| format!("project {}", project.text)).into_iter().collect()
 }

@@ -8,8 +8,11 @@ use super::tree;
 use crate::mistake::{Mistake, Place};
 use crate::yaml::{At, Key, Node, Value};
 
+/// The deepest nesting; a tag's rules need two.
+const DEPTH_MAX: usize = 32;
+
 pub(super) fn read(file: &Path, text: &str) -> Result<Found, Vec<Mistake>> {
-    let mut parser = Parser { rest: text, line: 1 };
+    let mut parser = Parser { rest: text, line: 1, depth: 0 };
     let mut found = Found::default();
     loop {
         parser.space();
@@ -52,6 +55,8 @@ pub(super) fn read(file: &Path, text: &str) -> Result<Found, Vec<Mistake>> {
 struct Parser<'t> {
     rest: &'t str,
     line: u32,
+    /// How many blocks and lists are open.
+    depth: usize,
 }
 
 impl<'t> Parser<'t> {
@@ -109,11 +114,11 @@ impl<'t> Parser<'t> {
     fn block(&mut self) -> Result<Node, String> {
         let at = self.at();
         let mut entries: Vec<(Key, Node)> = Vec::new();
-        self.take(1);
+        self.enter()?;
         loop {
             self.space();
             if self.rest.starts_with('}') {
-                self.take(1);
+                self.leave();
                 return Ok(Node { at, text: "".into(), value: Value::Map(entries) });
             }
             let at = self.at();
@@ -164,11 +169,11 @@ impl<'t> Parser<'t> {
 
     fn list(&mut self) -> Result<Vec<Node>, String> {
         let mut items = Vec::new();
-        self.take(1);
+        self.enter()?;
         loop {
             self.space();
             if self.rest.starts_with(']') {
-                self.take(1);
+                self.leave();
                 return Ok(items);
             }
             items.push(self.value()?);
@@ -177,6 +182,21 @@ impl<'t> Parser<'t> {
                 self.take(1);
             }
         }
+    }
+
+    /// Goes into a block or a list.
+    fn enter(&mut self) -> Result<(), String> {
+        if self.depth == DEPTH_MAX {
+            return Err(format!("nested more than {DEPTH_MAX} deep"));
+        }
+        self.depth += 1;
+        self.take(1);
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.depth -= 1;
+        self.take(1);
     }
 
     /// Goes behind the block whose beginning was read, whatever is in it.

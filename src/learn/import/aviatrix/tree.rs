@@ -22,19 +22,19 @@ pub(super) fn walk(node: &Node, name: &str, found: &mut Found) {
     match &node.value {
         Value::List(items) => items.iter().for_each(|item| walk(item, name, found)),
         Value::Map(entries) => {
-            if let Some(tag) = get(node, "fqdn_tag").or_else(|| get(node, "tag_name")) {
+            if let Some(tag) = node.get("fqdn_tag").or_else(|| node.get("tag_name")) {
                 return tagged(node, &tag.text, found);
             }
-            if get(node, "fqdn").is_some() {
-                let name = get(node, "fqdn_tag_name").map_or(name, |tag| &tag.text);
+            if node.get("fqdn").is_some() {
+                let name = node.get("fqdn_tag_name").map_or(name, |tag| &tag.text);
                 return rule(node, name, found);
             }
             for (key, value) in entries {
                 // The list of tags has their modes under their names.
-                if let Some(mode) = get(value, "wbmode") {
+                if let Some(mode) = value.get("wbmode") {
                     let tag = found.tag(&key.name, key.at.line);
                     tag.mode = Mode::parse(&mode.text).unwrap_or(Mode::Unsaid);
-                    tag.enabled = get(value, "state").is_none_or(|state| &*state.text == "enabled");
+                    tag.enabled = value.get("state").is_none_or(|state| &*state.text == "enabled");
                 }
                 walk(value, name, found);
             }
@@ -67,9 +67,9 @@ fn tagged(node: &Node, name: &str, found: &mut Found) {
 fn gateways(node: &Node, name: &str, line: u32, found: &mut Found) {
     let mut sources = Vec::new();
     let mut all = false;
-    let gateways = items(node);
+    let gateways = node.items();
     for gateway in gateways {
-        let own: Vec<&Node> = get(gateway, "source_ip_list").map(items).into_iter().flatten().collect();
+        let own: Vec<&Node> = gateway.get("source_ip_list").map(Node::items).into_iter().flatten().collect();
         all |= own.is_empty();
         sources.extend(own);
     }
@@ -82,7 +82,7 @@ fn gateways(node: &Node, name: &str, line: u32, found: &mut Found) {
 }
 
 fn rule(node: &Node, name: &str, found: &mut Found) {
-    let text = |keys: &[&str]| keys.iter().find_map(|key| get(node, key)).map_or("", |node| &*node.text);
+    let text = |keys: &[&str]| keys.iter().find_map(|key| node.get(key)).map_or("", |node| &*node.text);
     let fields =
         [text(&["fqdn"]), text(&["proto", "protocol"]), text(&["port"]), text(&["action", "verdict"])];
     let shown = fields.join(",");
@@ -91,18 +91,4 @@ fn rule(node: &Node, name: &str, found: &mut Found) {
 
 fn unread(found: &mut Found, line: u32, text: &str, why: &str) {
     found.unread.push((line, text.to_owned(), why.to_owned()));
-}
-
-fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    match &node.value {
-        Value::Map(entries) => entries.iter().find(|(own, _)| &*own.name == key).map(|(_, node)| node),
-        _ => None,
-    }
-}
-
-fn items(node: &Node) -> &[Node] {
-    match &node.value {
-        Value::List(items) => items,
-        _ => &[],
-    }
 }

@@ -1,15 +1,16 @@
 //! The lines of squid.conf: words, quoted files, includes, conditions.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use globset::Glob;
 
 use crate::file;
+use crate::learn::import::SIZE_MAX;
 use crate::mistake::{Mistake, Place};
 
-/// The largest file that is read.
-const SIZE_MAX: u64 = 64 << 20;
 /// How deep includes may go; Squid has the same bound.
 const DEPTH_MAX: usize = 16;
 
@@ -75,8 +76,14 @@ impl Reading {
                 ("endif", []) => drop(conditions.pop()),
                 _ if conditions.contains(&false) => {}
                 ("include", files) if depth < DEPTH_MAX => {
-                    for included in files.iter().flat_map(|file| found(&beside(&path, file))) {
-                        self.file(&included, depth + 1);
+                    for included in files.iter().map(|file| beside(&path, file)) {
+                        match found(&included) {
+                            Ok(files) => files.iter().for_each(|file| self.file(file, depth + 1)),
+                            Err(error) => {
+                                let what = format!("it includes {}: {error}", included.display());
+                                self.mistakes.push(Mistake::error(place(), what));
+                            }
+                        }
                     }
                 }
                 ("include", _) => {
@@ -144,17 +151,24 @@ fn beside(file: &Path, path: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(path.trim_matches('"'))
 }
 
-/// The files that an include means, `*` in its last part standing for any, in the order of their names.
-fn found(path: &Path) -> Vec<PathBuf> {
+/// The files that an include means, `*` in its last part standing for any, in the order of their names. None is an
+/// error to Squid too: what they deny would be allowed.
+fn found(path: &Path) -> io::Result<Vec<PathBuf>> {
     let pattern = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if !pattern.contains(['*', '?', '[']) {
-        return vec![path.to_owned()];
+        return Ok(vec![path.to_owned()]);
     }
-    let (Ok(glob), Some(directory)) = (Glob::new(&pattern), path.parent()) else { return Vec::new() };
-    let glob = glob.compile_matcher();
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> =
-        entries.filter(|entry| glob.is_match(entry.file_name())).map(|entry| entry.path()).collect();
+    let glob = Glob::new(&pattern).map_err(io::Error::other)?.compile_matcher();
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path.parent().unwrap_or(Path::new("")))? {
+        let entry = entry?;
+        if glob.is_match(entry.file_name()) {
+            files.push(entry.path());
+        }
+    }
     files.sort();
-    files
+    match files.is_empty() {
+        true => Err(io::Error::new(io::ErrorKind::NotFound, "there is no such file")),
+        false => Ok(files),
+    }
 }
