@@ -7,8 +7,12 @@
 mod dns;
 #[path = "doors/gate.rs"]
 mod gate;
+#[path = "it/support/reading.rs"]
+mod reading;
 #[path = "it/support/records.rs"]
 mod records;
+#[path = "it/support/told.rs"]
+mod told;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -14,6 +14,8 @@ mod hello;
 mod namespace;
 #[path = "transparent/parents.rs"]
 mod parents;
+#[path = "it/support/reading.rs"]
+mod reading;
 #[path = "it/support/records.rs"]
 mod records;
 #[path = "transparent/remembered.rs"]
@@ -24,12 +26,14 @@ mod requests;
 mod server;
 #[path = "it/support/tls.rs"]
 mod tls;
+#[path = "it/support/told.rs"]
+mod told;
 #[path = "it/support/upstream.rs"]
 mod upstream;
 
 /// What the servers of other tests count on.
 mod support {
-    pub use crate::gate::PATIENCE;
+    pub use crate::reading::PATIENCE;
 }
 
 use std::num::NonZeroUsize;
@@ -44,8 +48,9 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::gate::{Gate, PATIENCE, Setup, read_to_end};
+use crate::gate::{Gate, PATIENCE, Setup};
 use crate::namespace::{CLIENT_V4, CLIENT_V6, connect, deliver, redirect, redirect_questions, try_connect};
+use crate::reading::read_to_end;
 use crate::server::{Server, Tls};
 
 /// A gate whose transparent door takes both families and gets what the client connects to.

@@ -9,17 +9,14 @@ use exeat::policy::document::Sources;
 use exeat::server::{Server, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::dns::Dns;
-use crate::records;
+use crate::told;
 
-/// Long enough for anything on a busy machine; no test waits for it unless something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub use crate::reading::PATIENCE;
 
 pub struct Gate {
     pub transparent: Vec<SocketAddr>,
@@ -103,31 +100,17 @@ impl Setup {
 impl Gate {
     /// Waits until this many records are written, and returns them all in the order in which their flows began.
     pub async fn records(&self, count: usize) -> Vec<Value> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let records = records::read(&self.records_path());
-            if records.len() >= count {
-                return records;
-            }
-            assert!(Instant::now() < deadline, "{} of {count} records: {records:#?}", records.len());
-            sleep(Duration::from_millis(5)).await;
-        }
+        told::records(&self.records_path(), count).await
     }
 
     /// The one record of a test with a single flow.
     pub async fn record(&self) -> Value {
-        let mut records = self.records(1).await;
-        assert_eq!(records.len(), 1, "{records:#?}");
-        records.remove(0)
+        told::record(&self.records_path()).await
     }
 
     /// One sample of the metrics, by its name with labels as it is written.
     pub async fn metric(&self, name: &str) -> Option<f64> {
-        let mut stream = TcpStream::connect(self.admin).await.unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").await.unwrap();
-        let metrics = read_to_end(&mut stream).await;
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map(|value| value.parse().unwrap())
+        told::metric(self.admin, name).await
     }
 
     /// Stops it in order; it must have written exactly so many records.
@@ -142,12 +125,4 @@ impl Gate {
     fn records_path(&self) -> PathBuf {
         self.directory.path().join("records.jsonl")
     }
-}
-
-/// Reads until the other side closes, or breaks off.
-pub async fn read_to_end(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    // A reset is an end too; what came before it is in the bytes.
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("no end in time");
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -4,11 +4,13 @@ pub mod authority;
 pub mod binary;
 #[allow(dead_code, reason = "tests/dial.rs shares it, and needs more of it")]
 pub mod dns;
+mod reading;
 mod records;
 mod reply;
 pub mod signer;
 pub mod squid;
 pub mod tls;
+mod told;
 pub mod upstream;
 
 use std::net::SocketAddr;
@@ -21,16 +23,14 @@ use exeat::policy::document::Sources;
 use exeat::server::{Server, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+pub use reading::{End, PATIENCE, end, read_head, read_to_end};
 pub use reply::{Reply, anonymous, ask, read_exactly, read_reply};
-
-/// Long enough for anything on a busy machine; no test waits for it unless something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running exeat, in this process. Its hosts file gives the names below `example` loopback addresses, so
 /// rules for them need `private: true`.
@@ -168,15 +168,7 @@ impl Reach {
 
     /// Waits until this many records are written, and returns them all in the order in which their flows began.
     pub async fn records(&self, count: usize) -> Vec<Value> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let records = self.records_so_far();
-            if records.len() >= count {
-                return records;
-            }
-            assert!(Instant::now() < deadline, "{} of {count} records: {records:#?}", records.len());
-            sleep(Duration::from_millis(5)).await;
-        }
+        told::records(&self.path("records.jsonl"), count).await
     }
 
     /// The records that are written, in the order in which their flows began.
@@ -186,9 +178,7 @@ impl Reach {
 
     /// The one record of a test with a single flow.
     pub async fn record(&self) -> Value {
-        let mut records = self.records(1).await;
-        assert_eq!(records.len(), 1, "{records:#?}");
-        records.remove(0)
+        told::record(&self.path("records.jsonl")).await
     }
 
     /// Replaces the policy and waits until the new one is in force.
@@ -217,19 +207,12 @@ impl Reach {
 
     /// The status line of an answer of the admin door, and its body.
     pub async fn admin_answer(&self, path: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(self.admin).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let answer = read_to_end(&mut stream).await;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+        told::answer(self.admin, path).await
     }
 
     /// One sample of the metrics, by its name with labels as it is written.
     pub async fn metric(&self, name: &str) -> Option<f64> {
-        let metrics = self.ask_admin("/metrics").await;
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map(|value| value.parse().unwrap())
+        told::metric(self.admin, name).await
     }
 }
 
@@ -245,40 +228,6 @@ pub async fn until(otherwise: &str, is_so: impl AsyncFn() -> bool) {
 /// The policy as one file.
 fn one_file(directory: &Path, policy: &str) {
     std::fs::write(directory.join("policy.yaml"), policy).unwrap();
-}
-
-/// Reads an HTTP head, to the empty line and no further.
-pub async fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match timeout(PATIENCE, stream.read_u8()).await.expect("no answer in time") {
-            Ok(byte) => head.push(byte),
-            Err(_) => break,
-        }
-    }
-    String::from_utf8_lossy(&head).into_owned()
-}
-
-/// Reads until the other side closes, or breaks off.
-pub async fn read_to_end(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    // A reset is an end too; what came before it is in the bytes.
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("no end in time");
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// How a connection ended: what came on it last, and whether by a reset.
-#[derive(Debug, PartialEq, Eq)]
-pub struct End {
-    pub last: Vec<u8>,
-    pub reset: bool,
-}
-
-/// Reads until the other side closes, or breaks off.
-pub async fn end(stream: &mut TcpStream) -> End {
-    let mut last = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut last)).await.expect("no end in time");
-    End { last, reset: read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset) }
 }
 
 /// The file `name` of the fixtures.

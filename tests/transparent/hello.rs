@@ -3,8 +3,9 @@
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::gate::{Gate, Setup, read_to_end};
+use crate::gate::{Gate, Setup};
 use crate::namespace::{self, connect};
+use crate::reading::read_to_end;
 use crate::server::Server;
 use crate::tls::{
     ACCESS_DENIED, extension, hello, hello_with, record, recorded, server_hello, server_name, split,

@@ -70,7 +70,7 @@ async fn gate(resolve: Resolve) -> Gate {
 async fn get() -> String {
     let mut stream = connect("93.184.216.66:80").await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").await.unwrap();
-    crate::gate::read_to_end(&mut stream).await
+    crate::reading::read_to_end(&mut stream).await
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::gate::{Gate, Setup, read_to_end};
+use crate::gate::{Gate, Setup};
 use crate::namespace::{self, connect};
+use crate::reading::read_to_end;
 use crate::server::Server;
 use crate::{RESET, hear, in_order, read_answer, redirected};
 
