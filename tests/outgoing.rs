@@ -12,12 +12,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
-use crate::namespace::sh;
+use crate::namespace::{sh, until};
 
 /// Long enough for anything on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -171,14 +171,6 @@ fn source_of(mut stream: &TcpStream, to: &str) -> String {
         false => reader.read_to_string(&mut rest).unwrap(),
     };
     rest.trim_end().to_owned()
-}
-
-fn until(otherwise: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{otherwise}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

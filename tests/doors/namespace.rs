@@ -6,6 +6,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -24,6 +26,8 @@ const SERVERS: [&str; 7] = [
 ];
 
 const INSIDE: &str = "EXEAT_TEST_NAMESPACE";
+/// Long enough for anything on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs a test of this binary, by its name, in a namespace.
 pub fn run(test: &str, body: impl Future<Output = ()>) {
@@ -105,6 +109,15 @@ fn set_up() {
     }
     // 10,000 connections one after the other leave as many in TIME_WAIT.
     sh("sysctl -qw net.ipv4.ip_local_port_range='1024 65535'");
+}
+
+/// Waits until something is so.
+pub fn until(otherwise: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{otherwise}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Runs a command that has to succeed.

@@ -6,12 +6,9 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use crate::namespace::until;
 use crate::world::{self, Who, World};
-
-/// Long enough for anything on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An ssh server for one key, which runs one command.
 pub struct Sshd {
@@ -44,7 +41,7 @@ impl Sshd {
         let mut command = Command::new(sshd);
         command.args(["-D", "-e", "-f", &at("sshd_config")]).stdin(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
-        wait("sshd does not listen", || TcpStream::connect((address, port)).is_ok());
+        until("sshd does not listen", || TcpStream::connect((address, port)).is_ok());
         Self { child, port }
     }
 
@@ -75,14 +72,6 @@ fn readable(path: &str) -> &str {
     path
 }
 
-pub fn wait(otherwise: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{otherwise}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn a_published_port_is_reached_from_this_host() {
     world::test("held::a_published_port_is_reached_from_this_host", |who, world| {
@@ -100,7 +89,7 @@ fn a_published_port_is_reached_from_this_host() {
             stream.read_to_string(&mut answer).ok()?;
             Some(answer)
         };
-        wait("the port does not answer", || ask().as_deref() == Some("inside: hello"));
+        until("the port does not answer", || ask().as_deref() == Some("inside: hello"));
         assert!(TcpStream::connect("127.0.0.1:8123").is_err(), "what is not published is not there");
         rustix::process::kill_process(
             rustix::process::Pid::from_child(&child),
@@ -122,12 +111,12 @@ fn a_published_port_that_nobody_answers_holds_up_no_signal() {
         let publish = format!("{port}:8123");
         let mut exeat = world.exeat(who, &["--publish", &publish], &["/usr/bin/python3", "-c", server]);
         let child = exeat.spawn().unwrap();
-        wait("it does not listen", || world.path("ready").exists());
+        until("it does not listen", || world.path("ready").exists());
         let _open: Vec<_> = (0..30).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
         let id = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         let child = std::cell::RefCell::new(child);
-        wait("the signal is held up", || child.borrow_mut().try_wait().unwrap().is_some());
+        until("the signal is held up", || child.borrow_mut().try_wait().unwrap().is_some());
         assert_eq!(child.borrow_mut().wait().unwrap().code(), Some(143));
     });
 }

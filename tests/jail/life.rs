@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use crate::held::wait;
+use crate::namespace::until;
 use crate::servers::Web;
 use crate::world::{self, ALLOWED, DENIED, Ran, Who};
 
@@ -92,7 +92,7 @@ fn whatever_the_command_leaves_ends_with_it_and_with_exeat() {
         assert!(marked(&killed) >= 3);
         child.kill().unwrap();
         child.wait().unwrap();
-        wait("the jail outlives exeat", || marked(&killed) == 0);
+        until("the jail outlives exeat", || marked(&killed) == 0);
     });
 }
 
