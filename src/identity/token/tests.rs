@@ -1,92 +1,14 @@
-use std::process::Command;
+mod jwks;
+mod signer;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
-};
 use serde_json::json;
 
+use self::signer::Signer;
 use super::*;
-
-/// Who signs tokens in these tests.
-enum Signer {
-    Ed(Ed25519KeyPair),
-    Ec(EcdsaKeyPair),
-    Rsa(RsaKeyPair),
-}
-
-impl Signer {
-    fn ed() -> Self {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        Self::Ed(Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap())
-    }
-
-    fn ec() -> Self {
-        let random = SystemRandom::new();
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random);
-        Self::Ec(pair.unwrap())
-    }
-
-    /// ring makes no RSA keys.
-    fn rsa(bits: u32) -> Self {
-        let made = Command::new("openssl")
-            .args(["genpkey", "-algorithm", "RSA", "-outform", "DER", "-pkeyopt"])
-            .arg(format!("rsa_keygen_bits:{bits}"))
-            .output()
-            .expect("the tests need openssl");
-        assert!(made.status.success(), "{made:?}");
-        Self::Rsa(RsaKeyPair::from_der(&made.stdout).unwrap())
-    }
-
-    fn algorithm(&self) -> &'static str {
-        match self {
-            Self::Ed(_) => "EdDSA",
-            Self::Ec(_) => "ES256",
-            Self::Rsa(_) => "RS256",
-        }
-    }
-
-    fn jwk(&self, id: &str) -> Value {
-        let base64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        match self {
-            Self::Ed(pair) => {
-                json!({ "kid": id, "kty": "OKP", "crv": "Ed25519", "x": base64(pair.public_key().as_ref()) })
-            }
-            Self::Ec(pair) => {
-                let point = pair.public_key().as_ref();
-                json!({ "kid": id, "kty": "EC", "crv": "P-256", "x": base64(&point[1..33]), "y": base64(&point[33..]) })
-            }
-            Self::Rsa(pair) => {
-                let parts: ring::rsa::PublicKeyComponents<Vec<u8>> = pair.public().into();
-                json!({ "kid": id, "kty": "RSA", "n": base64(&parts.n), "e": base64(&parts.e) })
-            }
-        }
-    }
-
-    fn sign(&self, header: &Value, claims: &Value) -> String {
-        let base64 = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", base64(header), base64(claims));
-        let random = SystemRandom::new();
-        let signature = match self {
-            Self::Ed(pair) => pair.sign(message.as_bytes()).as_ref().to_vec(),
-            Self::Ec(pair) => pair.sign(&random, message.as_bytes()).unwrap().as_ref().to_vec(),
-            Self::Rsa(pair) => {
-                let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature).unwrap();
-                signature
-            }
-        };
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-
-    fn token(&self, claims: &Value) -> String {
-        self.sign(&json!({ "alg": self.algorithm(), "kid": "k1", "typ": "JWT" }), claims)
-    }
-}
 
 fn keys(jwks: &[Value]) -> Keys {
     Keys::parse(json!({ "keys": jwks }).to_string().as_bytes()).unwrap()
@@ -240,38 +162,6 @@ fn a_token_does_not_choose_its_algorithm() {
 }
 
 #[test]
-fn a_key_is_found_by_its_id_and_without_one_only_where_there_is_no_choice() {
-    let (first, second, ec) = (Signer::ed(), Signer::ed(), Signer::ec());
-    let without_id = |signer: &Signer| signer.sign(&json!({ "alg": signer.algorithm() }), &claims());
-    let both = keys(&[first.jwk("k1"), second.jwk("k2"), ec.jwk("k3")]);
-    assert_eq!(
-        error(&first.sign(&json!({ "alg": "EdDSA", "kid": "k9" }), &claims()), &both),
-        TokenError::UnknownKey
-    );
-    assert_eq!(
-        error(&first.sign(&json!({ "alg": "EdDSA", "kid": "k2" }), &claims()), &both),
-        TokenError::Signature
-    );
-    assert_eq!(error(&without_id(&first), &both), TokenError::UnknownKey);
-    assert!(check(&without_id(&ec), &both, &rules()).is_ok());
-    assert!(check(&without_id(&first), &keys(&[first.jwk("k1"), ec.jwk("k3")]), &rules()).is_ok());
-    // Two keys of one id are no choice for a token to make.
-    assert_eq!(
-        error(&first.token(&claims()), &keys(&[first.jwk("k1"), second.jwk("k1")])),
-        TokenError::UnknownKey
-    );
-}
-
-#[test]
-fn a_key_that_a_token_brings_along_is_not_asked() {
-    let (own, foreign) = (Signer::ed(), Signer::ed());
-    let keys = keys(&[own.jwk("k1")]);
-    let header =
-        json!({ "alg": "EdDSA", "kid": "k1", "jwk": foreign.jwk("k1"), "jku": "https://evil.example/jwks" });
-    assert_eq!(error(&foreign.sign(&header, &claims()), &keys), TokenError::Signature);
-}
-
-#[test]
 fn extensions_that_are_not_known_are_refused() {
     let signer = Signer::ed();
     let keys = keys(&[signer.jwk("k1")]);
@@ -308,50 +198,4 @@ fn what_is_cut_changed_or_no_token_is_refused() {
     {
         assert!(check(text, &keys, &rules()).is_err(), "{text}");
     }
-}
-
-#[test]
-fn keys_for_something_else_are_left_out_and_broken_ones_told() {
-    use crate::identity::keys::KeysError;
-    let parse = |keys: Value| Keys::parse(json!({ "keys": keys }).to_string().as_bytes());
-    let good = Signer::ed().jwk("k1");
-    let changed = |key: &str, value: Value| {
-        let mut jwk = good.clone();
-        jwk[key] = value;
-        jwk
-    };
-    let others = [
-        changed("use", json!("enc")),
-        changed("alg", json!("ES256")),
-        changed("crv", json!("Ed448")),
-        changed("key_ops", json!(["sign"])),
-        json!({ "kty": "oct", "k": "c2VjcmV0" }),
-        json!({ "kty": "EC", "crv": "P-384", "x": "", "y": "" }),
-    ];
-    assert_eq!(parse(json!(others)).unwrap_err(), KeysError::None(6));
-    let mut all = others.to_vec();
-    all.push(good.clone());
-    assert_eq!(parse(json!(all)).unwrap().len(), 1);
-    assert!(matches!(parse(json!([changed("x", json!("AAAA"))])), Err(KeysError::Key { .. })));
-    assert!(matches!(parse(json!([changed("x", json!("!"))])), Err(KeysError::Key { .. })));
-    assert!(matches!(
-        parse(json!([Signer::rsa(2048).jwk("a"), { "kty": "RSA", "n": "AQAB", "e": "AQAB" }])),
-        Err(KeysError::Key { .. })
-    ));
-    assert!(matches!(parse(json!(vec![good.clone(); 65])), Err(KeysError::TooMany)));
-    assert!(matches!(Keys::parse(b"{}"), Err(KeysError::Shape(_))));
-    assert!(matches!(Keys::parse(b"<html>"), Err(KeysError::Shape(_))));
-}
-
-#[test]
-fn keys_that_stay_are_the_same_after_a_rotation() {
-    let (old, new) = (Signer::ed(), Signer::ed());
-    let older = keys(&[old.jwk("k1")]);
-    let proven = check(&old.token(&claims()), &older, &rules()).unwrap();
-    let mut both = keys(&[new.jwk("k2"), old.jwk("k1")]);
-    assert!(both.keep(&older) && both.holds(&proven.key));
-    let mut after = keys(&[new.jwk("k2")]);
-    assert!(after.keep(&both) && !after.holds(&proven.key));
-    let mut same = keys(&[new.jwk("k2")]);
-    assert!(!same.keep(&after));
 }
