@@ -1,6 +1,6 @@
 //! `exeat verify`: proof that nothing else gets out.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,14 +12,18 @@ use crate::host::Name;
 use crate::verify::{Finding, Outcome, Trial, run as probe};
 
 /// Well-known servers that answer: resolvers with DNS, DNS over TLS and HTTPS.
-const PROBES: [&str; 7] = [
-    "1.1.1.1:443",
-    "1.1.1.1:80",
-    "1.1.1.1:853",
-    "8.8.8.8:443",
-    "[2606:4700:4700::1111]:443",
-    "[2606:4700:4700::1111]:853",
-    "[2001:4860:4860::8888]:443",
+const CLOUDFLARE: IpAddr = IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1));
+const CLOUDFLARE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111));
+const GOOGLE: IpAddr = IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8));
+const GOOGLE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888));
+const PROBES: [SocketAddr; 7] = [
+    SocketAddr::new(CLOUDFLARE, 443),
+    SocketAddr::new(CLOUDFLARE, 80),
+    SocketAddr::new(CLOUDFLARE, 853),
+    SocketAddr::new(GOOGLE, 443),
+    SocketAddr::new(CLOUDFLARE_V6, 443),
+    SocketAddr::new(CLOUDFLARE_V6, 853),
+    SocketAddr::new(GOOGLE_V6, 443),
 ];
 
 /// Prove, from where it stands, that nothing gets out but what exeat lets out
@@ -49,11 +53,7 @@ pub(super) struct VerifyArgs {
 
 /// Runs the command.
 pub(super) fn run(args: VerifyArgs) -> ExitCode {
-    let probes = match args.probe.is_empty() {
-        // Each is an address and a port.
-        true => PROBES.iter().filter_map(|probe| probe.parse().ok()).collect(),
-        false => args.probe,
-    };
+    let probes = if args.probe.is_empty() { PROBES.to_vec() } else { args.probe };
     let patience = Duration::from_secs(args.patience);
     let report =
         Report::new(probe(&Trial { allowed: args.allowed, unlisted: args.unlisted, probes, patience }));
