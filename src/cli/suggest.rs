@@ -41,13 +41,13 @@ pub(super) struct SuggestArgs {
     #[arg(long)]
     denied: bool,
     /// How many names below one domain become `*.domain`, unless it is a public suffix; 0: never
-    #[arg(long, value_name = "COUNT", default_value_t = 8)]
+    #[arg(long, value_name = "COUNT", default_value_t = Options::SIBLINGS)]
     siblings: usize,
     /// Take IPv4 clients as the network of this prefix length that they are in, IPv6 clients as their /64
     #[arg(long, value_name = "LENGTH", value_parser = clap::value_parser!(u8).range(8..=32))]
     network: Option<u8>,
     /// The name of the profile, with `--by all`
-    #[arg(long, value_name = "NAME", default_value = "learned")]
+    #[arg(long, value_name = "NAME", default_value = Options::NAME)]
     name: String,
 }
 

@@ -18,6 +18,13 @@ pub struct Options {
     pub name: String,
 }
 
+impl Options {
+    /// How many names become a wildcard, where nobody says.
+    pub const SIBLINGS: usize = 8;
+    /// The name of the one profile, where nobody says.
+    pub const NAME: &'static str = "learned";
+}
+
 /// Who shares a profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {
@@ -39,6 +46,12 @@ pub struct Baseline {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { by: By::Profile, siblings: Some(8), denied: false, network: None, name: "learned".to_owned() }
+        Self {
+            by: By::default(),
+            siblings: Some(Self::SIBLINGS),
+            denied: false,
+            network: None,
+            name: Self::NAME.to_owned(),
+        }
     }
 }

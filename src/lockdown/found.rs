@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::rule::Table;
 
 /// The names of exeat's own chains begin so; nothing else in a rule set is ever touched.
-const OWN: &str = "EXEAT-";
+pub(super) const OWN: &str = "EXEAT-";
 
 /// The chains of exeat in each table, and the ways into them.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -4,6 +4,7 @@
 //! `flags owner`: such a table vanishes with the program that made it, and everything is open again.
 
 use super::chains::{self, TAKING};
+use super::found::OWN;
 use super::plan::Plan;
 use super::rule::{COMMENT, Chain, Family, Hook, Match, OWN_FLOW, Rule, Table, Verdict};
 use crate::sys::TAKEN;
@@ -35,7 +36,7 @@ fn table_family(plan: &Plan) -> &'static str {
 
 /// The name of a chain of ours.
 pub(super) fn name(chain: &Chain) -> String {
-    format!("{}_{}", chain.table.name(), chain.name.trim_start_matches("EXEAT-")).to_ascii_lowercase()
+    format!("{}_{}", chain.table.name(), chain.name.trim_start_matches(OWN)).to_ascii_lowercase()
 }
 
 fn chain_text(chain: &Chain, plan: &Plan) -> String {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::chains;
-use super::found::{leads_into_own, rule_of};
+use super::found::{OWN, leads_into_own, rule_of};
 use super::nft;
 use super::plan::{Plan, Shape};
 use super::rule::{COMMENT, Chain};
@@ -145,8 +145,9 @@ struct Reading {
 
 impl Reading {
     fn line(&mut self, table: &str, line: &str) {
-        if let Some(name) = line.strip_prefix(":EXEAT-").and_then(|rest| rest.split(' ').next()) {
-            self.chains.entry((table.to_owned(), format!("EXEAT-{name}"))).or_default();
+        let chain = line.strip_prefix(':').and_then(|rest| rest.split(' ').next());
+        if let Some(name) = chain.filter(|name| name.starts_with(OWN)) {
+            self.chains.entry((table.to_owned(), name.to_owned())).or_default();
         }
         let Some(rule) = rule_of(line) else { return };
         let chain = rule.split(' ').next().unwrap_or_default();
