@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "it/support/authority.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it is shared between binaries")]
+mod authority;
 #[path = "dial/dialling.rs"]
 mod dialling;
 #[path = "it/support/dns.rs"]

@@ -11,10 +11,8 @@ use std::time::Duration;
 use exeat::host::Name;
 use exeat::resolve::{Failure, Resolver, Server, Settings};
 use hickory_proto::rr::RecordType;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,51 +21,23 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::authority::{Authority, Pair, Wanted};
 use crate::dns::{Dns, Reply};
 
-/// An authority, and what it certifies.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// A certificate for a name or an address, and its key.
-    fn certify(
-        &self,
-        name: &str,
-        change: impl FnOnce(&mut CertificateParams),
-    ) -> (rcgen::Certificate, KeyPair) {
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap(), key)
-    }
-
-    fn good(&self) -> TlsAcceptor {
-        acceptor(self.certify("dns.example", |_| {}))
-    }
-}
-
-fn acceptor((certificate, key): (rcgen::Certificate, KeyPair)) -> TlsAcceptor {
-    let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+/// The server side of one that has this certificate.
+fn acceptor(pair: &Pair) -> TlsAcceptor {
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(chain, key)
+        .with_single_cert(vec![pair.der()], pair.key_der())
         .unwrap();
     TlsAcceptor::from(Arc::new(config))
+}
+
+/// The same with one for `dns.example` by this authority.
+fn good(authority: &Authority) -> TlsAcceptor {
+    acceptor(&authority.sign(Wanted::named(&["dns.example"])))
 }
 
 /// TLS in front of a DNS server.
@@ -195,7 +165,7 @@ fn ok() -> Result<Vec<IpAddr>, Failure> {
 #[tokio::test]
 async fn questions_share_one_connection_and_their_length_tells_nothing() {
     let scene = Scene::new().await;
-    let front = Front::new(scene.authority.good(), &scene.dns).await;
+    let front = Front::new(good(&scene.authority), &scene.dns).await;
     let resolver = scene.resolver(vec![front.server("dns.example")]);
     let names: Vec<String> = (0..100).map(|number| format!("n{number}.of-some-length.example")).collect();
     names.iter().for_each(|name| scene.dns.set(name, &["192.0.2.1"]));
@@ -215,26 +185,25 @@ async fn questions_share_one_connection_and_their_length_tells_nothing() {
 async fn a_server_has_to_prove_who_it_is_and_is_asked_nothing_before() {
     let scene = Scene::new().await;
     let authority = &scene.authority;
-    let past = |params: &mut CertificateParams| params.not_after = date_time_ymd(2021, 1, 1);
-    let future = |params: &mut CertificateParams| params.not_before = date_time_ymd(2999, 1, 1);
+    let with = |wanted: Wanted| acceptor(&authority.sign(wanted));
     let cases = [
-        (authority.good(), "#dns.example", None),
-        (acceptor(authority.certify("127.0.0.1", |_| {})), "", None),
-        (acceptor(authority.certify("*.dns.example", |_| {})), "#one.dns.example", None),
-        (authority.good(), "#other.example", Some("the certificate of the DNS server is for another name")),
-        (authority.good(), "", Some("the certificate of the DNS server is for another name")),
+        (good(authority), "#dns.example", None),
+        (with(Wanted::named(&["127.0.0.1"])), "", None),
+        (with(Wanted::named(&["*.dns.example"])), "#one.dns.example", None),
+        (good(authority), "#other.example", Some("the certificate of the DNS server is for another name")),
+        (good(authority), "", Some("the certificate of the DNS server is for another name")),
         (
-            acceptor(authority.certify("dns.example", past)),
+            with(Wanted::named(&["dns.example"]).between(2020, 2021)),
             "#dns.example",
             Some("the certificate of the DNS server has expired"),
         ),
         (
-            acceptor(authority.certify("dns.example", future)),
+            with(Wanted::named(&["dns.example"]).between(2090, 2091)),
             "#dns.example",
             Some("the certificate of the DNS server is not valid yet"),
         ),
         (
-            Authority::new("another").good(),
+            good(&Authority::new("another")),
             "#dns.example",
             Some("the certificate of the DNS server is from an authority that is not trusted"),
         ),
@@ -264,7 +233,7 @@ async fn a_server_has_to_prove_who_it_is_and_is_asked_nothing_before() {
 #[tokio::test]
 async fn a_connection_that_the_server_closed_is_opened_again_for_the_next_questions() {
     let scene = Scene::new().await;
-    let front = Front::new(scene.authority.good(), &scene.dns).await;
+    let front = Front::new(good(&scene.authority), &scene.dns).await;
     let resolver = scene.resolver(vec![front.server("dns.example")]);
     for round in 1..4 {
         let names: Vec<String> = (0..100).map(|number| format!("n{number}.{round}.example")).collect();
@@ -286,7 +255,7 @@ async fn a_server_that_never_finishes_is_given_up_and_said_to_be_silent() {
     let resolver = Resolver::new(brief(vec![hanging_server.clone()])).unwrap();
     assert_eq!(look_up(&resolver, "a.example").await, Err(Failure::Timeout));
     // Another one is asked meanwhile.
-    let front = Front::new(scene.authority.good(), &scene.dns).await;
+    let front = Front::new(good(&scene.authority), &scene.dns).await;
     let resolver = scene.resolver(vec![hanging_server, front.server("dns.example")]);
     assert_eq!(look_up(&resolver, "a.example").await, ok());
 }
@@ -295,7 +264,7 @@ async fn a_server_that_never_finishes_is_given_up_and_said_to_be_silent() {
 async fn a_connection_on_which_no_answer_comes_is_not_used_for_ever() {
     let scene = Scene::new().await;
     scene.dns.reply("silent.example", Reply::Silence);
-    let front = Front::new(scene.authority.good(), &scene.dns).await;
+    let front = Front::new(good(&scene.authority), &scene.dns).await;
     let settings = scene.settings(vec![front.server("dns.example")]);
     let resolver = Resolver::new(Settings { try_for: Duration::from_secs(1), ..settings }).unwrap();
     assert_eq!(look_up(&resolver, "a.example").await, ok());
@@ -309,7 +278,7 @@ async fn a_connection_on_which_no_answer_comes_is_not_used_for_ever() {
 #[tokio::test]
 async fn a_server_that_closes_without_an_answer_is_told_as_such() {
     let scene = Scene::new().await;
-    let acceptor = scene.authority.good();
+    let acceptor = good(&scene.authority);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut serving = JoinSet::new();
@@ -333,8 +302,8 @@ async fn a_server_that_closes_without_an_answer_is_told_as_such() {
 #[tokio::test]
 async fn of_several_servers_one_that_proves_itself_will_do() {
     let scene = Scene::new().await;
-    let front = Front::new(scene.authority.good(), &scene.dns).await;
-    let stranger = Front::new(Authority::new("another").good(), &scene.dns).await;
+    let front = Front::new(good(&scene.authority), &scene.dns).await;
+    let stranger = Front::new(good(&Authority::new("another")), &scene.dns).await;
     let good = [front.server("dns.example"), scene.dns.address().into()];
     for good in good {
         for servers in
@@ -349,7 +318,7 @@ async fn of_several_servers_one_that_proves_itself_will_do() {
 async fn authorities_are_read_again_on_reload() {
     let scene = Scene::new().await;
     let next = Authority::new("next");
-    let front = Front::new(next.good(), &scene.dns).await;
+    let front = Front::new(good(&next), &scene.dns).await;
     let resolver = scene.resolver(vec![front.server("dns.example")]);
     let ca = scene.directory.path().join("ca.pem");
     assert!(resolver.files().contains(&ca));
@@ -368,9 +337,9 @@ async fn authorities_are_read_again_on_reload() {
 #[tokio::test]
 async fn openssl_on_the_other_side_is_understood() {
     let scene = Scene::new().await;
-    let (certificate, key) = scene.authority.certify("dns.example", |_| {});
+    let pair = scene.authority.sign(Wanted::named(&["dns.example"]));
     let at = |name: &str| scene.directory.path().join(name);
-    fs::write(at("server.pem"), format!("{}{}", certificate.pem(), key.serialize_pem())).unwrap();
+    fs::write(at("server.pem"), pair.certificate + &pair.key).unwrap();
     for versions in ["openssl-min-proto-version=TLS1.3", "openssl-max-proto-version=TLS1.2"] {
         let listen = format!(
             "OPENSSL-LISTEN:0,bind=127.0.0.1,fork,verify=0,cert={},{versions}",

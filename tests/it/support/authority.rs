@@ -109,7 +109,13 @@ pub async fn shake(connector: &TlsConnector, stream: TcpStream) -> std::io::Resu
 
 impl Wanted {
     pub fn server() -> Self {
-        let mut params = CertificateParams::new(["127.0.0.1", "localhost"].map(str::to_owned)).unwrap();
+        Self::named(&["127.0.0.1", "localhost"])
+    }
+
+    /// Of a server with these names and addresses.
+    pub fn named(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         Self { params }
     }
@@ -144,7 +150,7 @@ impl Pair {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
 
-    fn key_der(&self) -> PrivateKeyDer<'static> {
+    pub fn key_der(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap()
     }
 }
