@@ -7,9 +7,9 @@ use std::process::{Command, Output};
 
 use exeat::config::Settings;
 
+use crate::serving::{EXEAT, Serving};
 use crate::{read, root};
 
-const EXEAT: &str = env!("CARGO_BIN_EXE_exeat");
 /// The most that `systemd-analyze security` may find, in tenths: 0 is nothing to wish for, 100 no protection at all.
 const EXPOSURE: &str = "15";
 
@@ -79,6 +79,8 @@ fn the_files_that_cloud_init_writes_are_good() {
     let policy = directory.path().join("instance.yaml");
     fs::write(&policy, content("/etc/exeat/policies/instance.yaml")).unwrap();
     run(Command::new(EXEAT).arg("check").arg(&policy));
+    // Whether exeat listens by then is a race, which must not leave the instance open.
+    assert!(example.contains(&format!("\n  - exeat lockdown apply --ahead --config {}\n", path.display())));
 }
 
 #[test]
@@ -87,9 +89,46 @@ fn the_settings_of_the_unit_are_good() {
     let settings = Settings::parse(path, &read("deploy/exeat.yaml")).unwrap();
     let unit = read("deploy/exeat.service");
     assert!(unit.contains(&format!(" --config {}\n", path.display())));
-    assert!(unit.contains(&format!(" check {}\n", settings.policy[0].display())));
+    // What is not meant to be tried again ends with 2, which counts for ExecStart alone.
+    assert!(unit.contains("\nRestartPreventExitStatus=2\n") && !unit.contains("\nExecStartPre="));
+    assert_eq!(settings.policy, [Path::new("/etc/exeat/policies")]);
     let stop = unit.split("TimeoutStopSec=").nth(1).unwrap().lines().next().unwrap();
     assert!(stop.parse::<u64>().unwrap() > settings.timeouts.drain.as_secs() + 10);
+}
+
+#[test]
+fn the_steps_of_the_readme_install_what_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let root_of_it = directory.path().to_str().unwrap();
+    let readme = read("README.md");
+    let steps = readme.split("```sh\n").find(|block| block.contains(" /usr/bin/exeat\n")).unwrap();
+    let steps = steps.split("```").next().unwrap();
+    // The same steps, in a root of its own and with the binary of the tests.
+    let steps = steps
+        .replace("target/release/exeat", EXEAT)
+        .replace(" /usr/", &format!(" {root_of_it}/usr/"))
+        .replace(" /etc/", &format!(" {root_of_it}/etc/"))
+        .replace("systemd-sysusers\n", &format!("systemd-sysusers --root={root_of_it}\n"))
+        .replace("systemctl daemon-reload\n", "")
+        .replace("systemctl enable --now", &format!("systemctl --root={root_of_it} enable"));
+    run(Command::new("sh").args(["-euc", &steps]).current_dir(root()));
+    let at = |path: &str| directory.path().join(path);
+    assert!(fs::read_to_string(at("etc/passwd")).unwrap().lines().any(|user| user.starts_with("exeat:")));
+    assert!(fs::symlink_metadata(at("etc/systemd/system/multi-user.target.wants/exeat.service")).is_ok());
+    let (config, policies) = (at("etc/exeat/exeat.yaml"), at("etc/exeat/policies"));
+    Serving::start(&["--config", config.to_str().unwrap(), "--policy", policies.to_str().unwrap()]);
+}
+
+#[test]
+fn a_policy_whose_tests_fail_by_now_keeps_nothing_from_starting() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("policy.yaml");
+    let expired = "version: 1\nprofiles:\n  - name: a\n    allow:\n      - { host: a.example, until: 2020-01-31 }\n      - b.example\n\
+                   tests:\n  - { to: a.example, expect: allow }\n";
+    fs::write(&policy, expired).unwrap();
+    let check = Command::new(EXEAT).arg("check").arg(&policy).output().unwrap();
+    assert_eq!(check.status.code(), Some(3), "{check:?}");
+    Serving::start(&["--policy", policy.to_str().unwrap()]);
 }
 
 #[test]

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use exeat::config::Settings;
 use exeat::reason::Reason;
 use exeat::reply;
 
+use crate::serving::{EXEAT, Serving};
 use crate::{read, root};
 
-const EXEAT: &str = env!("CARGO_BIN_EXE_exeat");
 
 #[test]
 fn the_readme_lists_every_reason_with_its_status_and_verdict() {
@@ -99,7 +99,7 @@ fn the_readme_lists_every_command() {
 
 #[test]
 fn the_readme_shows_what_a_refused_client_sees() {
-    let exeat = Running::start();
+    let exeat = Serving::start(&[]);
     let mut curl = Command::new("curl");
     curl.env_clear().args(["-sS", "--max-time", "10", "-H", "Accept: text/plain"]);
     let seen = output(curl.args(["-x", &exeat.proxy, "http://evil.example/"]));
@@ -113,7 +113,7 @@ fn the_readme_shows_what_a_refused_client_sees() {
 fn the_readme_shows_a_record_as_it_is() {
     let readme = read("README.md");
     let shown = readme.lines().find(|line| line.starts_with("{\"schema\"")).unwrap();
-    let mut exeat = Running::start();
+    let mut exeat = Serving::start(&[]);
     output(Command::new("curl").env_clear().args(["-sS", "-x", &exeat.proxy, "http://evil.example/"]));
     let mut record = String::new();
     BufReader::new(exeat.child.stdout.as_mut().unwrap()).read_line(&mut record).unwrap();
@@ -252,33 +252,4 @@ fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: run tests/need.sh"));
     assert!(output.status.success(), "{command:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// The program itself, with its built-in policy.
-struct Running {
-    child: Child,
-    proxy: String,
-}
-
-impl Running {
-    fn start() -> Self {
-        let mut child = Command::new(EXEAT)
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut lines = log.lines().map_while(Result::ok);
-        let proxy = lines.find_map(|line| Some(line.split_once("clients connect to ")?.1.to_owned()));
-        Self { child, proxy: proxy.expect("it says where it listens") }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -6,6 +6,7 @@ mod deploy;
 mod documents;
 mod fuzzing;
 mod licences;
+mod serving;
 
 use std::fs;
 use std::path::Path;

@@ -1,0 +1,37 @@
+//! `exeat serve` as it is, in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+pub const EXEAT: &str = env!("CARGO_BIN_EXE_exeat");
+
+/// The program on free ports; without more, with its built-in policy.
+pub struct Serving {
+    pub child: Child,
+    pub proxy: String,
+}
+
+impl Serving {
+    /// Starts it, and waits until it says where it listens.
+    pub fn start(more: &[&str]) -> Self {
+        let mut child = Command::new(EXEAT)
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = log.lines().map_while(Result::ok);
+        let proxy = lines.find_map(|line| Some(line.split_once("clients connect to ")?.1.to_owned()));
+        Self { child, proxy: proxy.expect("it says where it listens") }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
