@@ -41,9 +41,13 @@ pub enum Error {
     #[error("too many flows are open")]
     LimitFlows,
     #[error("this client has too many flows open")]
-    LimitClient,
+    LimitClientFlows,
     #[error("this client has too many connections open")]
-    LimitConnections,
+    LimitClientConnections,
+    #[error("too many credentials from this client's address wait to be checked, or were wrong")]
+    LimitClientCredentials,
+    #[error("this client asks too many DNS questions")]
+    LimitClientQuestions,
     #[error("records can't be written")]
     AuditUnavailable,
     #[error("{address} is {what}")]
@@ -106,7 +110,10 @@ impl Error {
             Self::AuthRequired => Reason::AuthRequired,
             Self::AuthFailed(_) => Reason::AuthFailed,
             Self::LimitFlows => Reason::LimitFlows,
-            Self::LimitClient | Self::LimitConnections => Reason::LimitClient,
+            Self::LimitClientFlows
+            | Self::LimitClientConnections
+            | Self::LimitClientCredentials
+            | Self::LimitClientQuestions => Reason::LimitClient,
             Self::AuditUnavailable => Reason::AuditUnavailable,
             Self::AddressProhibited { .. } => Reason::AddressProhibited,
             Self::SelfConnect(_) | Self::Circle => Reason::SelfConnect,

@@ -129,7 +129,7 @@ fn refuse_beyond(exchanges: &Exchanges, request: &Request<RequestBody>) -> Respo
         flow.to(to);
     }
     let standing = exchanges.standing_of(None);
-    exchanges.refuse(flow, Error::LimitConnections, to.as_ref(), &standing, &Manner::of(request))
+    exchanges.refuse(flow, Error::LimitClientConnections, to.as_ref(), &standing, &Manner::of(request))
 }
 
 /// Judges a CONNECT; nothing is behind the 200 yet but a connection. A refusal says why there is none.

@@ -74,7 +74,7 @@ impl Metrics {
             )?,
             dns: register.histogram(
                 "exeat_dns_seconds",
-                "Time to look the destination's name up, for flows that were connected.",
+                "Time to look names up, for flows that were connected and for all DNS questions that were looked up.",
                 buckets::DIAL,
             )?,
             dial: register.histogram(

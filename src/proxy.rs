@@ -27,10 +27,6 @@ use crate::reply::Refusal;
 use crate::stream::Stream;
 use crate::via::Via;
 
-/// What to do about rules that go different ways.
-const ONE_WAY: &str =
-    "rules never combine: give those for this destination the same `parent`, or open another connection";
-
 /// What all doors and gates share.
 #[derive(Debug)]
 pub struct Proxy {
@@ -209,20 +205,36 @@ impl Proxy {
         let remedy = to.and_then(|to| {
             explain::remedy(&standing.policy, &standing.subject, &standing.client, to, &denial)
         });
-        let (received, hint) = match error {
-            Error::Parent(failure) => (failure.status(), None),
-            Error::OtherWay => (None, Some(ONE_WAY.to_owned())),
-            _ => (None, remedy.map(|remedy| remedy.to_string())),
-        };
         Refusal {
-            received,
+            received: match error {
+                Error::Parent(failure) => failure.status(),
+                _ => None,
+            },
             challenges: self.auth.as_ref().map(|auth| auth.challenges(error)).unwrap_or_default(),
             reason: denial.reason,
             message: error.to_string(),
             destination: to,
             rule: denial.rule,
-            hint,
+            hint: advice(error).map(str::to_owned).or_else(|| remedy.map(|remedy| remedy.to_string())),
             flow: flow.id().to_string(),
         }
     }
+}
+
+/// What to do next, where no line of a policy would help.
+fn advice(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::OtherWay => {
+            "rules never combine: give those for this destination the same `parent`, or open another connection"
+        }
+        Error::LimitFlows => {
+            "wait until others end; `limits.flows` and the limit on open files bound them all"
+        }
+        Error::LimitClientFlows => {
+            "close some, or wait until they end; `limits.flows_per_client` bounds them"
+        }
+        Error::LimitClientConnections => "close some; `limits.connections_per_client` bounds them",
+        Error::LimitClientCredentials => "send the right ones, or wait: they are checked one after the other",
+        _ => return None,
+    })
 }

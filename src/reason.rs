@@ -62,7 +62,7 @@ reasons! {
     AuthFailed = "auth_failed", false;
     /// The limit on flows is reached.
     LimitFlows = "limit_flows", false;
-    /// This client's own limit on flows or connections is reached.
+    /// A limit of this client alone is reached: on flows, connections, credentials to check, or DNS questions.
     LimitClient = "limit_client", false;
     /// The head or the ClientHello did not arrive in time.
     HeadTimeout = "head_timeout", false;

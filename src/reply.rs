@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ struct Body<'a> {
 impl Refusal<'_> {
     /// The HTTP response, in JSON unless the client asks for text in its `Accept`.
     pub fn response(&self, accept: &[HeaderValue]) -> Response<Full<Bytes>> {
-        let (status, proxy_error) = status(self.reason);
+        let (status, _) = status(self.reason);
         let (media_type, body) = if wants_text(accept) {
             ("text/plain; charset=utf-8", self.text())
         } else {
@@ -64,13 +64,7 @@ impl Refusal<'_> {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        // RFC 9209 §2.1.4.
-        let received = self.received.map(|status| format!("; received-status={status}")).unwrap_or_default();
-        let proxy_status =
-            format!("{PROXY_NAME}; error={proxy_error}{received}; details=\"{}\"", self.reason);
-        if let Ok(value) = HeaderValue::from_str(&proxy_status) {
-            headers.insert(PROXY_STATUS, value);
-        }
+        say_why(headers, self.reason, self.received);
         for challenge in &self.challenges {
             headers.append(header::PROXY_AUTHENTICATE, challenge.clone());
         }
@@ -111,6 +105,27 @@ impl Refusal<'_> {
         line("flow", &self.flow);
         text
     }
+}
+
+/// Says in the headers of a reply why it is none of the upstream's; `received` is the status that a parent answered with.
+pub fn say_why(headers: &mut HeaderMap, reason: Reason, received: Option<u16>) {
+    if let Ok(value) = HeaderValue::from_str(&proxy_status(reason, received)) {
+        headers.insert(PROXY_STATUS, value);
+    }
+}
+
+/// The last words over HTTP/1.1 to a client whose head could not be read, and with it what it accepts: no body.
+pub fn last_words(status: StatusCode, reason: Reason) -> Vec<u8> {
+    let why = proxy_status(reason, None);
+    let words = "connection: close\r\ncontent-length: 0\r\nproxy-status:";
+    format!("HTTP/1.1 {status}\r\n{words} {why}\r\n\r\n").into_bytes()
+}
+
+/// RFC 9209 §2.1.
+fn proxy_status(reason: Reason, received: Option<u16>) -> String {
+    let (_, proxy_error) = status(reason);
+    let received = received.map(|status| format!("; received-status={status}")).unwrap_or_default();
+    format!("{PROXY_NAME}; error={proxy_error}{received}; details=\"{reason}\"")
 }
 
 /// The status code and the RFC 9209 §2.3 error type for a reason.

@@ -215,11 +215,16 @@ async fn special_addresses_are_screened_out_of_answers() {
     }
     gate.servers.set("in.example", &["10.0.0.1", "192.168.1.1"]);
     assert_eq!(addresses(&ask(&gate, "in.example", A).await), ips(&["10.0.0.1"]));
-    let records = gate.records(10).await;
+    let answer = send(&gate, &with_edns(question("v0.a.example", A), 4096).to_vec().unwrap()).await;
+    assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NoError, 0));
+    // RFC 8914: the code 17, Filtered, and our own word for the reason.
+    let expected = EdnsOption::Unknown(15, b"\0\x11address_prohibited".to_vec());
+    assert_eq!(answer.edns.as_ref().unwrap().options().as_ref(), [(15.into(), expected)]);
+    let records = gate.records(11).await;
     let first = &records[0];
     assert_eq!((&first["verdict"], &first["reason"]), (&"deny".into(), &"address_prohibited".into()));
     assert_eq!(first["error"], "127.0.0.1 is a loopback address (127.0.0.0/8)");
-    gate.stop(10).await;
+    gate.stop(11).await;
 }
 
 #[tokio::test]
@@ -438,6 +443,7 @@ async fn a_flood_of_names_below_an_allowed_one_leaves_the_others_their_answers()
     let limited: Vec<_> = records.iter().filter(|record| record["reason"] == "limit_client").collect();
     assert_eq!(limited.len(), refused);
     assert!(limited.iter().all(|record| record["client"] == "127.0.0.2"));
+    assert!(limited.iter().all(|record| record["error"] == "this client asks too many DNS questions"));
     // The other's one name was asked of the server once, whatever came between.
     assert_eq!(gate.servers.asked().iter().filter(|asked| asked.starts_with("eu.git")).count(), 1);
     gate.stop(records.len()).await;

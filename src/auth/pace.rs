@@ -68,13 +68,14 @@ impl Pace {
         let lane = self.lane(network(client), user);
         let _place = lane.place()?;
         let turn = async {
-            let permit = Arc::clone(&lane.turn).acquire_owned().await.map_err(|_| Error::LimitClient)?;
+            let permit =
+                Arc::clone(&lane.turn).acquire_owned().await.map_err(|_| Error::LimitClientCredentials)?;
             let settled = *lock(&lane.settled);
             // The turn is held meanwhile: nobody gets ahead by trying more often.
             sleep_until(settled.checked_sub(INTERVAL * BURST).unwrap_or(settled)).await;
             Ok::<_, Error>(permit)
         };
-        let permit = timeout(PATIENCE, turn).await.map_err(|_| Error::LimitClient)??;
+        let permit = timeout(PATIENCE, turn).await.map_err(|_| Error::LimitClientCredentials)??;
         Ok(Turn { pace: self, lane: Arc::clone(&lane), _permit: permit })
     }
 
@@ -125,7 +126,7 @@ impl Lane {
         let place = Waiting(self);
         match self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING {
             true => Ok(place),
-            false => Err(Error::LimitClient),
+            false => Err(Error::LimitClientCredentials),
         }
     }
 }
@@ -177,13 +178,13 @@ mod tests {
         for one in &mut waiting {
             assert!(futures_util::poll!(one.as_mut()).is_pending());
         }
-        assert!(matches!(pace.turn(A, None).await, Err(Error::LimitClient)));
+        assert!(matches!(pace.turn(A, None).await, Err(Error::LimitClientCredentials)));
         assert!(pace.turn(B, None).await.is_ok());
         drop(first);
         assert!(waiting.remove(0).await.is_ok());
         // Whoever waits for too long is told so.
         let held = pace.turn(B, None).await.unwrap();
-        assert!(matches!(pace.turn(B, None).await, Err(Error::LimitClient)));
+        assert!(matches!(pace.turn(B, None).await, Err(Error::LimitClientCredentials)));
         drop(held);
     }
 }

@@ -63,7 +63,7 @@ impl Pace {
         let mut clients = self.clients();
         let share = share(&mut clients, client, Instant::now())?;
         if share.connections >= CONNECTIONS {
-            return Err(Error::LimitClient);
+            return Err(Error::LimitClientConnections);
         }
         share.connections += 1;
         Ok(Place { pace: self, client })
@@ -75,7 +75,7 @@ impl Pace {
         let share = share(&mut clients, client, now)?;
         let settled = share.settled.max(now) + INTERVAL;
         if share.open >= AT_ONCE || settled > now + INTERVAL * BURST {
-            return Err(Error::LimitClient);
+            return Err(Error::LimitClientQuestions);
         }
         share.settled = settled;
         share.open += 1;
@@ -125,7 +125,7 @@ mod tests {
     fn a_client_has_so_many_questions_at_once() {
         let (pace, now) = (Pace::new(), Instant::now());
         let mut turns: Vec<_> = (0..AT_ONCE).map(|_| pace.turn_at(A, now).unwrap()).collect();
-        assert!(matches!(pace.turn_at(A, now), Err(Error::LimitClient)));
+        assert!(matches!(pace.turn_at(A, now), Err(Error::LimitClientQuestions)));
         assert!(pace.turn_at(B, now).is_ok(), "another client is another matter");
         turns.pop();
         assert!(pace.turn_at(A, now).is_ok());
@@ -135,7 +135,7 @@ mod tests {
     fn a_client_has_so_many_connections() {
         let pace = Pace::new();
         let mut places: Vec<_> = (0..CONNECTIONS).map(|_| pace.place(A).unwrap()).collect();
-        assert!(matches!(pace.place(A), Err(Error::LimitClient)));
+        assert!(matches!(pace.place(A), Err(Error::LimitClientConnections)));
         assert!(pace.place(B).is_ok());
         places.pop();
         assert!(pace.place(A).is_ok());
@@ -145,10 +145,10 @@ mod tests {
     fn a_client_may_ask_a_burst_and_then_at_a_steady_pace() {
         let (pace, now) = (Pace::new(), Instant::now());
         (0..BURST).for_each(|_| drop(pace.turn_at(A, now).unwrap()));
-        assert!(matches!(pace.turn_at(A, now), Err(Error::LimitClient)));
+        assert!(matches!(pace.turn_at(A, now), Err(Error::LimitClientQuestions)));
         let later = now + 10 * INTERVAL;
         (0..10).for_each(|_| drop(pace.turn_at(A, later).unwrap()));
-        assert!(matches!(pace.turn_at(A, later), Err(Error::LimitClient)));
+        assert!(matches!(pace.turn_at(A, later), Err(Error::LimitClientQuestions)));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::gate::http::http2::{Reply, head_size, serve};
 use crate::gate::http::{Clock, Exchanges, Pool};
 use crate::ingress::Ingress;
 use crate::proxy::Proxy;
+use crate::reply::say_why;
 use crate::stream::Stream;
 
 /// One client connection.
@@ -83,12 +84,13 @@ impl Door {
         }
     }
 
-    /// Answers a request whose head is too long in the words of HTTP/1.1.
+    /// Answers a request whose head is too long: with a status and why, as over HTTP/1.1.
     async fn refuse_long(self: Arc<Self>, request: Request<RecvStream>, reply: Reply) {
         let is_connect = *request.method() == Method::CONNECT;
         let flow = self.exchanges.begin(if is_connect { Ingress::Connect } else { Ingress::Forward });
         let mut response = Response::new(Either::Left(Full::default()));
         *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        say_why(response.headers_mut(), Error::HeadTooLong.reason(), None);
         flow.status(response.status().as_u16());
         flow.end(Err(Error::HeadTooLong));
         reply.send(response, request.method(), &Clock::default(), &self.proxy.bounds).await;

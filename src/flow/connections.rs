@@ -65,7 +65,7 @@ impl Permit {
         if self.is_beyond || count.is_none() {
             metrics.connection_refused();
         }
-        count.map(|_| ()).ok_or(Error::LimitConnections)
+        count.map(|_| ()).ok_or(Error::LimitClientConnections)
     }
 
     /// Whether the connection is there to be told that its client has too many, and for nothing else.
@@ -109,7 +109,7 @@ mod tests {
             assert_eq!(permit.is_beyond(), beyond);
             open_ones.push(permit);
         }
-        assert!(matches!(open(&connections, A, true).await, Err(Error::LimitConnections)));
+        assert!(matches!(open(&connections, A, true).await, Err(Error::LimitClientConnections)));
         assert!(!open(&connections, B, true).await.unwrap().is_beyond());
         drop(open_ones);
         assert!(!open(&connections, A, true).await.unwrap().is_beyond());
@@ -120,7 +120,7 @@ mod tests {
         let connections = connections(100, 2);
         let first = open(&connections, A, false).await.unwrap();
         let _second = open(&connections, A, false).await.unwrap();
-        assert!(matches!(open(&connections, A, false).await, Err(Error::LimitConnections)));
+        assert!(matches!(open(&connections, A, false).await, Err(Error::LimitClientConnections)));
         drop(first);
         assert!(open(&connections, A, false).await.is_ok());
     }

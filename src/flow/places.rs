@@ -38,7 +38,7 @@ impl Places {
     /// Takes a place. The client's own limit is asked first: it says more about what to do.
     pub(super) fn take(&self, client: IpAddr) -> Result<(), Error> {
         if !self.take_from_client(client) {
-            return Err(Error::LimitClient);
+            return Err(Error::LimitClientFlows);
         }
         let take = |taken: usize| (taken < self.limits.flows).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
@@ -75,7 +75,7 @@ mod tests {
     fn places_are_limited_in_all_and_for_each_client() {
         let places = Places::new(Limits { flows: 3, flows_per_client: NonZeroUsize::new(2) });
         assert!(places.take(A).is_ok() && places.take(A).is_ok());
-        assert!(matches!(places.take(A), Err(Error::LimitClient)));
+        assert!(matches!(places.take(A), Err(Error::LimitClientFlows)));
         assert!(places.take(B).is_ok());
         assert!(matches!(places.take(B), Err(Error::LimitFlows)));
         places.release(A);

@@ -31,6 +31,7 @@ use crate::gate::Tunnel;
 use crate::ingress::Ingress;
 use crate::lock::lock;
 use crate::proxy::{Ends, Proxy, Standing};
+use crate::reply;
 use crate::stream::Stream;
 
 pub use clock::Clock;
@@ -40,11 +41,6 @@ pub use pool::Pool;
 pub use received::ReplyBody;
 pub use request_body::RequestBody;
 pub use serve::{Ended, Served, serve};
-
-/// Said to a client whose head does not arrive; hyper itself says what it finds wrong in one.
-const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-/// Said to a client that speaks something else, such as HTTP/2.
-const UNREADABLE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves the requests inside a tunnel. The first one carries on the flow that opened the tunnel, so
 /// that each has one record.
@@ -102,17 +98,16 @@ pub async fn finish(exchanges: &Exchanges, served: Served, waiting: Option<Flow>
             return stream.close_lingering(&[]).await;
         }
     };
-    let said = match error {
+    let status = match error {
         Error::ClientReset => None,
-        Error::HeadTimeout => Some((StatusCode::REQUEST_TIMEOUT, TIMEOUT)),
-        Error::HeadTooLong => Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, UNREADABLE)),
-        _ => Some((StatusCode::BAD_REQUEST, UNREADABLE)),
+        Error::HeadTooLong => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        _ => Some(reply::status(error.reason()).0),
     };
     let flow = waiting.unwrap_or_else(|| exchanges.begin(ingress));
-    if let Some((status, _)) = said {
+    if let Some(status) = status {
         flow.status(status.as_u16());
     }
+    let last = status.filter(|_| !told).map(|status| reply::last_words(status, error.reason()));
     flow.end(Err(error));
-    let last = said.filter(|_| !told).map_or(&[][..], |(_, last)| last);
-    stream.close_lingering(last).await;
+    stream.close_lingering(&last.unwrap_or_default()).await;
 }

@@ -21,6 +21,7 @@ const HANDSHAKE: u8 = 0x16;
 const FIRST: usize = 4096;
 /// For clients that take a `https://` proxy for a `http://` one.
 const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+    proxy-status: exeat; error=http_request_error; details=\"bad_request\"\r\n\
     content-length: 50\r\n\r\nexeat: this port speaks TLS: use https://HOST:PORT";
 
 /// A connection after its handshake.

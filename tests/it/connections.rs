@@ -60,6 +60,7 @@ async fn a_client_with_too_many_connections_is_told_and_others_are_served() {
         "error=connection_limit_reached; details=\"limit_client\"",
         "connection: close",
         "this client has too many connections open",
+        "`limits.connections_per_client` bounds them",
         "\"destination\":\"denied.example:443\"",
     ] {
         assert!(answer.contains(part), "{part}: {answer}");

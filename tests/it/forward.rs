@@ -195,6 +195,36 @@ async fn a_head_is_bounded() {
 }
 
 #[tokio::test]
+async fn a_head_may_have_a_hundred_fields() {
+    let gate = Gate::allowing(&["a.example"]).await;
+    for (fields, status) in [(100, 403), (101, 431)] {
+        let beside_host = "X: y\r\n".repeat(fields - 1);
+        let request = format!("GET http://b.example/ HTTP/1.1\r\nHost: b.example\r\n{beside_host}\r\n");
+        let answer = ask(&mut gate.connect().await, request).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    gate.stop().await;
+}
+
+/// What hyper itself finds wrong it answers with a status alone.
+#[tokio::test]
+async fn a_head_that_exeat_finds_wrong_is_answered_with_the_reason() {
+    let gate = Gate::allowing(&["a.example"]).await;
+    let why = "proxy-status: exeat; error=http_request_error; details=\"bad_request\"\r\n";
+    for (request, is_told) in
+        [("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true), ("GET / HTTP/1.1\r\nX\r\n\r\n", false)]
+    {
+        let answer = gate.say(request).await;
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+        assert_eq!(answer.contains(why), is_told, "{answer}");
+    }
+    let records = gate.records(2).await;
+    assert!(records.iter().all(|record| record["reason"] == "bad_request"), "{records:?}");
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn the_upstream_hears_one_reading() {
     let page = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let port = page.port();

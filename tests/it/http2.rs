@@ -483,6 +483,8 @@ async fn a_head_that_is_too_long_is_answered_as_over_http_1_and_recorded() {
     for (request, ingress) in [(field, "forward"), (fields, "connect"), (path, "forward")] {
         let response = client.ask(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        let why = "exeat; error=http_request_error; details=\"bad_request\"";
+        assert_eq!(response.headers()["proxy-status"], why);
         assert_eq!(text(response.into_body()).await, "");
         count += 1;
         let record = &gate.records(count).await[count - 1];

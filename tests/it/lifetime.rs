@@ -47,6 +47,8 @@ async fn a_head_that_dawdles_is_told_so() {
     stream.write_all(b"GET http://a.example/ HTTP/1.1\r\nHost: a").await.unwrap();
     let answer = read_to_end(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"), "{answer}");
+    let why = "\r\nproxy-status: exeat; error=http_request_error; details=\"head_timeout\"\r\n\r\n";
+    assert!(answer.ends_with(why), "{answer}");
     let record = gate.record().await;
     assert_eq!((&record["reason"], &record["status"]), (&"head_timeout".into(), &408.into()));
     gate.stop().await;

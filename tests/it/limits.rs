@@ -73,6 +73,8 @@ async fn each_client_has_a_limit_of_its_own() {
     let answer = gate.say(connect(&to)).await;
     assert!(answer.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{answer}");
     assert!(answer.contains("error=connection_limit_reached; details=\"limit_client\""), "{answer}");
+    assert!(answer.contains("\"message\":\"this client has too many flows open\""), "{answer}");
+    assert!(answer.contains("`limits.flows_per_client` bounds them\""), "{answer}");
     // Another address of this host is another client.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();

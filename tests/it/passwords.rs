@@ -366,6 +366,11 @@ async fn a_flood_of_wrong_passwords_holds_up_nobody_else() {
         flood.push(stream);
     }
     until("nobody was slowed", async || count(&gate, "basic", "limited").await > 0.0).await;
+    let is_limited = |record: &Value| record["reason"] == "limit_client";
+    until("nobody's record says so", async || gate.records_so_far().iter().any(is_limited)).await;
+    let limited = gate.records_so_far().into_iter().find(is_limited).unwrap();
+    let why = "too many credentials from this client's address wait to be checked, or were wrong";
+    assert_eq!((&limited["error"], &limited["status"]), (&why.into(), &429.into()));
     assert!(try_from("127.0.0.8", "alice", "secret").await.starts_with("HTTP/1.1 200"), "another address");
     assert!(try_from("127.0.0.9", "bob", "b").await.starts_with("HTTP/1.1 403"), "known credentials");
     assert!(

@@ -144,7 +144,7 @@ impl Exchanges {
         let mut response = self.route.proxy.refusal(&flow, &error, to, standing).response(&manner.accept);
         // What was read in one way may have been meant in another, and so may what follows it.
         let is_doubtful = matches!(error, Error::BadRequest(_) | Error::HostMismatch(_));
-        let is_beyond = matches!(error, Error::LimitConnections);
+        let is_beyond = matches!(error, Error::LimitClientConnections);
         if manner.is_last_after(&error) || is_doubtful || is_beyond || self.route.home.is_spent() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
