@@ -20,6 +20,7 @@ need haproxy haproxy -v
 need iproute2 ip -V
 need iptables iptables --version
 need iputils-ping ping -V
+need logrotate logrotate --version
 need nftables nft --version
 need nghttp2-client nghttp --version
 need nghttp2-proxy nghttpx --version

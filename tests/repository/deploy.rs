@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use exeat::config::Settings;
 
@@ -117,6 +119,60 @@ fn the_steps_of_the_readme_install_what_starts() {
     assert!(fs::symlink_metadata(at("etc/systemd/system/multi-user.target.wants/exeat.service")).is_ok());
     let (config, policies) = (at("etc/exeat/exeat.yaml"), at("etc/exeat/policies"));
     Serving::start(&["--config", config.to_str().unwrap(), "--policy", policies.to_str().unwrap()]);
+}
+
+#[test]
+fn logrotate_rotates_the_records_and_none_is_lost_or_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("exeat.yaml"), "audit: { path: flows.jsonl }\n").unwrap();
+    let exeat = Serving::start(&["--config", at("exeat.yaml").to_str().unwrap()]);
+    // The same rules, for this directory and its owner, and with what ExecReload says of the unit.
+    let mut rules = read("deploy/exeat.logrotate");
+    for (ours, theirs) in [
+        ("/var/log/exeat/", format!("{}/", directory.path().display())),
+        ("    su exeat exeat\n", String::new()),
+        ("systemctl reload exeat.service", format!("kill -HUP {}", exeat.child.id())),
+    ] {
+        assert!(rules.contains(ours), "{ours}");
+        rules = rules.replace(ours, &theirs);
+    }
+    fs::write(at("rules"), rules).unwrap();
+    let ask = |name: &str| {
+        let mut curl = Command::new("curl");
+        curl.env_clear().args(["-sS", "--max-time", "10", "-o", "/dev/null", "-x", &exeat.proxy]);
+        run(curl.arg(format!("http://{name}.example/")));
+    };
+    let rotate = || {
+        let state = at("state");
+        run(Command::new("logrotate").args(["--force", "--state"]).arg(&state).arg(at("rules")));
+    };
+    ask("first");
+    wait_for(&at("flows.jsonl"), "first.example");
+    rotate();
+    wait_for(&at("flows.jsonl.1"), "first.example");
+    wait_for(&at("flows.jsonl"), "");
+    ask("second");
+    wait_for(&at("flows.jsonl"), "second.example");
+    rotate();
+    wait_for(&at("flows.jsonl.1"), "second.example");
+    let packed = run(Command::new("zcat").arg(at("flows.jsonl.2.gz"))).stdout;
+    let (oldest, old) = (String::from_utf8(packed).unwrap(), fs::read_to_string(at("flows.jsonl.1")).unwrap());
+    for text in [oldest, old] {
+        assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
+    }
+}
+
+/// Waits until a file has a whole line with these words, or is there at all where there are none.
+fn wait_for(path: &Path, words: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match fs::read_to_string(path) {
+            Ok(text) if words.is_empty() || text.contains(words) && text.ends_with('\n') => return,
+            read => assert!(Instant::now() < deadline, "{}: {words:?}: {read:?}", path.display()),
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn keys(yaml: &str) -> Vec<String> {
 }
 
 /// The rows of the tables whose first column has this heading; each cell without its backticks.
-fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
+pub fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
     let cells = |line: &str| -> Vec<String> {
         let line = line.trim_start_matches('|').trim_end_matches('|');
         line.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect()

@@ -5,6 +5,7 @@
 mod deploy;
 mod documents;
 mod fuzzing;
+mod interfaces;
 mod licences;
 mod serving;
 

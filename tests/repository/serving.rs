@@ -9,6 +9,7 @@ pub const EXEAT: &str = env!("CARGO_BIN_EXE_exeat");
 pub struct Serving {
     pub child: Child,
     pub proxy: String,
+    pub admin: String,
 }
 
 impl Serving {
@@ -23,8 +24,12 @@ impl Serving {
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut lines = log.lines().map_while(Result::ok);
-        let proxy = lines.find_map(|line| Some(line.split_once("clients connect to ")?.1.to_owned()));
-        Self { child, proxy: proxy.expect("it says where it listens") }
+        let mut after = |words: &str| {
+            let address = lines.find_map(|line| Some(line.split_once(words)?.1.to_owned()));
+            address.expect("it says where it listens")
+        };
+        let (proxy, admin) = (after("clients connect to "), after("metrics and health are at "));
+        Self { child, proxy, admin }
     }
 }
 
