@@ -36,6 +36,8 @@ pub struct Metrics {
     dns: Histogram,
     dial: Histogram,
     flow: Histogram,
+    /// How many flows may be open, and how many threads carry them.
+    sizes: [IntGauge; 2],
     policy_rules: IntGauge,
     policy_loaded: prometheus::Gauge,
     reloads: IntCounter,
@@ -59,7 +61,7 @@ impl Metrics {
         let (connections, connections_refused) = register.connections()?;
         let (reloads, reloads_failed) = register.reloads()?;
         let (certificate_reloads, certificate_reloads_failed) = register.certificate_reloads()?;
-        let metrics = Self {
+        Ok(Self {
             flows: register.flows()?,
             active: register.active()?,
             connections,
@@ -87,6 +89,7 @@ impl Metrics {
                 "Time from a flow's start to its end.",
                 buckets::FLOW,
             )?,
+            sizes: register.sizes()?,
             policy_rules: register.gauge("exeat_policy_rules", "Rules in the policy in force.")?,
             policy_loaded: register.time(
                 "exeat_policy_loaded_timestamp_seconds",
@@ -107,8 +110,14 @@ impl Metrics {
             auth: AuthCounters::new(&register)?,
             parents: ParentCounters::new(&register)?,
             registry,
-        };
-        Ok(metrics)
+        })
+    }
+
+    /// Notes how many flows may be open, and how many threads carry them.
+    pub fn sized(&self, flows: usize, threads: usize) {
+        for (gauge, size) in self.sizes.iter().zip([flows, threads]) {
+            gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts a flow that begins.

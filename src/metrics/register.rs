@@ -42,6 +42,12 @@ impl Register<'_> {
         Ingress::ALL.iter().map(|ingress| family.get_metric_with_label_values(&[ingress.as_str()])).collect()
     }
 
+    /// What there is room for: flows, and the threads that carry them.
+    pub(super) fn sizes(&self) -> Result<[IntGauge; 2], Error> {
+        let flows = self.gauge("exeat_limit_flows", "Flows that may be open at a time.")?;
+        Ok([flows, self.gauge("exeat_threads", "Worker threads.")?])
+    }
+
     /// How many connections of clients are open, and the counter for those that were refused.
     pub(super) fn connections(&self) -> Result<(IntGauge, IntCounter), Error> {
         let open = self.gauge("exeat_connections_active", "Connections of clients that are open.")?;

@@ -128,6 +128,7 @@ impl Server {
         let parents = files::parents(settings, &via, &metrics).map_err(StartError::Parents)?;
         let room = Room::of(files, &workers, listeners.count());
         let limits = room.limits(settings);
+        metrics.sized(limits.flows, workers.count());
         let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
             .map_err(|error| StartError::Audit(settings.audit.path.clone(), error))?
             .watched_by(watch);
@@ -155,9 +156,8 @@ impl Server {
             bounds: bounds(settings),
             via,
         });
-        let names = Arc::new(Names::new());
+        let (names, readiness) = (Arc::new(Names::new()), Arc::new(Readiness::default()));
         let answers = dns::Door::new(Arc::clone(&proxy), resolver, Arc::clone(&names), settings.dns.manners);
-        let readiness = Arc::new(Readiness::default());
         readiness.policy_loaded();
         let (policy, access) = (Arc::clone(&proxy.policy), access(settings));
         Ok(Self {

@@ -170,6 +170,18 @@ async fn with_few_file_descriptors_connections_wait_instead_of_failing() {
 }
 
 #[tokio::test]
+async fn what_it_has_room_for_is_shown() {
+    for (settings, files, flows) in
+        [("threads: 3\nlimits: { flows: 7 }\n", None, 7..=7), ("threads: 3\n", Some(256), 1..=128)]
+    {
+        let exeat = Binary::start(Files::new(settings, &policy(&["a.example"])), files).await;
+        let limit = exeat.metric("exeat_limit_flows").await.unwrap() as u64;
+        assert!(flows.contains(&limit), "{limit}");
+        assert_eq!(exeat.metric("exeat_threads").await, Some(3.0));
+    }
+}
+
+#[tokio::test]
 async fn no_file_descriptor_stays_open_behind_a_flow() {
     let (upstream, page) = (Upstream::echo().await, Upstream::page().await);
     let (port, page_port) = (upstream.port(), page.port());
