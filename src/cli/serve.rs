@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
+use sd_notify::NotifyState;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -92,6 +93,10 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
     }
     if let Some(address) = server.admin_address() {
         tracing::info!("metrics and health are at http://{address}");
+    }
+    // Every door is bound: what systemd starts after this finds them open. Others don't listen for it.
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        tracing::warn!("systemd can't be told that exeat has started: {error}");
     }
     server.run(signals).await;
     tracing::info!("stopped");

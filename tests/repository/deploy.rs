@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
@@ -122,6 +125,27 @@ fn the_steps_of_the_readme_install_what_starts() {
 }
 
 #[test]
+fn systemd_hears_when_the_doors_are_bound_and_of_nothing_that_can_not_start() {
+    assert!(read("deploy/exeat.service").contains("\nType=notify\n"));
+    let directory = tempfile::tempdir().unwrap();
+    let (name, policy) = (directory.path().join("notify"), directory.path().join("bad.yaml"));
+    let socket = UnixDatagram::bind(&name).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let exeat = Serving::run(Serving::command().env("NOTIFY_SOCKET", &name));
+    let mut said = [0; 64];
+    let length = socket.recv(&mut said).expect("it says nothing");
+    assert_eq!(&said[..length], b"READY=1\n");
+    TcpStream::connect(exeat.proxy.trim_start_matches("http://")).unwrap();
+
+    fs::write(&policy, "version: 2\n").unwrap();
+    let mut bad = Serving::command();
+    let ended = bad.env("NOTIFY_SOCKET", &name).arg("--policy").arg(policy).output().unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    socket.set_nonblocking(true).unwrap();
+    assert_eq!(socket.recv(&mut said).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
 fn logrotate_rotates_the_records_and_none_is_lost_or_cut() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
@@ -157,7 +181,8 @@ fn logrotate_rotates_the_records_and_none_is_lost_or_cut() {
     rotate();
     wait_for(&at("flows.jsonl.1"), "second.example");
     let packed = run(Command::new("zcat").arg(at("flows.jsonl.2.gz"))).stdout;
-    let (oldest, old) = (String::from_utf8(packed).unwrap(), fs::read_to_string(at("flows.jsonl.1")).unwrap());
+    let (oldest, old) =
+        (String::from_utf8(packed).unwrap(), fs::read_to_string(at("flows.jsonl.1")).unwrap());
     for text in [oldest, old] {
         assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
     }

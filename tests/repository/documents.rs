@@ -13,7 +13,6 @@ use exeat::reply;
 use crate::serving::{EXEAT, Serving};
 use crate::{read, root};
 
-
 #[test]
 fn the_readme_lists_every_reason_with_its_status_and_verdict() {
     let rows = table(&read("README.md"), "reason");
@@ -212,7 +211,7 @@ fn keys(yaml: &str) -> Vec<String> {
 }
 
 /// The rows of the tables whose first column has this heading; each cell without its backticks.
-pub fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
+pub(crate) fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
     let cells = |line: &str| -> Vec<String> {
         let line = line.trim_start_matches('|').trim_end_matches('|');
         line.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
@@ -248,7 +247,7 @@ fn slug(heading: &str) -> String {
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-pub fn output(command: &mut Command) -> String {
+pub(crate) fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: run tests/need.sh"));
     assert!(output.status.success(), "{command:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()

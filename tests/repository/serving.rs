@@ -3,10 +3,10 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-pub const EXEAT: &str = env!("CARGO_BIN_EXE_exeat");
+pub(crate) const EXEAT: &str = env!("CARGO_BIN_EXE_exeat");
 
 /// The program on free ports; without more, with its built-in policy.
-pub struct Serving {
+pub(crate) struct Serving {
     pub child: Child,
     pub proxy: String,
     pub admin: String,
@@ -14,14 +14,20 @@ pub struct Serving {
 
 impl Serving {
     /// Starts it, and waits until it says where it listens.
-    pub fn start(more: &[&str]) -> Self {
-        let mut child = Command::new(EXEAT)
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+    pub(crate) fn start(more: &[&str]) -> Self {
+        Self::run(Self::command().args(more))
+    }
+
+    /// What would start it.
+    pub(crate) fn command() -> Command {
+        let mut command = Command::new(EXEAT);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command
+    }
+
+    /// Starts it so, and waits as well.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut lines = log.lines().map_while(Result::ok);
         let mut after = |words: &str| {
