@@ -121,7 +121,9 @@ impl Pool {
 
     /// Puts a connection back; beyond the bounds it is closed instead.
     pub(super) fn put(&self, lease: Lease) {
-        self.shelf().put(lease, self.room);
+        let closed = self.shelf().put(lease, self.room);
+        // Outside the lock, which all workers share, since it costs a system call.
+        drop(closed);
     }
 
     /// Closes what has been idle for too long, and what an older policy opened.
@@ -139,7 +141,7 @@ impl Pool {
 
     fn close(&self, is_stale: impl Fn(&Key, Instant, &Lease) -> bool) {
         let stale = self.shelf().remove(is_stale);
-        // Outside the lock, since it costs a system call for each.
+        // Outside the lock as well.
         drop(stale);
     }
 
@@ -159,18 +161,21 @@ impl Shelf {
         Found::Idle(since, lease)
     }
 
-    fn put(&mut self, lease: Lease, room: usize) {
+    /// Gives back what there is no place for.
+    fn put(&mut self, lease: Lease, room: usize) -> Option<Lease> {
         if self.count >= room {
-            return;
+            return Some(lease);
         }
         if self.idle.len() > self.count + room {
             self.idle.retain(|_, leases| !leases.is_empty());
         }
         let leases = self.idle.entry(Arc::clone(&lease.key)).or_default();
-        if leases.len() < KEPT_A_KEY {
-            leases.push((Instant::now(), lease));
-            self.count += 1;
+        if leases.len() >= KEPT_A_KEY {
+            return Some(lease);
         }
+        leases.push((Instant::now(), lease));
+        self.count += 1;
+        None
     }
 
     fn remove(&mut self, is_stale: impl Fn(&Key, Instant, &Lease) -> bool) -> Vec<Lease> {
@@ -267,5 +272,95 @@ impl fmt::Debug for Lease {
             .field("key", &self.key)
             .field("reached", &self.reached)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::Ipv4Addr;
+    use std::pin::Pin;
+    use std::sync::mpsc::{Sender, channel};
+
+    use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+
+    use super::*;
+    use crate::host::{Host, Name};
+    use crate::stream::{Layer, Stream};
+
+    /// A connection that tells, when it is closed, whether others can use the pool at that moment.
+    #[derive(Debug)]
+    struct Watched {
+        io: DuplexStream,
+        pool: Arc<Pool>,
+        is_free: Sender<bool>,
+    }
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            self.is_free.send(self.pool.shelf.try_lock().is_ok()).unwrap();
+        }
+    }
+
+    impl Layer for Watched {
+        fn reset(self: Box<Self>) {}
+    }
+
+    impl AsyncRead for Watched {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Watched {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.io).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_shutdown(cx)
+        }
+    }
+
+    async fn lease(pool: &Arc<Pool>, is_free: &Sender<bool>) -> Lease {
+        let key = Key {
+            client: Ipv4Addr::LOCALHOST.into(),
+            user: None,
+            certificate: None,
+            to: Destination::new(Host::Name(Name::parse("a.example").unwrap()), 80),
+            policy: 1,
+            course: Course { parent: None, outgoing: None },
+        };
+        let watched = Watched { io: duplex(64).0, pool: Arc::clone(pool), is_free: is_free.clone() };
+        let connection = Driven::open(Stream::layered(Box::new(watched)), 8192).await.unwrap();
+        let reached = Arc::new(Reached { address: None, through: None, outgoing: None });
+        Lease { key: Arc::new(key), reached, connection, reused: false, thread: thread::current().id() }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_closed_while_others_use_the_pool() {
+        for (room, kept) in [(2, 2), (KEPT_A_KEY + 1, KEPT_A_KEY)] {
+            let pool = Arc::new(Pool::new(Duration::from_secs(3600), room));
+            let (is_free, told) = channel();
+            for _ in 0..=kept {
+                pool.put(lease(&pool, &is_free).await);
+            }
+            assert_eq!(pool.shelf().count, kept);
+            assert_eq!(told.try_iter().collect::<Vec<_>>(), [true], "the one without a place");
+            pool.sweep(2);
+            assert_eq!(told.try_iter().collect::<Vec<_>>(), vec![true; kept], "those of an older policy");
+        }
     }
 }
