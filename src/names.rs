@@ -49,7 +49,9 @@ impl Names {
     pub fn of(&self, address: IpAddr) -> Vec<Name> {
         let (address, now) = (address.to_canonical(), Instant::now());
         let mut names = lock(&self.asked).names(address, now);
-        for name in lock(&self.listed).names(address, now) {
+        // Bound before the loop, which would keep the lock to its end.
+        let listed = lock(&self.listed).names(address, now);
+        for name in listed {
             if !names.contains(&name) {
                 names.push(name);
             }

@@ -48,8 +48,8 @@ struct Arrival {
     client: Stream,
     /// Where the client wanted to go.
     original: SocketAddr,
-    /// The names that the address had.
-    names: Vec<Name>,
+    /// Asked for the names that the address had where nothing else tells one: two locks that all workers share.
+    names: Arc<Names>,
 }
 
 impl Door {
@@ -98,7 +98,6 @@ impl Door {
             reset(flow, stream, if has_left { Error::ClientReset } else { Error::SelfConnect(original) });
             return None;
         }
-        let names = names.of(original.ip());
         let mut arrival = Arrival { proxy, standing, flow, client: stream, original, names };
         let listed = arrival.standing.policy.listed(&arrival.standing.subject, original.port());
         if listed.unread
@@ -139,16 +138,20 @@ impl Arrival {
     /// several names any will do, as nobody can tell which one the client meant.
     fn unread(&self) -> Option<Destination> {
         let Standing { policy, subject, .. } = &*self.standing;
-        let named = self.names.iter().map(|name| self.named(name));
-        std::iter::once(redirected::original(self.original)).chain(named).find(|to| {
+        let is_allowed = |to: &Destination| {
             let question = Question { to, seen: Seen::Unread, address: Some(self.original.ip()) };
             policy.decide(subject, &question, today()).is_allow()
-        })
+        };
+        let original = redirected::original(self.original);
+        if is_allowed(&original) {
+            return Some(original);
+        }
+        self.names.of(self.original.ip()).iter().map(|name| self.named(name)).find(is_allowed)
     }
 
     /// The destination of a client that says no name: the one name that its address had, or the address.
     fn unsaid(&self) -> Destination {
-        match &self.names[..] {
+        match &self.names.of(self.original.ip())[..] {
             [name] => self.named(name),
             _ => redirected::original(self.original),
         }
