@@ -120,14 +120,9 @@ fn exchanges(proxy: &Arc<Proxy>, pool: Arc<Pool>, client: Client) -> Exchanges {
 
 /// Tells a client that it has too many connections open, and ends this one.
 fn refuse_beyond(exchanges: &Exchanges, request: &Request<RequestBody>) -> Response<ReplyBody> {
-    let (ingress, to) = match *request.method() == Method::CONNECT {
-        true => (Ingress::Connect, request::connect_target(request)),
-        false => (Ingress::Forward, request::forward_target(request)),
-    };
-    let (flow, to) = (exchanges.begin(ingress), to.ok());
-    if let Some(to) = &to {
-        flow.to(to);
-    }
+    let is_connect = *request.method() == Method::CONNECT;
+    let flow = exchanges.begin(if is_connect { Ingress::Connect } else { Ingress::Forward });
+    let to = told(&flow, request);
     let standing = exchanges.standing_of(None);
     exchanges.refuse(flow, Error::LimitClientConnections, to.as_ref(), &standing, &Manner::of(request))
 }
@@ -168,12 +163,28 @@ async fn connect<B: Body>(
 async fn forward(exchanges: &Exchanges, request: Request<RequestBody>, clock: Clock) -> Response<ReplyBody> {
     let flow = exchanges.begin(Ingress::Forward);
     flow.ends_with_connection();
+    // Without credentials to look at first, the answer begins with the same.
+    let to = exchanges.proxy().auth.as_ref().and_then(|_| told(&flow, &request));
     match standing(exchanges, &flow, request.headers()).await {
         Ok(standing) => exchanges.answer(flow, standing, request, clock).await,
         Err(error) => {
-            exchanges.refuse(flow, error, None, &exchanges.standing_of(None), &Manner::of(&request))
+            let standing = exchanges.standing_of(None);
+            exchanges.refuse(flow, error, to.as_ref(), &standing, &Manner::of(&request))
         }
     }
+}
+
+/// Tells a flow what its request asks for, before it is known whether its client may ask at all. `None`: its destination
+/// can't be read.
+fn told(flow: &Flow, request: &Request<RequestBody>) -> Option<Destination> {
+    let to = match *request.method() == Method::CONNECT {
+        true => request::connect_target(request),
+        false => {
+            flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
+            request::forward_target(request)
+        }
+    };
+    to.inspect(|to| flow.to(to)).ok()
 }
 
 /// The standing of whoever sent a request: its credentials are its own, not the connection's, nor those of another

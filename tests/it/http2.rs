@@ -530,11 +530,13 @@ async fn each_request_says_who_it_is_and_no_stream_speaks_for_another() {
     // The streams of one connection, before and after some of them were somebody's.
     for _ in 0..2 {
         for request in requests() {
+            let to = request.uri().authority().unwrap().to_string();
             let asked = client.ask(request).await.unwrap();
             assert_eq!(asked.status(), StatusCode::PROXY_AUTHENTICATION_REQUIRED);
             assert_eq!(asked.headers()["proxy-authenticate"], "Basic realm=\"exeat\", charset=\"UTF-8\"");
             assert!(!asked.headers().contains_key("connection"));
-            assert!(text(asked.into_body()).await.contains("\"auth_required\""));
+            let told = text(asked.into_body()).await;
+            assert!(told.contains("\"auth_required\"") && told.contains(&format!("\"{to}\"")), "{told}");
         }
         for request in requests() {
             let wrong = client.ask(by("carol", request)).await.unwrap();
@@ -565,6 +567,13 @@ async fn each_request_says_who_it_is_and_no_stream_speaks_for_another() {
     }
     send.send_data(Bytes::from("still"), true).unwrap();
     assert_eq!(tunnel.data().await.unwrap().unwrap(), "still");
+    until("no record says what carol was refused", async || {
+        gate.records_so_far().iter().any(|record| {
+            let told = ["reason", "ingress", "host", "method", "path"].map(|key| record[key].as_str());
+            told == ["auth_failed", "forward", "a.example", "GET", "/"].map(Some)
+        })
+    })
+    .await;
 }
 
 #[tokio::test]

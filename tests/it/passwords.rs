@@ -210,6 +210,35 @@ async fn credentials_are_each_requests_own_and_go_no_further() {
 }
 
 #[tokio::test]
+async fn a_plain_request_refused_for_its_credentials_says_what_it_was_for() {
+    let users = Users::new(&[("alice", "secret")], "");
+    let gate = users.gate(&policy(1, 2)).await;
+    let mut stream = gate.connect().await;
+    let wrong = basic("alice", "wrong");
+    let cases = [
+        ("http://a.example/pub/x?key=1", "", "auth_required", Some("a.example"), "/pub/x"),
+        ("http://a.example:8080", wrong.as_str(), "auth_failed", Some("a.example"), "/"),
+        // What can't be read is refused for that only once it is known whose it is.
+        ("https://a.example/pub/x", wrong.as_str(), "auth_failed", None, "/pub/x"),
+    ];
+    for (target, credentials, reason, host, _) in cases {
+        let port = if target.contains(":8080") { 8080 } else { 80 };
+        let host_header = target.split('/').nth(2).unwrap();
+        let get = format!("GET {target} HTTP/1.1\r\nHost: {host_header}\r\n{credentials}\r\n");
+        let refused = ask(&mut stream, get).await;
+        let told = refused.json();
+        assert_eq!((refused.status, told["reason"].as_str()), (407, Some(reason)), "{target}");
+        assert_eq!(told["destination"], Value::from(host.map(|host| format!("{host}:{port}"))), "{target}");
+    }
+    let records = gate.records(cases.len()).await;
+    for (record, (target, _, reason, host, path)) in records.iter().zip(cases) {
+        let told = ["reason", "host", "method", "path"].map(|key| record[key].as_str());
+        assert_eq!(told, [Some(reason), host, Some("GET"), Some(path)], "{target}");
+    }
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn where_they_are_not_required_addresses_decide_and_wrong_ones_are_still_wrong() {
     let users = Users::new(&[("alice", "secret")], "");
     let echo = Upstream::echo().await;
