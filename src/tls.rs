@@ -17,7 +17,6 @@ use rustls::crypto::ring;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
-use tokio::sync::Semaphore;
 
 use crate::mistake::Mistake;
 use crate::tls::pair::Pair;
@@ -58,9 +57,6 @@ pub struct Clients {
 pub struct Tls {
     files: Files,
     in_force: ArcSwap<InForce>,
-    /// To sign is what a handshake costs. One for each thread may do so at a time, so that in a flood of handshakes
-    /// whoever else is ready has its turn between two of them.
-    turns: Semaphore,
 }
 
 /// What the files said when they were last read and good.
@@ -72,11 +68,10 @@ struct InForce {
 }
 
 impl Tls {
-    /// Reads the files, and with them every mistake in them. So many threads shake hands.
-    pub fn load(files: Files, threads: usize) -> Result<Self, Vec<Mistake>> {
+    /// Reads the files, and with them every mistake in them.
+    pub fn load(files: Files) -> Result<Self, Vec<Mistake>> {
         let in_force = InForce::read(&files)?;
-        let turns = Semaphore::new(threads.max(1));
-        Ok(Self { files, in_force: ArcSwap::from_pointee(in_force), turns })
+        Ok(Self { files, in_force: ArcSwap::from_pointee(in_force) })
     }
 
     /// Reads the files again; with a mistake nothing changes. Tells whether anything has changed: where nothing

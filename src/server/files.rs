@@ -28,8 +28,8 @@ pub(super) fn authenticator(
 }
 
 /// TLS of each explicit listener, in their order, or every mistake in their files.
-pub(super) fn load_tls(settings: &Settings, threads: usize) -> Result<Vec<Option<Arc<Tls>>>, Vec<Mistake>> {
-    let load = |files: &Files| Tls::load(files.clone(), threads).map(Arc::new);
+pub(super) fn load_tls(settings: &Settings) -> Result<Vec<Option<Arc<Tls>>>, Vec<Mistake>> {
+    let load = |files: &Files| Tls::load(files.clone()).map(Arc::new);
     let (mut loaded, mut mistakes) = (Vec::new(), Vec::new());
     for listener in &settings.listen.explicit {
         match listener.tls.as_ref().map(load).transpose() {

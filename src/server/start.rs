@@ -120,7 +120,7 @@ impl Server {
         let Given { audience, loaded, read, doors, watch, consent } = Given::new(settings, &sources, jailed)?;
         let metrics = Arc::new(Metrics::new()?);
         let (workers, listeners) = listen(settings, doors)?;
-        let tls = files::load_tls(settings, workers.count()).map_err(StartError::Tls)?;
+        let tls = files::load_tls(settings).map_err(StartError::Tls)?;
         let resolver = resolver_settings(settings, listeners.questions(), &audience);
         let resolver = Arc::new(Resolver::new(resolver)?);
         let auth = files::authenticator(settings, &resolver, &metrics).map_err(StartError::Users)?;

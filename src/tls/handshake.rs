@@ -66,11 +66,7 @@ impl Tls {
             Ok(start) => start,
             Err(error) => return Err(refused(&error, acceptor.take_io())),
         };
-        let accept = {
-            // It is never closed; without a turn nothing would be worse than out of turn.
-            let _turn = self.turns.acquire().await;
-            start.into_stream(Arc::clone(&self.in_force.load().config))
-        };
+        let accept = start.into_stream(Arc::clone(&self.in_force.load().config));
         let layer = match accept.into_fallible().await {
             Ok(layer) => layer,
             Err((error, stream)) => return Err(refused(&error, Some(stream))),

@@ -496,7 +496,7 @@ async fn a_drain_ends_connections_with_close_notify() {
 #[test]
 fn loading_tells_the_files_to_watch() {
     let ground = Ground::new();
-    let tls = Tls::load(ground.files(), 1).unwrap();
+    let tls = Tls::load(ground.files()).unwrap();
     assert_eq!(tls.files().count(), 2);
     assert!(!tls.reload().unwrap());
 }
