@@ -11,7 +11,6 @@ mod files;
 mod server;
 mod servers;
 mod tls;
-mod trust;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -27,6 +26,7 @@ use rustls::RootCertStore;
 
 use crate::families::Families;
 use crate::host::Name;
+use crate::tls::trust::{self, TrustError};
 
 pub use answers::{Answers, Failure};
 pub use circle::Circle;
@@ -34,7 +34,6 @@ use files::Hosts;
 pub use files::{FileError, read_resolv_conf};
 pub use server::{Server, ServerError};
 use servers::Servers;
-pub use trust::{path as authorities_path, read as authorities};
 
 /// Questions that may be under way over one connection to a server.
 const AT_ONCE: usize = 4096;
@@ -96,6 +95,8 @@ impl Default for Settings {
 pub enum Fault {
     #[error(transparent)]
     File(#[from] FileError),
+    #[error("{0}; name a file of certificates in PEM by `dns.ca`")]
+    Trust(#[from] TrustError),
     #[error(transparent)]
     Circle(#[from] Circle),
 }
@@ -260,7 +261,7 @@ fn refuse_circle(list: &[Server], settings: &Settings) -> Result<(), Circle> {
 }
 
 /// The authorities, if any server needs them.
-fn read_roots(list: &[Server], settings: &Settings) -> Result<Option<RootCertStore>, FileError> {
+fn read_roots(list: &[Server], settings: &Settings) -> Result<Option<RootCertStore>, TrustError> {
     if list.iter().all(|server| server.certified.is_none()) {
         return Ok(None);
     }

@@ -1,4 +1,5 @@
-//! TLS of a listener: its certificate, whose clients it trusts, and how both change while it serves.
+//! TLS of a listener: its certificate, whose clients it trusts, and how both change while it serves. And whom exeat
+//! itself trusts where it is the client.
 
 mod clients;
 mod handshake;
@@ -6,6 +7,7 @@ mod layer;
 mod name;
 mod pair;
 mod reading;
+pub mod trust;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,16 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::ring;
-use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 use crate::error::ParentFault;
 use crate::host::Host;
 use crate::mistake::{Mistake, Place};
-use crate::resolve::{authorities, authorities_path};
 use crate::stream::Stream;
+use crate::tls::trust;
 
 /// Shakes hands as a client that believes some authorities.
 pub(super) struct Secure {
@@ -35,7 +33,7 @@ impl Secure {
 
     /// The file of the authorities.
     pub(super) fn file(&self) -> PathBuf {
-        authorities_path(self.ca.as_deref())
+        trust::path(self.ca.as_deref())
     }
 
     /// Reads the authorities again. What was agreed on under other ones is not taken up again.
@@ -49,11 +47,7 @@ impl Secure {
 
     /// Makes sure that the other side is `host`, and speaks to it where nobody else can read it.
     pub(super) async fn shake(&self, host: &Host, stream: Stream) -> Result<Stream, ParentFault> {
-        let name = match host {
-            Host::Ip(ip) => ServerName::from(*ip),
-            Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
-                .map_err(|error| ParentFault::Tls(error.to_string()))?,
-        };
+        let name = trust::server_name(host).map_err(|error| ParentFault::Tls(error.to_string()))?;
         let connector = TlsConnector::from(Arc::clone(&self.current.load().config));
         let secured = connector.connect(name, stream).await;
         secured
@@ -64,17 +58,15 @@ impl Secure {
 
 impl Current {
     fn new(roots: RootCertStore, place: &Place) -> Result<Self, Mistake> {
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+        let mut config = trust::client_config(roots.clone())
             .map_err(|error| Mistake::error(place.clone(), error.to_string()))?;
-        let mut config = config.with_root_certificates(roots.clone()).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { roots, config: Arc::new(config) })
     }
 }
 
 fn read(place: &Place, ca: &Option<PathBuf>) -> Result<RootCertStore, Mistake> {
-    authorities(ca.as_deref()).map_err(|error| {
+    trust::read(ca.as_deref()).map_err(|error| {
         Mistake::error(place.clone(), error.to_string())
             .hint("name a file of certificates in PEM by the parent's `ca`")
     })

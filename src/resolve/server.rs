@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use rustls::pki_types::ServerName;
 
-use crate::host::{HostError, Name};
+use crate::host::{Host, HostError, Name};
+use crate::tls::trust::server_name;
 
 /// Where DNS servers listen when no port is named (RFC 1035 §4.2, RFC 7858 §3.1).
 const PORT: u16 = 53;
@@ -54,13 +55,11 @@ impl FromStr for Server {
         let Some(address) = parse_address(place, TLS_PORT) else {
             return Err(Name::parse(place).map_or(ServerError::Address, ServerError::AddressMissing));
         };
-        let certified = match name {
-            Some(name) => {
-                let name = Name::parse(name)?;
-                ServerName::try_from(name.as_str().to_owned()).map_err(|_| HostError::BadCharacter)?
-            }
-            None => ServerName::from(address.ip()),
+        let host = match name {
+            Some(name) => Host::Name(Name::parse(name)?),
+            None => Host::Ip(address.ip()),
         };
+        let certified = server_name(&host).map_err(|_| HostError::BadCharacter)?;
         Ok(Self { address, certified: Some(certified) })
     }
 }

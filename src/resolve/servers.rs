@@ -12,13 +12,15 @@ use hickory_resolver::config::{
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
 use rustls::RootCertStore;
+use tokio_rustls::TlsConnector;
 
 use super::cache::Cache;
 use super::connect::Connector;
 use super::server::Server;
-use super::tls::{self, Line};
+use super::tls::Line;
 use super::{AT_ONCE, Failure, Records, Settings};
 use crate::host::Name;
+use crate::tls::trust;
 
 /// Tries after the first. With the default they stay within the ten seconds that a dial has by default; within each, a
 /// question over UDP is repeated every third of a second.
@@ -145,7 +147,8 @@ fn lines(
     try_for: Duration,
 ) -> io::Result<HashMap<SocketAddr, Line>> {
     let Some(roots) = roots else { return Ok(HashMap::new()) };
-    let tls = tls::connector(roots.clone())?;
+    let config = trust::client_config(roots.clone()).map_err(io::Error::other)?;
+    let tls = TlsConnector::from(Arc::new(config));
     let certified = list.iter().filter_map(|server| Some((server.address, server.certified.clone()?)));
     let line = |address, name| Line::new(address, name, tls.clone(), try_for);
     Ok(certified.map(|(address, name)| (address, line(address, name))).collect())

@@ -15,9 +15,8 @@ use hickory_resolver::net::xfer::{DnsExchange, FirstAnswer};
 use hickory_resolver::net::{BufDnsStreamHandle, DnsHandle, DnsMultiplexer, NetError};
 use hickory_resolver::proto::op::{DnsRequest, DnsResponse, Edns};
 use hickory_resolver::proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use rustls::crypto::ring;
+use rustls::CertificateError;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::net;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -158,15 +157,6 @@ impl Shared {
             self.broken(words(&error))
         })
     }
-}
-
-/// A client that believes these authorities alone.
-pub(super) fn connector(roots: RootCertStore) -> io::Result<TlsConnector> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
-    let config = builder.with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 fn pad(request: &mut DnsRequest) {

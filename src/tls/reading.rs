@@ -9,7 +9,7 @@ use crate::file;
 use crate::mistake::{Mistake, Place};
 
 /// More than all public roots of the world in one file.
-const SIZE_MAX: u64 = 16 << 20;
+pub(super) const SIZE_MAX: u64 = 16 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Reading {

@@ -325,7 +325,11 @@ async fn authorities_are_read_again_on_reload() {
     assert!(matches!(look_up(&resolver, "a.example").await, Err(Failure::Tls(_))));
     fs::write(&ca, "half a file").unwrap();
     let error = resolver.reload().unwrap_err().to_string();
-    assert_eq!(error, format!("{}: it has no certificate in PEM", ca.display()));
+    let told = format!(
+        "{}: it has no certificate in PEM; name a file of certificates in PEM by `dns.ca`",
+        ca.display()
+    );
+    assert_eq!(error, told);
     fs::write(&ca, format!("{}{}", scene.authority.pem, next.pem)).unwrap();
     resolver.reload().unwrap();
     assert_eq!(look_up(&resolver, "a.example").await, ok());

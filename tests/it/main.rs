@@ -5,6 +5,7 @@
 
 mod admin;
 mod answer;
+mod authorities;
 mod bodies;
 mod client_certificates;
 mod connect;

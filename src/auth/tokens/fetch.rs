@@ -10,8 +10,6 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -21,7 +19,8 @@ use crate::families::Families;
 use crate::host::{Host, HostError};
 use crate::identity::KeysError;
 use crate::mistake::{Mistake, Place};
-use crate::resolve::{Resolver, authorities};
+use crate::resolve::Resolver;
+use crate::tls::trust;
 
 /// The whole of a look-up, a connection and an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -95,13 +94,10 @@ impl KeyUrl {
 impl Fetch {
     pub(super) fn new(url: KeyUrl, ca: Option<&Path>, resolver: Arc<Resolver>) -> Result<Self, Mistake> {
         let mistake = |what: String| Mistake::error(Place::start(ca.unwrap_or(Path::new(&url.text))), what);
-        let roots = authorities(ca).map_err(|error| {
+        let roots = trust::read(ca).map_err(|error| {
             mistake(error.to_string()).hint("name a file of certificates in PEM by `auth.jwt.ca`")
         })?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.map_err(|error| mistake(error.to_string()))?;
-        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let config = trust::client_config(roots).map_err(|error| mistake(error.to_string()))?;
         Ok(Self { url, resolver, connector: TlsConnector::from(Arc::new(config)) })
     }
 
@@ -114,13 +110,7 @@ impl Fetch {
     }
 
     async fn ask(&self) -> Result<Answer, FetchError> {
-        let Destination { host, .. } = &self.url.to;
-        let name = match host {
-            Host::Ip(ip) => ServerName::from(*ip),
-            Host::Name(name) => {
-                ServerName::try_from(name.as_str().to_owned()).map_err(|_| FetchError::Name)?
-            }
-        };
+        let name = trust::server_name(&self.url.to.host).map_err(|_| FetchError::Name)?;
         let socket = self.connect().await?;
         let stream = self.connector.connect(name, socket).await.map_err(FetchError::Connect)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
