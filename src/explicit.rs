@@ -180,7 +180,7 @@ fn told(flow: &Flow, request: &Request<RequestBody>) -> Option<Destination> {
     let to = match *request.method() == Method::CONNECT {
         true => request::connect_target(request),
         false => {
-            flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
+            flow.seen(request::seen(request.method(), request.uri()));
             request::forward_target(request)
         }
     };

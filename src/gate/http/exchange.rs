@@ -100,15 +100,15 @@ impl Exchanges {
     ) -> Response<ReplyBody> {
         flow.ends_with_connection();
         clock.begins(flow.meter());
-        flow.seen(Seen::Http { method: request.method().as_str(), path: request.uri().path() });
+        let seen = request::seen(request.method(), request.uri());
+        flow.seen(seen);
         let manner = Manner::of(&request);
         let authority = match self.target(&request) {
             Ok(authority) => authority,
             Err(error) => return self.refuse(flow, error, None, &standing, &manner),
         };
-        let to = self.destination(&standing, &authority, &request);
+        let to = self.destination(&standing, &authority, seen);
         flow.to(&to);
-        let seen = Seen::Http { method: request.method().as_str(), path: request.uri().path() };
         let question = Question { to: &to, seen, address: None };
         let standing = self.route.proxy.settle(&flow, &standing, &question).await;
         let offered = request::offered_upgrade(&request);
@@ -166,14 +166,8 @@ impl Exchanges {
     }
 
     /// Where a request is to go: mostly where it wants to.
-    fn destination(
-        &self,
-        standing: &Standing,
-        authority: &Destination,
-        request: &Request<RequestBody>,
-    ) -> Destination {
+    fn destination(&self, standing: &Standing, authority: &Destination, seen: Seen<'_>) -> Destination {
         let Home::Redirected { original, .. } = self.route.home else { return authority.clone() };
-        let seen = Seen::Http { method: request.method().as_str(), path: request.uri().path() };
         redirected::destination(standing, authority.clone(), original, seen)
     }
 

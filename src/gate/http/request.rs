@@ -7,15 +7,21 @@ use std::net::SocketAddr;
 use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Scheme;
-use hyper::{Method, Request, Version};
+use hyper::{Method, Request, Uri, Version};
 
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::gate::http::headers;
 use crate::gate::redirected;
+use crate::policy::Seen;
 
 /// The port of `http` URIs and of Host headers without one.
 pub const HTTP_PORT: u16 = 80;
+
+/// What of a request is judged, besides where it goes.
+pub fn seen<'a>(method: &'a Method, uri: &'a Uri) -> Seen<'a> {
+    Seen::Http { method: method.as_str(), path: uri.path() }
+}
 
 /// Reads the target of a CONNECT (RFC 9110 §9.3.6).
 pub fn connect_target<B>(request: &Request<B>) -> Result<Destination, Error> {

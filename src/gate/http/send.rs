@@ -19,11 +19,11 @@ use crate::flow::Flow;
 use crate::gate::http::expect::{self, Hold};
 use crate::gate::http::home::{Home, Waiting};
 use crate::gate::http::pool::{Key, Lease};
-use crate::gate::http::request::HTTP_PORT;
+use crate::gate::http::request::{self, HTTP_PORT};
 use crate::gate::http::request_body::RequestBody;
 use crate::gate::http::sent::Sent;
 use crate::gate::http::{headers, response};
-use crate::policy::{Passage, Question, Seen};
+use crate::policy::{Passage, Question};
 use crate::proxy::{Proxy, Standing};
 use crate::reason::Reason;
 
@@ -74,13 +74,14 @@ impl Route {
         }
         headers::count_forward(&parts.method, &mut parts.headers)?;
         let method = parts.method.clone();
-        let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let seen = Seen::Http { method: method.as_str(), path: path.path() };
+        // What is judged is what is sent.
+        let target = Uri::from(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
+        let seen = request::seen(&method, &target);
         let question = Question { to, seen, address: None };
         let (mut lease, leave) = self.lease(flow, standing, &question).await?;
 
         let bodyless = body.is_end_stream();
-        self.readdress(&mut parts, authority, path.clone());
+        self.readdress(&mut parts, authority, target.clone());
         headers::set_length(&mut parts.headers, body.size_hint().exact());
         if !bodyless && !parts.headers.contains_key(header::CONTENT_LENGTH) {
             headers::set_chunked(&mut parts.headers);
@@ -223,7 +224,7 @@ impl Route {
     }
 
     /// Makes the head of a request to us the head of a request to the upstream.
-    fn readdress(&self, parts: &mut Parts, authority: &Destination, path: PathAndQuery) {
+    fn readdress(&self, parts: &mut Parts, authority: &Destination, target: Uri) {
         let protocol = headers::upgrade(&parts.headers);
         let trailers = headers::takes_trailers(&parts.headers);
         headers::strip_hop_by_hop(&mut parts.headers);
@@ -240,7 +241,7 @@ impl Route {
             parts.headers.insert(header::HOST, host);
         }
         self.proxy.via.stamp(parts.version, &mut parts.headers);
-        parts.uri = Uri::from(path);
+        parts.uri = target;
         parts.version = Version::HTTP_11;
     }
 }
