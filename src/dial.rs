@@ -13,7 +13,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::destination::Destination;
@@ -87,11 +86,10 @@ pub struct Course {
     pub outgoing: Option<Arc<Outgoing>>,
 }
 
-/// A connection to an address, and how it leaves this host.
+/// A connection, and where it leads.
 struct Won {
-    stream: TcpStream,
-    address: SocketAddr,
-    outgoing: Option<Arc<Outgoing>>,
+    stream: Stream,
+    reached: Reached,
 }
 
 /// Why there is no connection.
@@ -139,28 +137,41 @@ impl Dialer {
             // Boxed, so that a flow which goes straight does not take that much memory.
             return Box::pin(self.dial_through(parent, admission, source)).await;
         }
-        let start = Instant::now();
-        let to = admission.to();
-        let families = self.families(admission);
         let screen = |address| {
             let outgoing = self.screen(admission, address)?;
             fits(outgoing, address)
         };
-        let attempt = |address, outgoing| -> Attempt<'_, _> { Box::pin(connect(address, outgoing)) };
+        let attempt = |address, outgoing| -> Attempt<'_> { Box::pin(connect(address, outgoing)) };
+        self.race((admission, source), (Instant::now(), ATTEMPT_DELAY), screen, attempt).await
+    }
+
+    /// Tries the addresses of the destination, each so much later than the one before it, until one of them does or
+    /// the time since `start` is over.
+    fn race<'a, 'f>(
+        &self,
+        (admission, source): (&Admission<'a>, Source),
+        (start, delay): (Instant, Duration),
+        screen: impl Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>,
+        attempt: impl Fn(SocketAddr, Option<Arc<Outgoing>>) -> Attempt<'f>,
+    ) -> impl Future<Output = Result<Upstream, Failed<'a>>> {
+        let (to, families) = (admission.to(), self.families(admission));
         let answers = self.answers(to, source, families);
-        let mut race = Race::new(answers, (to.port, families), ATTEMPT_DELAY, screen, attempt);
+        // Built here and moved into the future as it is: an async fn would keep what it is built of beside it.
+        let mut race = Race::new(answers, (to.port, families), delay, screen, attempt);
         if let Source::Prefer(address) = source {
             race.prefer(address);
         }
-        let result = match timeout_at(start + self.timeout, race.run()).await {
-            Ok(result) => result,
-            Err(_) => Err(race.timed_out()),
-        };
-        let looked_up = race.first_address.unwrap_or(start);
-        let Won { stream, address, outgoing } = result?;
-        let reached = Arc::new(Reached { address: Some(address), through: None, outgoing });
-        let stream = Stream::new(stream);
-        Ok(Upstream { stream, reached, dns: looked_up - start, connect: looked_up.elapsed() })
+        let deadline = start + self.timeout;
+        async move {
+            let result = match timeout_at(deadline, race.run()).await {
+                Ok(result) => result,
+                Err(_) => Err(race.timed_out()),
+            };
+            let looked_up = race.first_address.unwrap_or(start);
+            let Won { stream, reached } = result?;
+            let reached = Arc::new(reached);
+            Ok(Upstream { stream, reached, dns: looked_up - start, connect: looked_up.elapsed() })
+        }
     }
 
     /// The families of addresses that may do.
@@ -263,7 +274,10 @@ impl Reached {
 
 async fn connect(address: SocketAddr, outgoing: Option<Arc<Outgoing>>) -> Result<Won, Setback> {
     match socket::connect(address, outgoing.as_deref()).await {
-        Ok(stream) => Ok(Won { stream, address, outgoing }),
+        Ok(stream) => {
+            let reached = Reached { address: Some(address), through: None, outgoing };
+            Ok(Won { stream: Stream::new(stream), reached })
+        }
         Err(error) => Err(Setback::connecting(address, error)),
     }
 }

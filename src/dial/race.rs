@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep_until};
 
-use super::Failed;
+use super::{Failed, Won};
 use crate::error::Error;
 use crate::families::Families;
 use crate::policy::outgoing::Outgoing;
@@ -27,7 +27,7 @@ const INTEREST_MOST: u8 = 2;
 const ATTEMPTS_MAX: usize = 16;
 
 /// One dial: the addresses found so far and the attempts under way. Dropping it ends them all.
-pub(super) struct Race<'a, 'f, S, A, W> {
+pub(super) struct Race<'a, 'f, S, A> {
     answers: Answers,
     /// Whether more addresses may come.
     is_open: bool,
@@ -39,7 +39,7 @@ pub(super) struct Race<'a, 'f, S, A, W> {
     /// How long an attempt has before the next one joins it.
     delay: Duration,
     waiting: Waiting,
-    attempts: Vec<Attempt<'f, W>>,
+    attempts: Vec<Attempt<'f>>,
     started: usize,
     /// When the next attempt may join those under way.
     next_start: Instant,
@@ -51,7 +51,7 @@ pub(super) struct Race<'a, 'f, S, A, W> {
 }
 
 /// One address being dialled.
-pub(super) type Attempt<'f, W> = Pin<Box<dyn Future<Output = Result<W, Setback>> + Send + 'f>>;
+pub(super) type Attempt<'f> = Pin<Box<dyn Future<Output = Result<Won, Setback>> + Send + 'f>>;
 
 /// Why an address did not do.
 #[derive(Debug)]
@@ -63,10 +63,10 @@ pub(super) struct Setback {
     is_final: bool,
 }
 
-impl<'a, 'f, S, A, W> Race<'a, 'f, S, A, W>
+impl<'a, 'f, S, A> Race<'a, 'f, S, A>
 where
     S: Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>,
-    A: Fn(SocketAddr, Option<Arc<Outgoing>>) -> Attempt<'f, W>,
+    A: Fn(SocketAddr, Option<Arc<Outgoing>>) -> Attempt<'f>,
 {
     pub(super) fn new(
         answers: Answers,
@@ -98,7 +98,7 @@ where
     }
 
     /// Runs until a connection stands or nothing is left to try.
-    pub(super) async fn run(&mut self) -> Result<W, Failed<'a>> {
+    pub(super) async fn run(&mut self) -> Result<Won, Failed<'a>> {
         loop {
             self.start_next();
             if self.attempts.is_empty() && !self.is_open {
@@ -184,7 +184,7 @@ impl From<Error> for Setback {
 }
 
 /// The first attempt to end. They are few: to ask each one costs less than to know which one called.
-fn poll_ended<W>(attempts: &mut Vec<Attempt<'_, W>>, cx: &mut Context<'_>) -> Poll<Result<W, Setback>> {
+fn poll_ended(attempts: &mut Vec<Attempt<'_>>, cx: &mut Context<'_>) -> Poll<Result<Won, Setback>> {
     for index in 0..attempts.len() {
         if let Poll::Ready(ended) = attempts[index].as_mut().poll(cx) {
             drop(attempts.remove(index));

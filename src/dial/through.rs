@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::destination::Destination;
 use crate::dial::race::{Attempt, Race};
-use crate::dial::{ATTEMPT_DELAY, Dialer, Failed, Reached, Source, Upstream, connect, fits};
+use crate::dial::{ATTEMPT_DELAY, Dialer, Failed, Reached, Source, Upstream, Won, connect, fits};
 use crate::error::{Error, ParentFailure, ParentFault};
 use crate::families::Families;
 use crate::host::Host;
@@ -86,28 +86,16 @@ impl Dialer {
             return Ok(Upstream { stream, reached, dns: Duration::ZERO, connect: start.elapsed() });
         }
         let screen = |address| self.screen(admission, address);
-        let attempt = |address: SocketAddr, outgoing: Option<Arc<Outgoing>>| -> Attempt<'_, _> {
+        let attempt = |address: SocketAddr, outgoing: Option<Arc<Outgoing>>| -> Attempt<'_> {
             Box::pin(async move {
                 let to = Destination::new(Host::Ip(address.ip()), address.port());
                 let (stream, url) = self.ask(parent, Ask::Tunnel(&to), outgoing.as_ref(), deadline).await?;
                 let through = Through { parent: Arc::clone(parent), url, forwards: false };
-                Ok((stream, Reached { address: Some(address), through: Some(through), outgoing }))
+                let reached = Reached { address: Some(address), through: Some(through), outgoing };
+                Ok(Won { stream, reached })
             })
         };
-        let families = self.families(admission);
-        let answers = self.answers(to, source, families);
-        let mut race = Race::new(answers, (to.port, families), TUNNEL_DELAY, screen, attempt);
-        if let Source::Prefer(address) = source {
-            race.prefer(address);
-        }
-        let result = match timeout_at(deadline, race.run()).await {
-            Ok(result) => result,
-            Err(_) => Err(race.timed_out()),
-        };
-        let looked_up = race.first_address.unwrap_or(start);
-        let (stream, reached) = result?;
-        let reached = Arc::new(reached);
-        Ok(Upstream { stream, reached, dns: looked_up - start, connect: looked_up.elapsed() })
+        self.race((admission, source), (start, TUNNEL_DELAY), screen, attempt).await
     }
 
     /// Asks the proxies of a parent one after the other, until one does what is asked for or refuses to. Those that
@@ -197,11 +185,10 @@ impl Dialer {
             true => Err(Failed::from(Error::SelfConnect(address))),
             false => fits(outgoing.cloned(), address),
         };
-        let attempt = |address, outgoing| -> Attempt<'_, _> { Box::pin(connect(address, outgoing)) };
+        let attempt = |address, outgoing| -> Attempt<'_> { Box::pin(connect(address, outgoing)) };
         let answers = self.answers(to, Source::LookUp, families);
         let mut race = Race::new(answers, (to.port, families), ATTEMPT_DELAY, screen, attempt);
-        let won = race.run().await.map_err(|failed| failed.error)?;
-        let stream = Stream::new(won.stream);
+        let Won { stream, .. } = race.run().await.map_err(|failed| failed.error)?;
         stream.keep_alive();
         Ok(parent.secure(member, stream).await?)
     }
