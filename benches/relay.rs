@@ -20,7 +20,8 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use socket2::SockRef;
 
 use exeat::counters::Counters;
-use exeat::relay::{Limits, Relay};
+use exeat::relay::Relay;
+use exeat::silence::Silence;
 use exeat::stream::Stream;
 use exeat::sys::tune;
 
@@ -30,7 +31,7 @@ const TRIPS: usize = 20_000;
 const MESSAGE: usize = 1024;
 /// What a host has chosen instead may be BBR, which paces each connection with a timer: see `benches/peers/place.py`.
 const CONGESTION_CONTROL: &[u8] = b"reno";
-const LIMITS: Limits = Limits { idle: Duration::from_secs(3600), half_closed: Duration::from_secs(300) };
+const SILENCE: Silence = Silence { idle: Duration::from_secs(3600), half_closed: Duration::from_secs(300) };
 
 /// A way to move bytes between two connections.
 #[derive(Clone, Copy)]
@@ -123,7 +124,7 @@ impl Proxy {
 impl Design {
     async fn serve(self, listener: tokio::net::TcpListener, origin: SocketAddr) {
         let pipes = if let Self::Relay { pipes } = self { pipes } else { 0 };
-        let relay: &'static Relay = Box::leak(Box::new(Relay::new(LIMITS, pipes)));
+        let relay: &'static Relay = Box::leak(Box::new(Relay::new(SILENCE, pipes)));
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
             let mut upstream = tokio::net::TcpStream::connect(origin).await.unwrap();

@@ -133,7 +133,7 @@ impl Tunnel {
         if !self.client.head().is_empty() {
             return Ok(false);
         }
-        let deadline = Instant::now() + self.proxy.bounds.idle;
+        let deadline = Instant::now() + self.proxy.bounds.silence.idle;
         let (client, upstream) = (&mut self.client, &mut self.upstream);
         let first = async {
             tokio::select! {

@@ -59,6 +59,7 @@ pub mod ingress;
 pub mod lock;
 pub mod mistake;
 pub mod reason;
+pub mod silence;
 pub mod sys;
 pub mod yaml;
 

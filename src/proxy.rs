@@ -24,6 +24,7 @@ use crate::policy::{Inquiry, Policy, Question, Subject, Verdict};
 use crate::record::Profiles;
 use crate::relay::Relay;
 use crate::reply::Refusal;
+use crate::silence::Silence;
 use crate::stream::Stream;
 use crate::via::Via;
 
@@ -49,7 +50,7 @@ pub struct Ends {
     pub upstream: Stream,
 }
 
-/// Bounds on what a client may send, and how long it may take, before it is judged.
+/// Bounds on what a client may send before it is judged, and on how long it may take for that and for its exchanges.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// The size of a request's head.
@@ -58,10 +59,8 @@ pub struct Bounds {
     pub head: Duration,
     /// How long a connection may stay idle between requests.
     pub keepalive: Duration,
-    /// How long an exchange may be silent.
-    pub idle: Duration,
-    /// How long it may be silent once the client has ended its half, or is gone.
-    pub half_closed: Duration,
+    /// How long an exchange may be silent. Its client is the side that may have ended.
+    pub silence: Silence,
 }
 
 /// A client before the policy in force: found once a connection and revision.

@@ -23,21 +23,13 @@ use self::fault::Fault;
 use self::pipes::Pipes;
 use crate::counters::Counters;
 use crate::error::Error;
+use crate::silence::Silence;
 use crate::stream::{Stream, YOUTH};
-
-/// How long a tunnel may be silent. A byte in either direction starts the time anew.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// While both sides may still send.
-    pub idle: Duration,
-    /// After one side has sent its last byte.
-    pub half_closed: Duration,
-}
 
 /// What all tunnels share.
 #[derive(Debug)]
 pub struct Relay {
-    limits: Limits,
+    silence: Silence,
     pipes: Pipes,
 }
 
@@ -49,12 +41,12 @@ impl Relay {
     const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
     /// A relay that opens at most `pipes` pipes; tunnels that find none copy.
-    pub fn new(limits: Limits, pipes: usize) -> Self {
-        let limits = Limits {
-            idle: limits.idle.min(Self::LONGEST),
-            half_closed: limits.half_closed.min(Self::LONGEST),
+    pub fn new(silence: Silence, pipes: usize) -> Self {
+        let silence = Silence {
+            idle: silence.idle.min(Self::LONGEST),
+            half_closed: silence.half_closed.min(Self::LONGEST),
         };
-        Self { limits, pipes: Pipes::new(pipes) }
+        Self { silence, pipes: Pipes::new(pipes) }
     }
 
     /// Moves bytes, the heads first, until both sides have ended and all has been delivered, and
@@ -74,7 +66,7 @@ impl Relay {
             received: Direction::new(&counters.received, &self.pipes),
             client,
             upstream,
-            limits: self.limits,
+            silence: self.silence,
             last: Instant::now(),
             half_closed: false,
             is_young: true,
@@ -82,7 +74,7 @@ impl Relay {
         async move {
             let end = {
                 let mut stop = pin!(stop);
-                let mut alarm = pin!(sleep(tunnel.limits.idle.min(YOUTH)));
+                let mut alarm = pin!(sleep(tunnel.silence.idle.min(YOUTH)));
                 poll_fn(|cx| {
                     if let Poll::Ready(error) = stop.as_mut().poll(cx) {
                         return Poll::Ready(Err(error));
@@ -109,7 +101,7 @@ struct Tunnel<'a> {
     upstream: Stream,
     sent: Direction<'a>,
     received: Direction<'a>,
-    limits: Limits,
+    silence: Silence,
     /// When a byte moved last, or a side ended.
     last: Instant,
     half_closed: bool,
@@ -140,7 +132,7 @@ impl Tunnel<'_> {
         if sent.is_ready() && received.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Ready when nothing has moved for as long as the limits allow. While bytes move only a stamp
+    /// Ready when nothing has moved for as long as it may. While bytes move only a stamp
     /// is written: the alarm is looked at when it rings, and set anew for what is left.
     fn poll_silence(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<()> {
         let moved = self.sent.take_moved() | self.received.take_moved();
@@ -150,9 +142,7 @@ impl Tunnel<'_> {
         if moved || halved {
             self.last = Instant::now();
         }
-        let limit =
-            if half_closed { self.limits.half_closed.min(self.limits.idle) } else { self.limits.idle };
-        let due = self.last + limit;
+        let due = self.last + self.silence.limit(half_closed);
         if halved && due < alarm.deadline() {
             alarm.as_mut().reset(due);
         }
@@ -200,7 +190,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { idle: Duration::from_secs(3600), half_closed: Duration::from_secs(300) };
+    const SILENCE: Silence =
+        Silence { idle: Duration::from_secs(3600), half_closed: Duration::from_secs(300) };
 
     async fn pair() -> (TcpStream, Stream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -210,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_future_of_a_tunnel_is_small() {
-        let relay = Relay::new(LIMITS, 1);
+        let relay = Relay::new(SILENCE, 1);
         let counters = Counters::default();
         let ((_client, from_client), (_upstream, to_upstream)) = (pair().await, pair().await);
         let future = relay.carry(from_client, to_upstream, &counters, pending());
@@ -220,7 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_upstream_of_a_tunnel_that_lives_is_kept_alive() {
-        let relay = Relay::new(LIMITS, 1);
+        let relay = Relay::new(SILENCE, 1);
         let counters = Counters::default();
         let ((_client, from_client), (mut upstream, to_upstream)) = (pair().await, pair().await);
         let socket = to_upstream.bare().unwrap().as_fd().try_clone_to_owned().unwrap();
@@ -242,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn bulk_borrows_a_pipe_and_gives_it_back_and_small_messages_borrow_none() {
         for (size, pipes) in [(1000, 0), (8 << 20, 1)] {
-            let relay = Relay::new(LIMITS, 4);
+            let relay = Relay::new(SILENCE, 4);
             let counters = Counters::default();
             let ((mut client, from_client), (mut upstream, to_upstream)) = (pair().await, pair().await);
             let tunnel = relay.carry(from_client, to_upstream, &counters, pending());

@@ -16,12 +16,13 @@ use tokio::time::timeout;
 
 use exeat::counters::Counters;
 use exeat::error::Error;
-use exeat::relay::{Limits, Relay};
+use exeat::relay::Relay;
+use exeat::silence::Silence;
 use exeat::stream::Stream;
 
 const MIB: u64 = 1024 * 1024;
 const HOUR: Duration = Duration::from_secs(3600);
-const PATIENT: Limits = Limits { idle: HOUR, half_closed: HOUR };
+const PATIENT: Silence = Silence { idle: HOUR, half_closed: HOUR };
 
 /// The test that counts file descriptors must be the only one that opens any.
 static ALONE: RwLock<()> = RwLock::const_new(());
@@ -356,7 +357,7 @@ async fn the_end_of_one_side_leaves_the_other_open() {
 #[tokio::test]
 async fn a_silent_tunnel_ends() {
     let _guard = ALONE.read().await;
-    let relay = Arc::new(Relay::new(Limits { idle: Duration::from_millis(100), half_closed: HOUR }, 1));
+    let relay = Arc::new(Relay::new(Silence { idle: Duration::from_millis(100), half_closed: HOUR }, 1));
     let mut ends = Ends::open(&relay).await;
     assert!(matches!(ends.tunnel.await.unwrap(), Err(Error::IdleTimeout)));
     expect_reset(&mut ends.client).await;
@@ -366,7 +367,7 @@ async fn a_silent_tunnel_ends() {
 #[tokio::test]
 async fn a_tunnel_with_one_side_ended_may_be_silent_for_less() {
     let _guard = ALONE.read().await;
-    let relay = Arc::new(Relay::new(Limits { idle: HOUR, half_closed: Duration::from_millis(100) }, 1));
+    let relay = Arc::new(Relay::new(Silence { idle: HOUR, half_closed: Duration::from_millis(100) }, 1));
     let mut ends = Ends::open(&relay).await;
     ends.upstream.shutdown().await.unwrap();
     expect_end(&mut ends.client).await;
@@ -378,7 +379,7 @@ async fn a_tunnel_with_one_side_ended_may_be_silent_for_less() {
 async fn a_byte_in_either_direction_keeps_a_tunnel() {
     let _guard = ALONE.read().await;
     let idle = Duration::from_secs(2);
-    let relay = Arc::new(Relay::new(Limits { idle, half_closed: HOUR }, 1));
+    let relay = Arc::new(Relay::new(Silence { idle, half_closed: HOUR }, 1));
     let mut ends = Ends::open(&relay).await;
     let start = Instant::now();
     while start.elapsed() < idle + idle / 4 {

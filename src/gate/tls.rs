@@ -74,7 +74,7 @@ pub async fn refuse(flow: Flow, client: Stream, error: Error) {
 impl Handshake {
     /// Passes the first hello on, and nothing behind it until the server has answered.
     async fn run(&mut self, length: usize) -> Result<(), Error> {
-        let deadline = Instant::now() + self.proxy.bounds.idle;
+        let deadline = Instant::now() + self.proxy.bounds.silence.idle;
         let hello = self.client.take_head(length);
         let write = self.upstream.write_all(&hello);
         within(&self.flow, deadline, Error::IdleTimeout, write).await?.map_err(|_| Error::UpstreamReset)?;

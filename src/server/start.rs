@@ -21,7 +21,7 @@ use crate::names::Names;
 use crate::policy::document::{Audience, Loaded, Sources};
 use crate::proxy::{Bounds, Proxy};
 use crate::record::{Audit, Sink, Watch};
-use crate::relay::{self, Relay};
+use crate::relay::Relay;
 use crate::reload::{Certificates, Grants, InForce, Reload};
 use crate::resolve::{self, Follow, Resolver};
 use crate::server::Server;
@@ -30,6 +30,7 @@ use crate::server::listeners::{Doors, Listeners};
 use crate::server::preamble::Preambles;
 use crate::server::room::Room;
 use crate::server::workers::Workers;
+use crate::silence::Silence;
 use crate::sys;
 use crate::via::Via;
 
@@ -152,7 +153,7 @@ impl Server {
             auth,
             consent,
             policy: Arc::clone(&reload.in_force().policy),
-            relay: Relay::new(relay_limits(settings), room.pipes),
+            relay: Relay::new(silence(settings), room.pipes),
             bounds: bounds(settings),
             via,
         });
@@ -242,8 +243,8 @@ fn audit(settings: &Settings, limits: flow::Limits) -> Audit {
     }
 }
 
-fn relay_limits(settings: &Settings) -> relay::Limits {
-    relay::Limits { idle: settings.timeouts.idle, half_closed: settings.timeouts.half_closed }
+fn silence(settings: &Settings) -> Silence {
+    Silence { idle: settings.timeouts.idle, half_closed: settings.timeouts.half_closed }
 }
 
 fn bounds(settings: &Settings) -> Bounds {
@@ -251,7 +252,6 @@ fn bounds(settings: &Settings) -> Bounds {
         head_bytes: settings.limits.head_bytes,
         head: settings.timeouts.head,
         keepalive: settings.timeouts.keepalive,
-        idle: settings.timeouts.idle,
-        half_closed: settings.timeouts.half_closed,
+        silence: silence(settings),
     }
 }

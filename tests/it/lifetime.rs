@@ -161,6 +161,26 @@ async fn a_client_that_may_be_gone_is_waited_for_as_a_half_closed_one() {
 }
 
 #[tokio::test]
+async fn a_client_that_may_be_gone_is_waited_for_no_longer_than_one_that_is_there() {
+    let page = Upstream::start(|mut stream, heard| async move {
+        read_request(&mut stream, &heard).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\none").await.unwrap();
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mut setup = Setup::allow(&[&rule(&page)]);
+    setup.settings.timeouts.idle = Duration::from_millis(500);
+    setup.settings.timeouts.half_closed = Duration::from_secs(3600);
+    let gate = setup.start().await;
+    let mut stream = gate.connect().await;
+    stream.write_all(get(&page, "/").as_bytes()).await.unwrap();
+    assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
+    stream.shutdown().await.unwrap();
+    assert_eq!(gate.record().await["reason"], "client_reset");
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_can_not_hold_on_to_its_flow() {
     // Revoked, drained, or simply still for too long.
     for reason in ["revoked", "draining", "idle_timeout"] {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use clap::Args;
 use exeat::counters::Counters;
-use exeat::relay::{Limits, Relay};
+use exeat::relay::Relay;
+use exeat::silence::Silence;
 use exeat::stream::Stream;
 use exeat::sys::tune;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
@@ -47,7 +48,7 @@ impl Bare {
 
     pub(crate) async fn run(self, listener: TcpListener) -> io::Result<()> {
         let relay: &'static Relay =
-            Box::leak(Box::new(Relay::new(Limits { idle: HOUR, half_closed: HOUR }, Relay::PIPES)));
+            Box::leak(Box::new(Relay::new(Silence { idle: HOUR, half_closed: HOUR }, Relay::PIPES)));
         for turn in (0..self.ports).cycle() {
             let (client, _) = listener.accept().await?;
             let origin = SocketAddr::new(self.origin.ip(), self.origin.port() + turn);

@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
 use crate::flow::Meter;
 use crate::lock::lock;
+use crate::silence::Silence;
 
 /// The state of one connection.
 #[derive(Clone, Debug, Default)]
@@ -26,14 +26,6 @@ struct Shared {
     /// The client has ended its half while it waits for an answer, or is gone.
     is_ended: AtomicBool,
     exchange: Mutex<Exchange>,
-}
-
-/// How long a connection may stand still in the middle of an exchange.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stillness {
-    pub idle: Duration,
-    /// The same once the client has ended its half.
-    pub half_closed: Duration,
 }
 
 /// What is watched of an exchange.
@@ -129,7 +121,7 @@ impl Clock {
     /// Ready once the exchange has to end before it is whole: its flow is stopped, or nothing has moved
     /// for too long. Watched from outside, since hyper asks a body for nothing while the client does not
     /// take what came before.
-    pub(super) fn poll_over(&self, cx: &mut Context<'_>, stillness: Stillness) -> Poll<()> {
+    pub(super) fn poll_over(&self, cx: &mut Context<'_>, silence: Silence) -> Poll<()> {
         let Exchange { flow, is_answered, moved, timer } = &mut *self.exchange();
         let is_ended = self.0.is_ended.load(Ordering::Relaxed);
         let is_watched = match flow {
@@ -144,7 +136,7 @@ impl Clock {
             *timer = None;
             return Poll::Pending;
         }
-        let limit = if is_ended { stillness.half_closed } else { stillness.idle };
+        let limit = silence.limit(is_ended);
         let timer = timer.get_or_insert_with(|| {
             *moved = self.0.moved.load(Ordering::Relaxed);
             Box::pin(tokio::time::sleep(limit))

@@ -219,7 +219,7 @@ impl Route {
         tokio::select! {
             response = lease.send(leave, request) => response.map_err(|error| upstream_error(&error)),
             stop = flow.stopped() => Err(stop.into()),
-            () = silence(flow, self.proxy.bounds.idle) => Err(Error::IdleTimeout),
+            () = silence(flow, self.proxy.bounds.silence.idle) => Err(Error::IdleTimeout),
         }
     }
 

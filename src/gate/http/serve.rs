@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use crate::drain;
 use crate::error::Error;
-use crate::gate::http::clock::{Clock, Stillness};
+use crate::gate::http::clock::Clock;
 use crate::gate::http::clocked::Clocked;
 use crate::gate::http::received::ReplyBody;
 use crate::gate::http::request_body::RequestBody;
@@ -72,7 +72,7 @@ where
         .max_header_size(bounds.head_bytes)
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(clocked), answer);
-    let stillness = Stillness { idle: bounds.idle, half_closed: bounds.half_closed };
+    let silence = bounds.silence;
     let mut drains = pin!(drain.started());
     let mut is_draining = false;
     let ended = poll_fn(|cx| {
@@ -83,7 +83,7 @@ where
         match connection.poll_without_shutdown(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Ended::Between),
             Poll::Ready(Err(error)) => Poll::Ready(Ended::at(&error, &clock)),
-            Poll::Pending => clock.poll_over(cx, stillness).map(|()| Ended::Cut),
+            Poll::Pending => clock.poll_over(cx, silence).map(|()| Ended::Cut),
         }
     })
     .await;

@@ -12,7 +12,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::task::yield_now;
 
-use crate::gate::http::clock::{Clock, Stillness};
+use crate::gate::http::clock::Clock;
 use crate::gate::http::expect;
 use crate::gate::http::headers;
 use crate::gate::http::http2::TakenBack;
@@ -23,6 +23,7 @@ use crate::gate::http::http2::way::Way;
 use crate::gate::http::received::ReplyBody;
 use crate::gate::http::request_body::RequestBody;
 use crate::proxy::Bounds;
+use crate::silence::Silence;
 use crate::stream::Stream;
 
 /// The way back on a stream.
@@ -39,7 +40,7 @@ struct Sending<'a> {
     /// What the client has no room for yet.
     rest: Bytes,
     clock: &'a Clock,
-    stillness: Stillness,
+    silence: Silence,
 }
 
 /// How sending ended.
@@ -111,8 +112,7 @@ impl Reply {
         if is_over {
             return;
         }
-        let stillness = Stillness { idle: bounds.idle, half_closed: bounds.half_closed };
-        let mut sending = Sending { send, body, rest: Bytes::new(), clock, stillness };
+        let mut sending = Sending { send, body, rest: Bytes::new(), clock, silence: bounds.silence };
         if let End::Cut = poll_fn(|cx| sending.poll(cx)).await {
             // A reset makes the h2 crate forget what it has not written yet: its turn comes first.
             yield_now().await;
@@ -134,7 +134,7 @@ impl Sending<'_> {
             match step {
                 Poll::Ready(None) => {}
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
-                Poll::Pending => return self.clock.poll_over(cx, self.stillness).map(|()| End::Cut),
+                Poll::Pending => return self.clock.poll_over(cx, self.silence).map(|()| End::Cut),
             }
         }
     }
@@ -224,6 +224,7 @@ mod tests {
 
     fn bounds() -> Bounds {
         let long = Duration::from_secs(60);
-        Bounds { head_bytes: 8192, head: long, keepalive: long, idle: long, half_closed: long }
+        let silence = Silence { idle: long, half_closed: long };
+        Bounds { head_bytes: 8192, head: long, keepalive: long, silence }
     }
 }
