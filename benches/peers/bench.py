@@ -35,6 +35,7 @@ class Bench:
         """A proxy that listens; `before` is a program that runs it."""
         place = self.place(door, number)
         home = place.directory("proxy")
+        place.wait_until_free(PROXY)
         process = place.start([*before, *proxy.command(home, door)], PROXY_CORE)
         process.directory = home
         try:

@@ -97,16 +97,24 @@ class Place:
         return path
 
     def wait_for(self, port, process, patience=60):
-        """Until something listens there: the kernel says so, nothing is connected."""
-        ended = f":{port:04X} 00000000:0000 0A", f":{port:04X} " + "0" * 32 + ":0000 0A"
-        tables = [pathlib.Path(f"/proc/{self.holder.pid}/net/{name}") for name in ("tcp", "tcp6")]
+        """Until it listens there."""
 
         def listens():
             if process.poll() is not None:
                 raise SystemExit(f"{process.args}: {process.log.read_text()[-2000:]}")
-            return any(any(end in table.read_text() for end in ended) for table in tables if table.exists())
+            return self.is_taken(port)
 
         self._wait(listens, f"port {port}", patience)
+
+    def wait_until_free(self, port):
+        """A worker of a proxy may outlive it for a moment, and then the next one would seem to listen already."""
+        self._wait(lambda: not self.is_taken(port), f"leave for port {port}")
+
+    def is_taken(self, port):
+        """Whether anybody listens there: the kernel says so, nothing is connected."""
+        ended = f":{port:04X} 00000000:0000 0A", f":{port:04X} " + "0" * 32 + ":0000 0A"
+        tables = [pathlib.Path(f"/proc/{self.holder.pid}/net/{name}") for name in ("tcp", "tcp6")]
+        return any(any(end in table.read_text() for end in ended) for table in tables if table.exists())
 
     def _wait(self, ready, what, patience=60):
         deadline = time.monotonic() + patience
