@@ -56,6 +56,10 @@ def family(pid):
     """The process and all that come from it."""
     found = [pid]
     for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
+        try:
+            children = task.read_text().split()
+        except FileNotFoundError:
+            continue  # A thread that has ended meanwhile.
+        for child in map(int, children):
             found += family(child)
     return found
