@@ -490,6 +490,16 @@ fn the_command_prints_a_policy_and_tells_what_it_left_out() {
     }
 }
 
+#[test]
+fn an_include_beside_a_file_without_a_directory_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("squid.conf"), "include *.inc\n").unwrap();
+    fs::write(directory.path().join("rules.inc"), "http_access allow all\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_exeat"));
+    let output = command.current_dir(&directory).args(["import", "squid", "squid.conf"]).output().unwrap();
+    assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
+}
+
 /// The real Squid, with a fixture as its configuration.
 struct Judge(Squid);
 

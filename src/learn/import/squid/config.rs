@@ -160,7 +160,7 @@ fn found(path: &Path) -> io::Result<Vec<PathBuf>> {
     }
     let glob = Glob::new(&pattern).map_err(io::Error::other)?.compile_matcher();
     let mut files = Vec::new();
-    for entry in fs::read_dir(path.parent().unwrap_or(Path::new("")))? {
+    for entry in fs::read_dir(file::directory(path))? {
         let entry = entry?;
         if glob.is_match(entry.file_name()) {
             files.push(entry.path());
