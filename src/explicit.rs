@@ -120,8 +120,7 @@ fn exchanges(proxy: &Arc<Proxy>, pool: Arc<Pool>, client: Client) -> Exchanges {
 
 /// Tells a client that it has too many connections open, and ends this one.
 fn refuse_beyond(exchanges: &Exchanges, request: &Request<RequestBody>) -> Response<ReplyBody> {
-    let is_connect = *request.method() == Method::CONNECT;
-    let flow = exchanges.begin(if is_connect { Ingress::Connect } else { Ingress::Forward });
+    let flow = exchanges.begin(ingress(request.method()));
     let to = told(&flow, request);
     let standing = exchanges.standing_of(None);
     exchanges.refuse(flow, Error::LimitClientConnections, to.as_ref(), &standing, &Manner::of(request))
@@ -172,6 +171,11 @@ async fn forward(exchanges: &Exchanges, request: Request<RequestBody>, clock: Cl
             exchanges.refuse(flow, error, to.as_ref(), &standing, &Manner::of(&request))
         }
     }
+}
+
+/// Which of the door's two kinds a request is.
+fn ingress(method: &Method) -> Ingress {
+    if *method == Method::CONNECT { Ingress::Connect } else { Ingress::Forward }
 }
 
 /// Tells a flow what its request asks for, before it is known whether its client may ask at all. `None`: its destination

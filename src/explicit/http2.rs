@@ -10,7 +10,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use crate::client::Client;
 use crate::drain;
 use crate::error::Error;
-use crate::explicit::{Opened, connect, exchanges, forward};
+use crate::explicit::{Opened, connect, exchanges, forward, ingress};
 use crate::flow::Permit;
 use crate::gate::carry;
 use crate::gate::http::http2::{Reply, head_size, serve};
@@ -86,8 +86,7 @@ impl Door {
 
     /// Answers a request whose head is too long: with a status and why, as over HTTP/1.1.
     async fn refuse_long(self: Arc<Self>, request: Request<RecvStream>, reply: Reply) {
-        let is_connect = *request.method() == Method::CONNECT;
-        let flow = self.exchanges.begin(if is_connect { Ingress::Connect } else { Ingress::Forward });
+        let flow = self.exchanges.begin(ingress(request.method()));
         let mut response = Response::new(Either::Left(Full::default()));
         *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         say_why(response.headers_mut(), Error::HeadTooLong.reason(), None);
