@@ -120,7 +120,8 @@ impl Name {
         if name.len() > NAME_MAX {
             return Err(HostError::NameTooLong);
         }
-        for label in name.split('.') {
+        // Over bytes: labels are shorter than what searches in a text are made for.
+        for label in name.as_bytes().split(|&byte| byte == b'.') {
             check_label(label)?;
         }
         if looks_like_ipv4(name) {
@@ -151,17 +152,17 @@ impl fmt::Debug for Name {
 }
 
 /// Letters, digits, hyphen (not at an end) and underscore, which real service names use.
-fn check_label(label: &str) -> Result<(), HostError> {
+fn check_label(label: &[u8]) -> Result<(), HostError> {
     if label.is_empty() {
         return Err(HostError::EmptyLabel);
     }
     if label.len() > LABEL_MAX {
         return Err(HostError::LabelTooLong);
     }
-    if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+    if !label.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
         return Err(HostError::BadCharacter);
     }
-    if label.starts_with('-') || label.ends_with('-') {
+    if label.starts_with(b"-") || label.ends_with(b"-") {
         return Err(HostError::BadHyphen);
     }
     Ok(())
