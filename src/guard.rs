@@ -13,11 +13,11 @@ pub enum Special {
     /// An IPv6 form that carries an IPv4 address inside.
     Embedded,
     /// Any other block that is not globally reachable unicast.
-    Block(Block),
+    Block(&'static Block),
 }
 
 /// A block of a special-purpose registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Block {
     pub name: &'static str,
     /// The first address of the block, mapped into 128 bits for IPv4.
@@ -82,7 +82,8 @@ const METADATA_V4: [Ipv4Addr; 4] = [
 /// AWS's instance metadata service over IPv6.
 const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
-const BLOCKS_V4: [Block; 18] = [
+/// These and the next stand in order, and none lies in another.
+static BLOCKS_V4: [Block; 18] = [
     v4([0, 0, 0, 0], 8, "an address of this network (0.0.0.0/8)"),
     v4([10, 0, 0, 0], 8, "a private address (10.0.0.0/8)"),
     v4([100, 64, 0, 0], 10, "a shared address of a carrier's NAT (100.64.0.0/10)"),
@@ -104,7 +105,7 @@ const BLOCKS_V4: [Block; 18] = [
 ];
 
 /// Everything that is not in here or outside 2000::/3 is public unicast (RFC 4291 §2.4).
-const BLOCKS_V6: [Block; 12] = [
+static BLOCKS_V6: [Block; 12] = [
     v6([0, 0, 0, 0, 0, 0, 0, 0], 128, "the unspecified address (::)"),
     v6([0, 0, 0, 0, 0, 0, 0, 1], 128, "the loopback address (::1)"),
     v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64, "a discard-only address (100::/64)"),
@@ -121,8 +122,10 @@ const BLOCKS_V6: [Block; 12] = [
 
 /// Global unicast; all else in IPv6 is unassigned or special.
 const GLOBAL_V6: Block = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3, "global unicast (2000::/3)");
-const UNASSIGNED_V6: Block = v6([0, 0, 0, 0, 0, 0, 0, 0], 1, "an unassigned IPv6 address");
-const UNASSIGNED_HIGH_V6: Block = v6([0x8000, 0, 0, 0, 0, 0, 0, 0], 1, "an unassigned IPv6 address");
+static UNASSIGNED_V6: [Block; 2] = [
+    v6([0, 0, 0, 0, 0, 0, 0, 0], 1, "an unassigned IPv6 address"),
+    v6([0x8000, 0, 0, 0, 0, 0, 0, 0], 1, "an unassigned IPv6 address"),
+];
 
 fn special_v4(address: Ipv4Addr) -> Option<Special> {
     if METADATA_V4.contains(&address) {
@@ -141,14 +144,15 @@ fn special_v6(address: Ipv6Addr) -> Option<Special> {
         return Some(if is_metadata { Special::Metadata } else { Special::Embedded });
     }
     let address = IpAddr::V6(address);
-    find(&BLOCKS_V6, address).or_else(|| {
-        let unassigned = [UNASSIGNED_V6, UNASSIGNED_HIGH_V6];
-        if GLOBAL_V6.contains(address) { None } else { find(&unassigned, address) }
-    })
+    find(&BLOCKS_V6, address)
+        .or_else(|| if GLOBAL_V6.contains(address) { None } else { find(&UNASSIGNED_V6, address) })
 }
 
-fn find(blocks: &[Block], address: IpAddr) -> Option<Special> {
-    blocks.iter().find(|block| block.contains(address)).copied().map(Special::Block)
+/// The block that holds an address, if there is one. Most addresses are public, and so in none of them.
+fn find(blocks: &'static [Block], address: IpAddr) -> Option<Special> {
+    let after = blocks.partition_point(|block| block.network <= number(address));
+    let block = blocks[..after].last().filter(|block| block.contains(address))?;
+    Some(Special::Block(block))
 }
 
 /// An address as a number; IPv4 under its mapped prefix, so that both families share one shape.
@@ -247,6 +251,16 @@ mod tests {
         ] {
             let Some(Special::Block(block)) = screened(text) else { panic!("{text} passed") };
             assert!(block.name.contains(word), "{text}: {}", block.name);
+        }
+    }
+
+    #[test]
+    fn blocks_stand_in_order_and_apart() {
+        for blocks in [&BLOCKS_V4[..], &BLOCKS_V6, &UNASSIGNED_V6] {
+            for pair in blocks.windows(2) {
+                let size = 1 << (128 - pair[0].prefix);
+                assert!(pair[0].network + size <= pair[1].network, "{pair:?}");
+            }
         }
     }
 
