@@ -20,12 +20,14 @@ pub(super) struct Span {
 }
 
 /// Literal suffixes, and under each the rules whose patterns end in it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Names {
     /// Every text, one after the other: a million strings of their own would cost 24 bytes each and the slack.
     arena: String,
+    /// That of no label comes first.
     suffixes: Vec<Suffix>,
     globs: Vec<Glob>,
+    /// The places of all suffixes but that of no label, which every name has: it is not looked up.
     table: HashTable<u32>,
     /// Clients choose the names that are looked up: without a key they could choose colliding ones.
     key: RandomState,
@@ -50,6 +52,9 @@ struct Text {
     at: u32,
     len: u8,
 }
+
+/// The place of the suffix of no label.
+const EVERY_NAME: u32 = 0;
 
 /// Networks of both families.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +85,9 @@ impl Span {
 impl Names {
     /// The place of a pattern's literal suffix, made if it is new.
     pub(super) fn insert(&mut self, suffix: &str) -> u32 {
+        if suffix.is_empty() {
+            return EVERY_NAME;
+        }
         let hash = self.hash(suffix);
         if let Some(known) = self.find(hash, suffix) {
             return known;
@@ -114,10 +122,9 @@ impl Names {
     /// Visits every suffix of the name that has rules, the shortest first, with what is left of the name there.
     pub(super) fn each(&self, name: &str, mut visit: impl FnMut(Span, &str)) {
         let mut hasher = self.key.build_hasher();
-        let mut left = name;
-        let mut suffix = "";
+        let (mut left, mut place) = (name, Some(EVERY_NAME));
         loop {
-            if let Some(place) = self.find(hasher.finish(), suffix) {
+            if let Some(place) = place {
                 visit(self.suffixes[place as usize].rules, left);
             }
             if left.is_empty() {
@@ -125,7 +132,7 @@ impl Names {
             }
             let (further, label) = split_last(left);
             hasher.write(label.as_bytes());
-            suffix = &name[left.len() - label.len()..];
+            place = self.find(hasher.finish(), &name[left.len() - label.len()..]);
             left = further;
         }
     }
@@ -133,6 +140,11 @@ impl Names {
     /// Whether a pattern's globs match the labels to the left of its suffix.
     pub(super) fn globs_match(&self, globs: u32, lead: Lead, mut left: &str) -> bool {
         let mut globs = self.globs_text(globs);
+        // Most names that don't match differ in what stands behind the last `*`.
+        let mut end = left.bytes().rev();
+        if !globs.bytes().rev().take_while(|&byte| byte != b'*').all(|byte| end.next() == Some(byte)) {
+            return false;
+        }
         while !globs.is_empty() {
             let ((more, glob), (further, label)) = (split_last(globs), split_last(left));
             if left.is_empty() || !label_matches(glob, label) {
@@ -200,6 +212,10 @@ impl Networks {
 
     /// Visits every network around the address that has rules, the longest prefix first.
     pub(super) fn each(&self, address: IpAddr, mut visit: impl FnMut(Span)) {
+        // Many policies speak of names alone.
+        if self.is_empty() {
+            return;
+        }
         let mut next = self.tree.get_lpm(&IpNet::from(address)).map(|(_, &place)| place);
         while let Some(place) = next {
             let network = &self.networks[place as usize];
@@ -214,6 +230,19 @@ impl Networks {
 
     pub(super) fn network(&self, place: u32) -> IpNet {
         self.networks[place as usize].network
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let every_name = Suffix { text: Text { at: 0, len: 0 }, rules: Span::default() };
+        Self {
+            arena: String::new(),
+            suffixes: vec![every_name],
+            globs: Vec::new(),
+            table: HashTable::new(),
+            key: RandomState::default(),
+        }
     }
 }
 

@@ -217,7 +217,8 @@ pub(super) fn label_matches(pattern: &str, label: &str) -> bool {
     let (first, others) = (&pattern[..star], &pattern[star + 1..]);
     let Some(mut left) = label.strip_prefix(first) else { return false };
     // One `*` alone is by far the most usual.
-    let Some((middle, last)) = others.rsplit_once('*') else { return left.ends_with(others) };
+    let Some(star) = others.bytes().rposition(|byte| byte == b'*') else { return left.ends_with(others) };
+    let (middle, last) = (&others[..star], &others[star + 1..]);
     for piece in middle.split('*') {
         let Some(at) = left.find(piece) else { return false };
         left = &left[at + piece.len()..];
