@@ -105,12 +105,6 @@ impl Policy {
         reach::unread_names(&self.rules)
     }
 
-    /// The names of the profiles that take part, in file order.
-    pub fn profile_names(&self, subject: &Subject) -> impl Iterator<Item = &str> {
-        debug_assert_eq!(subject.revision, self.revision(), "a subject of another revision");
-        subject.profiles.iter().map(|&index| self.rules.profiles[index as usize].name.as_str())
-    }
-
     /// Every rule, in file order.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = Rule<'_>> {
         let mut rows: Vec<_> = self.rules.rows.iter().collect();

@@ -21,7 +21,6 @@ use crate::guard;
 use crate::host::Name;
 use crate::policy::explain::{self, Denial};
 use crate::policy::{Inquiry, Policy, Question, Subject, Verdict};
-use crate::record::Profiles;
 use crate::relay::Relay;
 use crate::reply::Refusal;
 use crate::silence::Silence;
@@ -69,8 +68,6 @@ pub struct Standing {
     pub client: Client,
     pub policy: Arc<Policy>,
     pub subject: Subject,
-    /// The names of its profiles, for the record.
-    profiles: Profiles,
 }
 
 impl Proxy {
@@ -78,8 +75,7 @@ impl Proxy {
     pub fn standing(&self, client: Client) -> Arc<Standing> {
         let policy = self.policy.load_full();
         let subject = policy.subject(&client);
-        let profiles = policy.profile_names(&subject).map(Into::into).collect();
-        Arc::new(Standing { client, policy, subject, profiles })
+        Arc::new(Standing { client, policy, subject })
     }
 
     /// The same standing, or a new one if the policy or the user has changed since.
@@ -95,7 +91,7 @@ impl Proxy {
                 // Whose tunnel it was is no more: not even what the address alone may do is done in that name.
                 let policy = self.policy.load_full();
                 let subject = policy.nobody();
-                Arc::new(Standing { client: client.clone(), policy, subject, profiles: Profiles::default() })
+                Arc::new(Standing { client: client.clone(), policy, subject })
             }
         }
     }
@@ -123,7 +119,7 @@ impl Proxy {
     pub fn judge<'a>(&self, flow: &Flow, standing: &'a Standing, question: &Question<'a>) -> Verdict<'a> {
         let began = Instant::now();
         let verdict = standing.policy.decide(&standing.subject, question, today());
-        flow.profiles(&standing.profiles);
+        flow.profiles(standing.subject.profile_names());
         flow.verdict(&verdict, began.elapsed());
         verdict
     }
@@ -132,7 +128,7 @@ impl Proxy {
     pub fn inquire<'a>(&self, flow: &Flow, standing: &'a Standing, name: &Name) -> Inquiry<'a> {
         let began = Instant::now();
         let inquiry = standing.policy.inquire(&standing.subject, name, None, today());
-        flow.profiles(&standing.profiles);
+        flow.profiles(standing.subject.profile_names());
         flow.inquiry(&inquiry, began.elapsed());
         inquiry
     }

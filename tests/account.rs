@@ -105,9 +105,8 @@ fn judge(policy: &Policy, flow: &Flow) {
     let to = Destination::parse("static.crates.io:443").unwrap();
     let subject = policy.subject(&client());
     let seen = Seen::Tls { server_name: to.host.name(), ech: false };
-    let names: Vec<Box<str>> = policy.profile_names(&subject).map(Into::into).collect();
     flow.to(&to);
-    flow.profiles(&names.into());
+    flow.profiles(subject.profile_names());
     flow.seen(seen);
     let verdict = policy.decide(&subject, &Question { to: &to, seen, address: None }, today());
     flow.verdict(&verdict, Duration::from_nanos(300));

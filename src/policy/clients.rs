@@ -1,25 +1,30 @@
 //! Which profiles take part for a client.
 
+mod membership;
 mod named;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
 use crate::client::{Client, Leave};
+use crate::policy::clients::membership::Membership;
 use crate::policy::clients::named::ByName;
 use crate::policy::index::{canonical_network, number};
-use crate::policy::terms::{Mode, Profile};
+use crate::policy::terms::Profile;
 use crate::policy::who::Who;
 
 /// From a client's address and names to the profiles that are for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clients {
-    /// The profiles of every client.
-    everyone: Vec<u32>,
-    networks: JointPrefixMap<IpNet, Vec<u32>>,
+    /// Of clients that no network holds.
+    everyone: Arc<Membership>,
+    /// Of clients that no narrower network holds, those of wider networks and of everyone included: most clients
+    /// are known by their addresses alone, and are told with one look-up and no copy.
+    networks: JointPrefixMap<IpNet, Arc<Membership>>,
     named: ByName,
     leaves: HashMap<Leave, u32>,
 }
@@ -29,67 +34,81 @@ pub(super) struct Clients {
 pub struct Subject {
     /// The revision of the only policy that may be asked about it.
     pub(super) revision: u64,
-    /// Ascending, as the rules of a place are.
-    pub(super) profiles: Box<[u32]>,
+    membership: Arc<Membership>,
     pub(super) on_this_host: bool,
-    /// Whether every one of its profiles is in report mode.
-    pub(super) reports: bool,
 }
 
 impl Subject {
     pub(super) fn nobody(revision: u64) -> Self {
-        Self { revision, profiles: Box::default(), on_this_host: false, reports: false }
+        Self { revision, membership: Arc::default(), on_this_host: false }
     }
 
     /// Whether what no rule decides is let through and reported.
     pub fn reports(&self) -> bool {
-        self.reports
+        self.membership.reports
+    }
+
+    /// The names of the profiles that take part, in file order.
+    pub fn profile_names(&self) -> &Arc<[Box<str>]> {
+        &self.membership.names
+    }
+
+    /// The profiles that take part, ascending as the rules of a place are.
+    pub(super) fn profiles(&self) -> &[u32] {
+        &self.membership.profiles
     }
 }
 
 impl Clients {
     pub(super) fn new(profiles: &[Profile]) -> Self {
-        let mut clients = Self::default();
+        let (mut everyone, mut networks) = (Vec::new(), JointPrefixMap::<IpNet, Vec<u32>>::new());
+        let (mut named, mut leaves) = (ByName::default(), HashMap::new());
         for (index, profile) in profiles.iter().enumerate() {
             let index = number(index);
             let Some(entries) = &profile.clients else {
-                clients.everyone.push(index);
+                everyone.push(index);
                 continue;
             };
             for (which, entry) in entries.iter().enumerate() {
                 match entry {
                     Who::Network(network) => {
-                        clients.networks.entry(canonical_network(*network)).or_default().push(index);
+                        networks.entry(canonical_network(*network)).or_default().push(index);
                     }
-                    Who::Named(named) => clients.named.insert(named, index, number(which)),
-                    Who::Leave(leave) => drop(clients.leaves.insert(*leave, index)),
+                    Who::Named(entry) => named.insert(entry, index, number(which)),
+                    Who::Leave(leave) => drop(leaves.insert(*leave, index)),
                 }
             }
         }
-        clients
+        // A profile may be for thousands of networks, which then have the same.
+        let mut known = HashMap::new();
+        let mut shared = |own: Vec<u32>| {
+            let membership =
+                known.entry(own).or_insert_with_key(|own| Arc::new(Membership::new(own.clone(), profiles)));
+            Arc::clone(membership)
+        };
+        let around =
+            |network: &IpNet| everyone.iter().chain(networks.cover_values(network).flatten()).copied();
+        let networks = networks.keys().map(|network| (network, shared(around(&network).collect()))).collect();
+        Self { everyone: shared(everyone), networks, named, leaves }
     }
 
     pub(super) fn subject(&self, client: &Client, profiles: &[Profile], revision: u64) -> Subject {
-        let own = self.profiles_of(client, profiles);
-        let reports =
-            !own.is_empty() && own.iter().all(|&index| profiles[index as usize].mode == Mode::Report);
-        Subject { revision, profiles: own.into_boxed_slice(), on_this_host: client.on_this_host, reports }
-    }
-
-    fn profiles_of(&self, client: &Client, profiles: &[Profile]) -> Vec<u32> {
-        let mut own = self.everyone.clone();
-        own.extend(self.networks.cover_values(&network_of(client)).flatten());
+        let known = self.networks.get_lpm(&network_of(client)).map_or(&self.everyone, |(_, known)| known);
+        let mut further = Vec::new();
         // Whoever has proved nothing costs nothing here.
         if client.user.is_some() || client.certificate.is_some() {
-            self.named.each(client, profiles, |profile| own.push(profile));
+            self.named.each(client, profiles, |profile| further.push(profile));
         }
         if let Some(leave) = client.leave {
-            own.extend(self.leaves.get(&leave));
+            further.extend(self.leaves.get(&leave));
         }
-        own.sort_unstable();
-        // A profile may name both a network and a part of it.
-        own.dedup();
-        own
+        let membership = if further.is_empty() {
+            Arc::clone(known)
+        } else {
+            further.extend_from_slice(&known.profiles);
+            Arc::new(Membership::new(further, profiles))
+        };
+        Subject { revision, membership, on_this_host: client.on_this_host }
     }
 }
 

@@ -81,7 +81,7 @@ pub fn explain(policy: &Policy, client: &Client, asked: &Asked, today: Date) -> 
         user: client.user.as_deref().map(|user| user.name.to_string()),
         groups: client.user.iter().flat_map(|user| &user.groups).map(ToString::to_string).collect(),
         certificate: client.certificate.as_deref().map(|certificate| certificate.name.to_string()),
-        profiles: policy.profile_names(&subject).map(str::to_owned).collect(),
+        profiles: subject.profile_names().iter().map(ToString::to_string).collect(),
         rule: verdict.rule.map(RuleShown::new),
         requires: deciding.map(|rule| Requires::new(rule, &asked.to, &verdict)),
         remedy: remedy(policy, &subject, client, &asked.to, &Denial::from(&verdict)),

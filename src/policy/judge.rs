@@ -37,7 +37,7 @@ pub(super) fn judge<'r>(
     question: &Question<'_>,
     today: Date,
 ) -> Finding<'r> {
-    if subject.profiles.is_empty() {
+    if subject.profiles().is_empty() {
         return Finding { reason: Reason::NoProfile, row: None, special: None };
     }
     let address = address_of(question);
@@ -59,8 +59,8 @@ pub(super) fn judge<'r>(
         }
     };
     match &question.to.host {
-        Host::Name(name) => rules.each_for_name(name, &subject.profiles, weigh),
-        Host::Ip(ip) => rules.each_for_address(ip.to_canonical(), &subject.profiles, weigh),
+        Host::Name(name) => rules.each_for_name(name, subject.profiles(), weigh),
+        Host::Ip(ip) => rules.each_for_address(ip.to_canonical(), subject.profiles(), weigh),
     }
     if tally.denies.is_none() {
         tally.denies = denied_beside(rules, subject, question, address, today);
@@ -70,11 +70,10 @@ pub(super) fn judge<'r>(
 
 /// The address that is or would be dialled, as far as it is known.
 fn address_of(question: &Question<'_>) -> Option<IpAddr> {
-    let own = match question.to.host {
-        Host::Ip(ip) => Some(ip),
-        Host::Name(_) => None,
-    };
-    question.address.or(own).map(|address| address.to_canonical())
+    match (question.address, &question.to.host) {
+        (Some(address), _) | (None, &Host::Ip(address)) => Some(address.to_canonical()),
+        (None, Host::Name(_)) => None,
+    }
 }
 
 /// Whether a rule takes part at all.
@@ -102,12 +101,12 @@ fn denied_beside<'r>(
         }
     };
     if let Some(address) = address.filter(|&address| question.to.host != Host::Ip(address)) {
-        rules.each_for_address(address, &subject.profiles, &mut weigh);
+        rules.each_for_address(address, subject.profiles(), &mut weigh);
     }
     if let Seen::Tls { server_name: Some(name), .. } = question.seen
         && question.to.host.name() != Some(name)
     {
-        rules.each_for_name(name, &subject.profiles, &mut weigh);
+        rules.each_for_name(name, subject.profiles(), &mut weigh);
     }
     closest
 }
@@ -128,7 +127,7 @@ fn conclude<'r>(
     let refusal = match tally.refuses {
         Some((_, refusal)) => refusal,
         // No rule speaks for the address, so before report mode may, the guard has to.
-        None => match screened.filter(|_| subject.reports) {
+        None => match screened.filter(|_| subject.reports()) {
             Some(screened) => Refusal::Address(screened.special),
             None => Refusal::Inside(Reason::NoRule),
         },
@@ -140,7 +139,7 @@ fn conclude<'r>(
         // Nothing read is nothing to report: the caller is to look inside first.
         // Nor is what can be read in two ways: nobody can say what would pass.
         Refusal::Inside(reason)
-            if subject.reports && seen != Seen::Unread && reason != Reason::BadRequest =>
+            if subject.reports() && seen != Seen::Unread && reason != Reason::BadRequest =>
         {
             Finding { reason: Reason::ReportOnly, row, special: None }
         }

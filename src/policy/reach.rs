@@ -73,7 +73,7 @@ impl PortsOf {
 /// Which rules of the client list the port.
 pub(super) fn listed(ports: &[PortsOf], subject: &Subject, port: u16) -> Listed {
     let mut listed = Listed::default();
-    for &profile in &subject.profiles {
+    for &profile in subject.profiles() {
         let own = &ports[profile as usize];
         listed.unread |= own.unread.contains(port);
         listed.inside |= own.inside.contains(port);
@@ -109,10 +109,10 @@ pub(super) fn inquire<'r>(
             *closest = Some(row);
         }
     };
-    rules.each_for_name(name, &subject.profiles, &mut weigh);
+    rules.each_for_name(name, subject.profiles(), &mut weigh);
     if let Some(address) = address {
         let denying = |row: &&Row| rules.terms_of(row).action == Action::Deny;
-        rules.each_for_address(address, &subject.profiles, |row| {
+        rules.each_for_address(address, subject.profiles(), |row| {
             Some(row).filter(denying).into_iter().for_each(&mut weigh);
         });
     }
@@ -123,15 +123,15 @@ pub(super) fn inquire<'r>(
         special,
     };
     match (denies, allows, screens) {
-        _ if subject.profiles.is_empty() => say(Reason::NoProfile, None, None),
+        _ if subject.profiles().is_empty() => say(Reason::NoProfile, None, None),
         (Some(row), ..) => say(Reason::DeniedByRule, Some(row), None),
         (None, Some(row), _) => say(Reason::Allowed, Some(row), None),
         (None, None, Some(row)) => say(Reason::AddressProhibited, Some(row), special),
         // No rule speaks for the address, so before report mode may, the guard has to.
-        (None, None, None) if subject.reports && special.is_some() => {
+        (None, None, None) if subject.reports() && special.is_some() => {
             say(Reason::AddressProhibited, None, special)
         }
-        (None, None, None) if subject.reports => say(Reason::ReportOnly, None, None),
+        (None, None, None) if subject.reports() => say(Reason::ReportOnly, None, None),
         (None, None, None) => say(Reason::NoRule, None, None),
     }
 }

@@ -54,7 +54,7 @@ fn every_profile_of_the_client_takes_part_and_no_other() {
         ("2001:db8::1", &["everyone"], &["all.example"]),
     ] {
         let subject = policy.subject(&ask(&policy, "a.example:1").client(client).client);
-        assert!(policy.profile_names(&subject).eq(names.iter().copied()), "{client}");
+        assert!(subject.profile_names().iter().map(AsRef::as_ref).eq(names.iter().copied()), "{client}");
         for name in ["wide.example", "narrow.example", "others.example", "all.example"] {
             let reason = ask(&policy, &format!("{name}:443")).client(client).reason();
             assert_eq!(reason == Reason::Allowed, allowed.contains(&name), "{client} {name} {reason}");

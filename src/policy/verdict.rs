@@ -180,7 +180,7 @@ impl<'a> Case<'a> {
 
     /// The client's profiles, in file order.
     fn profiles(self) -> impl Iterator<Item = &'a Profile> {
-        self.subject.profiles.iter().map(move |&index| &self.rules.profiles[index as usize])
+        self.subject.profiles().iter().map(move |&index| &self.rules.profiles[index as usize])
     }
 }
 

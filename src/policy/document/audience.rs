@@ -70,7 +70,7 @@ mod tests {
         let policy = loaded.builder.finish(1);
         let client: Client =
             Origin::Jail.client("10.0.1.9:4000".parse().unwrap(), "127.0.0.1".parse().unwrap());
-        Ok(policy.profile_names(&policy.subject(&client)).map(str::to_owned).collect())
+        Ok(policy.subject(&client).profile_names().iter().map(ToString::to_string).collect())
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub fn remedy(
     denial: &Denial,
 ) -> Option<Remedy> {
     let profiles = &policy.rules.profiles;
-    let own = subject.profiles.iter().find_map(|&index| profiles.get(index as usize));
+    let own = subject.profiles().iter().find_map(|&index| profiles.get(index as usize));
     let add = |term| Some(Line { to, term }.place(own));
     match denial.reason {
         Reason::NoRule | Reason::ReportOnly => add(None),

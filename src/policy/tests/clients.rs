@@ -34,7 +34,7 @@ fn policy(profiles: Vec<Profile>) -> Policy {
 }
 
 fn names(policy: &Policy, client: &Client) -> Vec<String> {
-    policy.profile_names(&policy.subject(client)).map(str::to_owned).collect()
+    policy.subject(client).profile_names().iter().map(ToString::to_string).collect()
 }
 
 #[test]
