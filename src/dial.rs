@@ -4,8 +4,10 @@
 //! answer that changes in between (DNS rebinding) has nothing to change.
 
 mod race;
+mod reached;
 mod socket;
 mod through;
+mod waiting;
 
 use std::future::poll_fn;
 use std::io;
@@ -28,6 +30,7 @@ use crate::stream::Stream;
 use crate::sys;
 use race::{Attempt, Race, Setback};
 
+pub use reached::{Course, Reached};
 pub use socket::try_out;
 pub use through::Through;
 
@@ -64,26 +67,6 @@ pub struct Upstream {
     reached: Arc<Reached>,
     dns: Duration,
     connect: Duration,
-}
-
-/// Where a connection leads, as far as that is known here, and which way.
-#[derive(Debug)]
-pub struct Reached {
-    /// The screened address; `None` where a parent looks the name up.
-    pub address: Option<SocketAddr>,
-    /// `None`: straight there.
-    pub through: Option<Through>,
-    /// How it leaves this host, where that was not left to the kernel.
-    pub outgoing: Option<Arc<Outgoing>>,
-}
-
-/// Which way a connection takes, wherever it leads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Course {
-    /// The parent's name; `None`: straight there.
-    pub parent: Option<Arc<str>>,
-    /// `None`: it leaves this host as the kernel likes.
-    pub outgoing: Option<Arc<Outgoing>>,
 }
 
 /// A connection, and where it leads.
@@ -253,22 +236,6 @@ impl Upstream {
     /// How long it took from there until the connection stood.
     pub fn connect(&self) -> Duration {
         self.connect
-    }
-}
-
-impl Reached {
-    pub fn ip(&self) -> Option<IpAddr> {
-        self.address.map(|address| address.ip())
-    }
-
-    /// The name of the parent that it goes through.
-    pub fn parent(&self) -> Option<&str> {
-        self.through.as_ref().map(|through| &**through.parent())
-    }
-
-    pub fn course(&self) -> Course {
-        let parent = self.through.as_ref().map(|through| Arc::clone(through.parent()));
-        Course { parent, outgoing: self.outgoing.clone() }
     }
 }
 

@@ -1,17 +1,17 @@
 //! Happy eyeballs (RFC 8305): of a name's addresses, the first that connects wins.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::waiting::Waiting;
 use super::{Failed, Won};
 use crate::error::Error;
 use crate::families::Families;
@@ -41,8 +41,8 @@ pub(super) struct Race<'a, 'f, S, A> {
     waiting: Waiting,
     attempts: Vec<Attempt<'f>>,
     started: usize,
-    /// When the next attempt may join those under way.
-    next_start: Instant,
+    /// When the next attempt may join those under way; `None`: at once.
+    next_start: Option<Instant>,
     /// Whether the first attempt waits for the preferred address to be found.
     holds: bool,
     /// When the look-up gave its first address.
@@ -82,10 +82,10 @@ where
             screen,
             attempt,
             delay,
-            waiting: Waiting { was_v6: families.begin_with_v4(), ..Waiting::default() },
+            waiting: Waiting::of(families),
             attempts: Vec::new(),
             started: 0,
-            next_start: Instant::now(),
+            next_start: None,
             holds: false,
             first_address: None,
             setbacks: Setbacks::default(),
@@ -94,28 +94,43 @@ where
 
     /// Asks for one address to be tried first, should it be among those found.
     pub(super) fn prefer(&mut self, address: IpAddr) {
-        self.waiting.preferred = Some(address.to_canonical());
+        self.waiting.prefer(address);
     }
 
     /// Runs until a connection stands or nothing is left to try.
     pub(super) async fn run(&mut self) -> Result<Won, Failed<'a>> {
+        // Most names have one address, for which no time is to be awaited.
+        let mut alarm = pin!(None);
+        poll_fn(|cx| self.poll(cx, alarm.as_mut())).await
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut alarm: Pin<&mut Option<Sleep>>,
+    ) -> Poll<Result<Won, Failed<'a>>> {
         loop {
             self.start_next();
             if self.attempts.is_empty() && !self.is_open {
-                return Err(self.setbacks.take());
+                return Poll::Ready(Err(self.setbacks.take()));
             }
-            tokio::select! {
-                biased;
-                ended = poll_fn(|cx| poll_ended(&mut self.attempts, cx)) => match ended {
-                    Ok(won) => return Ok(won),
-                    Err(Setback { error, is_final: true, .. }) => return Err(error.into()),
+            if let Poll::Ready(ended) = poll_ended(&mut self.attempts, cx) {
+                match ended {
+                    Ok(won) => return Poll::Ready(Ok(won)),
+                    Err(Setback { error, is_final: true, .. }) => return Poll::Ready(Err(error.into())),
                     Err(setback) => {
                         self.setbacks.dialled(setback);
-                        self.next_start = Instant::now();
+                        self.next_start = None;
                     }
-                },
-                found = self.answers.next(), if self.is_open => self.add(found),
-                () = sleep_until(self.next_start), if !self.waiting.is_empty() => {}
+                }
+            } else if self.is_open
+                && let Poll::Ready(found) = self.answers.poll_next(cx)
+            {
+                self.add(found);
+            } else {
+                let next = self.next_start.filter(|_| !self.waiting.is_empty());
+                let Some(time) = next else { return Poll::Pending };
+                ready!(poll_until(time, cx, alarm.as_mut()));
             }
         }
     }
@@ -131,8 +146,9 @@ where
                 let first = self.first_address.is_none();
                 self.first_address.get_or_insert_with(Instant::now);
                 self.waiting.add(addresses);
+                self.is_open = self.answers.is_open();
                 if first && self.waiting.misses_preferred() {
-                    self.next_start = Instant::now() + PREFERENCE_DELAY;
+                    self.next_start = Some(Instant::now() + PREFERENCE_DELAY);
                     self.holds = true;
                 }
             }
@@ -147,7 +163,7 @@ where
     /// Starts the next attempt if it is due: at once if none is under way.
     fn start_next(&mut self) {
         self.holds &= self.is_open && self.waiting.misses_preferred();
-        while (self.attempts.is_empty() && !self.holds) || Instant::now() >= self.next_start {
+        while self.is_due() {
             let Some(ip) = self.waiting.next() else { return };
             let address = SocketAddr::new(ip, self.port);
             match (self.screen)(address) {
@@ -157,13 +173,19 @@ where
                     continue;
                 }
             }
-            self.next_start = Instant::now() + self.delay;
+            self.next_start = Some(Instant::now() + self.delay);
             self.started += 1;
             if self.started == ATTEMPTS_MAX {
                 self.waiting = Waiting::default();
                 self.is_open = false;
             }
         }
+    }
+
+    fn is_due(&self) -> bool {
+        let is_alone = self.attempts.is_empty() && !self.holds;
+        let is_time = || self.next_start.is_none_or(|time| Instant::now() >= time);
+        !self.waiting.is_empty() && (is_alone || is_time())
     }
 }
 
@@ -183,6 +205,14 @@ impl From<Error> for Setback {
     }
 }
 
+/// Ready from that time on.
+fn poll_until(time: Instant, cx: &mut Context<'_>, mut alarm: Pin<&mut Option<Sleep>>) -> Poll<()> {
+    if alarm.as_ref().as_pin_ref().is_none_or(|alarm| alarm.deadline() != time) {
+        alarm.set(Some(sleep_until(time)));
+    }
+    alarm.as_pin_mut().map_or(Poll::Pending, |alarm| alarm.poll(cx))
+}
+
 /// The first attempt to end. They are few: to ask each one costs less than to know which one called.
 fn poll_ended(attempts: &mut Vec<Attempt<'_>>, cx: &mut Context<'_>) -> Poll<Result<Won, Setback>> {
     for index in 0..attempts.len() {
@@ -192,58 +222,6 @@ fn poll_ended(attempts: &mut Vec<Attempt<'_>>, cx: &mut Context<'_>) -> Poll<Res
         }
     }
     Poll::Pending
-}
-
-/// Addresses not yet tried: the preferred one, then family by turns (RFC 8305 §4).
-#[derive(Debug, Default)]
-struct Waiting {
-    /// Until it is given out.
-    preferred: Option<IpAddr>,
-    v6: VecDeque<IpAddr>,
-    v4: VecDeque<IpAddr>,
-    /// Whether it is the turn of IPv4.
-    was_v6: bool,
-}
-
-impl Waiting {
-    fn add(&mut self, addresses: Vec<IpAddr>) {
-        for address in addresses {
-            // An IPv4 address in IPv6 dress is judged as what it is, so it is dialled as that.
-            match address.to_canonical() {
-                v6 @ IpAddr::V6(_) => self.v6.push_back(v6),
-                v4 @ IpAddr::V4(_) => self.v4.push_back(v4),
-            }
-        }
-    }
-
-    fn next(&mut self) -> Option<IpAddr> {
-        if let Some(preferred) = self.take_preferred() {
-            return Some(preferred);
-        }
-        let (first, second) =
-            if self.was_v6 { (&mut self.v4, &mut self.v6) } else { (&mut self.v6, &mut self.v4) };
-        let address = first.pop_front().or_else(|| second.pop_front())?;
-        self.was_v6 = address.is_ipv6();
-        Some(address)
-    }
-
-    /// Whether there is a preferred address that is not among those found.
-    fn misses_preferred(&self) -> bool {
-        self.preferred.is_some_and(|preferred| !self.v6.contains(&preferred) && !self.v4.contains(&preferred))
-    }
-
-    fn take_preferred(&mut self) -> Option<IpAddr> {
-        let preferred = self.preferred?;
-        let family = if preferred.is_ipv6() { &mut self.v6 } else { &mut self.v4 };
-        let found = family.iter().position(|address| *address == preferred)?;
-        self.preferred = None;
-        self.was_v6 = preferred.is_ipv6();
-        family.remove(found)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.v6.is_empty() && self.v4.is_empty()
-    }
 }
 
 /// What went wrong so far. What an upstream answered says more than why an address was not tried.
@@ -300,45 +278,6 @@ fn interest(error: &io::Error) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn families_take_turns_also_when_one_comes_late() {
-        let mut waiting = Waiting::default();
-        waiting.add(addresses(&["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.3"]));
-        let order = addresses(&["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "192.0.2.3"]);
-        assert_eq!(std::iter::from_fn(|| waiting.next()).collect::<Vec<_>>(), order);
-
-        waiting.add(addresses(&["192.0.2.1", "192.0.2.2", "192.0.2.3"]));
-        assert_eq!(waiting.next(), Some("192.0.2.1".parse().unwrap()));
-        waiting.add(addresses(&["2001:db8::1"]));
-        let order = addresses(&["2001:db8::1", "192.0.2.2", "192.0.2.3"]);
-        assert_eq!(std::iter::from_fn(|| waiting.next()).collect::<Vec<_>>(), order);
-        assert!(waiting.is_empty());
-    }
-
-    #[test]
-    fn the_preferred_address_goes_first_if_it_is_found() {
-        let mut waiting = Waiting { preferred: Some("192.0.2.2".parse().unwrap()), ..Waiting::default() };
-        waiting.add(addresses(&["2001:db8::1"]));
-        assert!(waiting.misses_preferred());
-        waiting.add(addresses(&["192.0.2.1", "192.0.2.2"]));
-        assert!(!waiting.misses_preferred());
-        let order = addresses(&["192.0.2.2", "2001:db8::1", "192.0.2.1"]);
-        assert_eq!(std::iter::from_fn(|| waiting.next()).collect::<Vec<_>>(), order);
-
-        let mut waiting = Waiting { preferred: Some("192.0.2.9".parse().unwrap()), ..Waiting::default() };
-        waiting.add(addresses(&["192.0.2.1"]));
-        assert_eq!(
-            waiting.next(),
-            Some("192.0.2.1".parse().unwrap()),
-            "an address that was not found is not dialled"
-        );
-        assert_eq!(waiting.next(), None);
-    }
 
     #[test]
     fn the_error_told_is_the_one_that_says_most_of_the_upstream() {

@@ -88,12 +88,11 @@ impl Answers {
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// What to say when whoever asked can't wait any longer.
-    pub(crate) fn timed_out() -> Error {
-        Error::Dns(Failure::Timeout.to_string())
-    }
-
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Vec<IpAddr>>, Error>> {
+    /// The same for whoever polls by hand.
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Vec<IpAddr>>, Error>> {
         let (first_pending, second_pending) =
             (self.first.is_pending(context), self.second.is_pending(context));
         if first_pending && !self.found && self.second.has_addresses() && self.is_delayed(context) {
@@ -109,6 +108,16 @@ impl Answers {
             return Poll::Pending;
         }
         Poll::Ready(if self.found { Ok(None) } else { Err(self.error()) })
+    }
+
+    /// Whether another batch may follow the one that was just given out.
+    pub(crate) fn is_open(&self) -> bool {
+        [&self.first, &self.second].into_iter().any(|family| matches!(family, Family::Asked(_)))
+    }
+
+    /// What to say when whoever asked can't wait any longer.
+    pub(crate) fn timed_out() -> Error {
+        Error::Dns(Failure::Timeout.to_string())
     }
 
     fn is_delayed(&mut self, context: &mut Context<'_>) -> bool {
