@@ -86,7 +86,11 @@ impl Stream {
             let mut chunk = [const { MaybeUninit::uninit() }; CHUNK];
             let mut buffer = ReadBuf::uninit(&mut chunk[..room]);
             ready!(self.transport.poll_read(cx, &mut buffer))?;
-            self.head.extend_from_slice(buffer.filled());
+            // Nearly all heads come in one read: they need not be able to grow.
+            match self.head.capacity() {
+                0 => self.head = BytesMut::from(buffer.filled()),
+                _ => self.head.extend_from_slice(buffer.filled()),
+            }
             Poll::Ready(Ok(buffer.filled().len()))
         })
         .await

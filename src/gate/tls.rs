@@ -108,6 +108,7 @@ impl Handshake {
         let read = async {
             loop {
                 tokio::select! {
+                    biased;
                     read = upstream.fill(ANSWER_MAX) => {
                         return read.map(|count| count > 0).map_err(|_| Error::UpstreamReset);
                     }
@@ -151,6 +152,7 @@ impl Handshake {
         let read = async {
             loop {
                 tokio::select! {
+                    biased;
                     read = client.fill(2 * HELLO_MAX) => return arrived(read),
                     read = upstream.fill(ANSWER_MAX), if upstream.head().len() < ANSWER_MAX => {
                         if !read.is_ok_and(|count| count > 0) {

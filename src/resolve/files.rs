@@ -6,6 +6,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use foldhash::fast::RandomState;
+
 use crate::host::Name;
 
 /// The server of a machine whose `resolv.conf` names none (resolv.conf(5)).
@@ -34,9 +36,10 @@ impl FileError {
     }
 }
 
-/// The names of a hosts file with their addresses, in the order of the file.
+/// The names of a hosts file with their addresses, in the order of the file. Every dial looks here first, and the file is
+/// this host's own: nobody fills it with names that collide.
 #[derive(Debug, Default)]
-pub(super) struct Hosts(HashMap<Name, Vec<IpAddr>>);
+pub(super) struct Hosts(HashMap<Name, Vec<IpAddr>, RandomState>);
 
 impl Hosts {
     pub(super) fn read(path: &Path) -> Result<Self, FileError> {
