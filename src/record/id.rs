@@ -10,6 +10,13 @@ use std::time::SystemTime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowId(pub(crate) u64);
 
+impl FlowId {
+    /// The digits, without the machinery that a `fmt` of them takes.
+    pub(super) fn digits(self) -> [u8; 16] {
+        std::array::from_fn(|place| b"0123456789abcdef"[(self.0 >> (60 - 4 * place)) as usize & 0xf])
+    }
+}
+
 impl fmt::Display for FlowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -45,7 +52,12 @@ mod tests {
 
     #[test]
     fn an_id_is_16_hexadecimal_digits() {
-        assert_eq!(FlowId(0xab).to_string(), "00000000000000ab");
+        for (id, text) in [(0xab, "00000000000000ab"), (0xfedc_ba98_7654_3210, "fedcba9876543210")] {
+            assert_eq!(
+                (FlowId(id).to_string().as_str(), &FlowId(id).digits()),
+                (text, text.as_bytes().try_into().unwrap())
+            );
+        }
     }
 
     #[test]

@@ -106,3 +106,36 @@ fn addresses_stand_without_brackets() {
     record.to = Some(Destination::parse("[2001:db8::1]:443").unwrap());
     assert!(line(&record).contains(r#""host":"2001:db8::1","port":443"#));
 }
+
+#[test]
+fn what_serde_json_would_say_is_said() {
+    let mut line = Vec::new();
+    for text in ["", "plain", "a \"b\" \\ c\\", "\"", "tab\there", "\u{0}\u{1f}\"", "\u{7f}ü\"日本\""] {
+        line.clear();
+        Object { line: &mut line }.string(text);
+        assert_eq!(line, serde_json::to_vec(text).unwrap(), "{text:?}");
+    }
+    for address in ["0.0.0.0", "10.0.1.9", "255.255.255.255", "2001:db8::1", "::ffff:10.0.1.9"] {
+        let address: IpAddr = address.parse().unwrap();
+        line.clear();
+        Object { line: &mut line }.address(address);
+        assert_eq!(line, serde_json::to_vec(&address).unwrap());
+    }
+    for micros in
+        [0, 1, 9, 10, 100, 120, 123, 999, 1_000, 1_250, 4_321_500, 86_400_000_001, 31_536_000_000_000]
+    {
+        line.clear();
+        Object { line: &mut line }.milliseconds(Duration::from_nanos(micros * 1_000 + 999));
+        assert_eq!(line, serde_json::to_vec(&(micros as f64 / 1000.0)).unwrap());
+    }
+}
+
+#[test]
+fn times_are_in_utc_to_the_millisecond() {
+    for time in ["2026-11-22T16:00:00.0129999Z", "1970-01-01T00:00:00Z", "2028-02-29T23:59:59.999999999Z"] {
+        let time: Timestamp = time.parse().unwrap();
+        let mut line = Vec::new();
+        Object { line: &mut line }.time(time);
+        assert_eq!(String::from_utf8(line).unwrap(), format!("\"{time:.3}\""));
+    }
+}
