@@ -44,7 +44,7 @@ fn accounting(criterion: &mut Criterion) {
     let record = record(&client, &to, &profiles);
     criterion.bench_function("record: hand it over", |bencher| {
         bencher.iter_batched(
-            || record.clone(),
+            || Box::new(record.clone()),
             |record| ledger.sink().write(record),
             criterion::BatchSize::SmallInput,
         );

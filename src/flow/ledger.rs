@@ -79,7 +79,7 @@ impl Ledger {
 
     /// Takes a new flow in.
     pub(super) fn enter(&self, ingress: Ingress, client: Client) -> (Arc<Open>, Key) {
-        let record = Record::new(self.ids.next(), ingress, client);
+        let record = Box::write(Box::new_uninit(), Record::new(self.ids.next(), ingress, client));
         let open = Arc::new(Open::new(record, self.judges.epoch()));
         self.metrics.begin(ingress);
         let key = self.registry.insert(Arc::clone(&open));

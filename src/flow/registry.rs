@@ -122,7 +122,7 @@ mod tests {
 
     fn flow(ids: &Ids) -> Arc<Open> {
         let client = Client::new(([10, 0, 0, 1], 4000).into(), [10, 0, 0, 2].into());
-        Arc::new(Open::new(Record::new(ids.next(), Ingress::Connect, client), 0))
+        Arc::new(Open::new(Box::new(Record::new(ids.next(), Ingress::Connect, client)), 0))
     }
 
     fn walked(registry: &Registry) -> usize {

@@ -16,6 +16,10 @@ const QUEUE: usize = 32_768;
 /// would cost more than the records.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// Records on their way, as their flows had them: a copy of one is 300 bytes.
+#[allow(clippy::vec_box, reason = "what is pushed is in a box already")]
+pub(super) type Records = Vec<Box<Record>>;
+
 /// What the flows and the writing thread share.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -32,7 +36,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    records: Vec<Record>,
+    records: Records,
     /// The writer waits for the first record, and needs a wake-up when it comes.
     idle: bool,
     reopen: bool,
@@ -43,7 +47,7 @@ struct State {
 /// What the writing thread has to do next.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    pub(super) records: Vec<Record>,
+    pub(super) records: Records,
     pub(super) reopen: bool,
     pub(super) closing: bool,
 }
@@ -73,7 +77,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    pub(super) fn push(&self, record: Record) {
+    pub(super) fn push(&self, record: Box<Record>) {
         let mut state = self.lock();
         // What a stalled sink refuses must not take the room of the flows that are open.
         let refusal = record.reason == Some(Reason::AuditUnavailable);
@@ -100,7 +104,7 @@ impl Queue {
     }
 
     /// Waits for work. `batch` is an emptied buffer, given back to be filled.
-    pub(super) fn next(&self, batch: Vec<Record>) -> Work {
+    pub(super) fn next(&self, batch: Records) -> Work {
         let mut state = self.lock();
         while state.records.is_empty() && !state.reopen && !state.closing {
             state.idle = true;
@@ -176,11 +180,11 @@ mod tests {
         Queue::new(reserve, IntCounter::new("lost", "lost").unwrap())
     }
 
-    fn record(reason: Reason) -> Record {
+    fn record(reason: Reason) -> Box<Record> {
         let client = Client::new(([10, 0, 0, 1], 4000).into(), [10, 0, 0, 2].into());
         let mut record = Record::new(Ids::new().next(), Ingress::Connect, client);
         record.reason = Some(reason);
-        record
+        Box::new(record)
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct Audit {
 /// Sees each record as its flow ends. It must not block.
 pub struct Watch(Box<dyn Fn(&Record) + Send + Sync>);
 
-/// Takes records; the cost to the flow is a move into memory.
+/// Takes records; the cost to the flow is a place in a queue.
 #[derive(Debug)]
 pub struct Sink {
     queue: Option<Arc<Queue>>,
@@ -93,7 +93,7 @@ impl Sink {
     }
 
     /// Takes a record; if there is no room it is lost, and counted.
-    pub fn write(&self, record: Record) {
+    pub fn write(&self, record: Box<Record>) {
         if let Some(Watch(see)) = self.watch.as_ref().filter(|_| record.duration.is_some()) {
             see(&record);
         }
