@@ -10,6 +10,7 @@ use hyper::body::Body;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response, StatusCode};
 
+use crate::boxed::boxed;
 use crate::client::Client;
 use crate::destination::Destination;
 use crate::dial::{Source, Upstream};
@@ -56,8 +57,8 @@ pub fn enter(
     drain: drain::Watch,
     permit: Permit,
 ) -> impl Future<Output = ()> {
-    let gated = gated(Arc::clone(&proxy), pool, client, stream, drain.clone(), permit.is_beyond());
-    carry(proxy, Box::pin(gated), (drain, permit))
+    let gated = boxed(|| gated(Arc::clone(&proxy), pool, client, stream, drain.clone(), permit.is_beyond()));
+    carry(proxy, gated, (drain, permit))
 }
 
 /// Answers requests until the connection ends, or has become a tunnel whose bytes may pass.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::boxed::boxed;
 use crate::client::Client;
 use crate::clock::today;
 use crate::destination::Destination;
@@ -63,7 +64,8 @@ impl Door {
         permit: Permit,
     ) -> impl Future<Output = ()> {
         let proxy = Arc::clone(&self.proxy);
-        carry(proxy, Box::pin(self.gated(client, stream, local, drain.clone())), (drain, permit))
+        let gated = boxed(|| self.gated(client, stream, local, drain.clone()));
+        carry(proxy, gated, (drain, permit))
     }
 
     /// Serves a connection until it ends, or is a tunnel whose bytes may pass.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::yield_now;
 
+use crate::boxed::boxed;
 use crate::client::{Client, Origin};
 use crate::dns;
 use crate::drain;
@@ -141,14 +142,17 @@ impl Door {
         None
     }
 
-    /// Serves a connection in a task of its own.
+    /// Serves a connection in a task of its own, which gets it in a box: what is spawned is copied five times until it
+    /// stands in its task, and three times when it ends.
     fn enter(self, connection: Connection) {
         let Connection { client, stream, local, drain, permit } = connection;
         match self {
             Self::Explicit(proxy, pool) => {
-                tokio::spawn(explicit::enter(proxy, pool, client, stream, drain, permit));
+                tokio::spawn(boxed(|| explicit::enter(proxy, pool, client, stream, drain, permit)));
             }
-            Self::Transparent(door) => drop(tokio::spawn(door.enter(client, stream, local, drain, permit))),
+            Self::Transparent(door) => {
+                tokio::spawn(boxed(|| door.enter(client, stream, local, drain, permit)));
+            }
             Self::Dns(door) => drop(tokio::spawn(dns::serve_tcp(door, client, stream, drain, permit))),
         }
     }
