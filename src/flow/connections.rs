@@ -40,7 +40,11 @@ impl Connections {
 
     /// Waits until there is room for one more. It is never closed: `None` does not come.
     pub async fn room(&self) -> Option<SemaphorePermit<'_>> {
-        self.room.acquire().await.ok()
+        // Mostly there is some, and no wait to make ready for.
+        match self.room.try_acquire() {
+            Ok(room) => Some(room),
+            Err(_) => self.room.acquire().await.ok(),
+        }
     }
 
     /// The permit for a connection that came while there was room.

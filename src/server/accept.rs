@@ -1,6 +1,7 @@
 //! Takes connections in: what is behind a listener, and the way there.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -54,9 +55,12 @@ struct Connection {
 }
 
 impl Door {
-    pub(super) async fn accept(self, entrance: Entrance, mut drain: drain::Watch) {
+    pub(super) async fn accept(self, entrance: Entrance, drain: drain::Watch) {
         let Entrance { listener, origin, preamble, connections } = entrance;
         let only = only_address(&listener);
+        // Waits once: to begin and to give up the wait for each connection would cost more than to look.
+        let mut watch = drain.clone();
+        let mut started = pin!(watch.started());
         for count in 1_usize.. {
             if count.is_multiple_of(ACCEPTS_A_TURN) {
                 yield_now().await;
@@ -69,7 +73,7 @@ impl Door {
             let accepted = tokio::select! {
                 // Whoever waits in the queue when the drain starts is not let in any more.
                 biased;
-                () = drain.started() => return,
+                () = &mut started => return,
                 accepted = accepted => accepted,
             };
             let Some((room, accepted)) = accepted else { return };
