@@ -39,7 +39,7 @@ fn accounting(criterion: &mut Criterion) {
     let open = silent.begin(Ingress::Connect, client.clone());
     criterion.bench_function("flow: tell it a verdict", |bencher| {
         let verdict = policy.decide(&subject, &question, TODAY);
-        bencher.iter(|| open.verdict(black_box(&verdict), Duration::from_nanos(300)));
+        bencher.iter(|| open.verdict(black_box(&verdict), &profiles, Duration::from_nanos(300)));
     });
     let record = record(&client, &to, &profiles);
     criterion.bench_function("record: hand it over", |bencher| {
@@ -106,12 +106,11 @@ fn flow(
     let flow = ledger.begin(Ingress::Connect, client.clone());
     flow.take_permit().unwrap();
     flow.to(to);
-    flow.profiles(profiles);
     let subject = policy.subject(client);
     for seen in [Seen::Unknown, Seen::Tls { server_name: to.host.name(), ech: false }] {
         flow.seen(seen);
         let verdict = policy.decide(&subject, &Question { to, seen, address: None }, TODAY);
-        flow.verdict(&verdict, Duration::from_nanos(300));
+        flow.verdict(&verdict, profiles, Duration::from_nanos(300));
     }
     flow.dialled(Some(upstream()), Duration::from_micros(300), Duration::from_micros(900));
     flow.status(200);

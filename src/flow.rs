@@ -132,11 +132,6 @@ impl Flow {
         self.open.facts(|facts| facts.record.to = Some(to.clone()));
     }
 
-    /// The profiles that take part for the client.
-    pub fn profiles(&self, names: &Profiles) {
-        self.open.facts(|facts| facts.record.profiles = Some(Arc::clone(names)));
-    }
-
     /// What the first bytes showed.
     pub fn seen(&self, seen: Seen<'_>) {
         self.open.facts(|facts| facts.record.inside = seen.into());
@@ -147,21 +142,22 @@ impl Flow {
         self.open.facts(|facts| facts.record.inside = Inside::Question { kind: kind.into() });
     }
 
-    /// What the policy said of all that was told so far, and how long it took to say so.
-    pub fn verdict(&self, verdict: &Verdict<'_>, took: Duration) {
-        self.judged(verdict.reason, verdict.rule, took);
+    /// What the policy said of all that was told so far, by these profiles of the client, and how long it took to say so.
+    pub fn verdict(&self, verdict: &Verdict<'_>, profiles: &Profiles, took: Duration) {
+        self.judged(verdict.reason, verdict.rule, profiles, took);
     }
 
     /// What the policy said of a flow that is a question.
-    pub fn inquiry(&self, inquiry: &Inquiry<'_>, took: Duration) {
-        self.judged(inquiry.reason, inquiry.rule, took);
+    pub fn inquiry(&self, inquiry: &Inquiry<'_>, profiles: &Profiles, took: Duration) {
+        self.judged(inquiry.reason, inquiry.rule, profiles, took);
     }
 
-    fn judged(&self, reason: Reason, rule: Option<Rule<'_>>, took: Duration) {
+    fn judged(&self, reason: Reason, rule: Option<Rule<'_>>, profiles: &Profiles, took: Duration) {
         let metrics = self.ledger.metrics();
         metrics.decided(took);
         let decides = matches!(reason, Reason::Allowed | Reason::DeniedByRule);
         let is_late = self.open.facts(|facts| {
+            facts.record.profiles = Some(Arc::clone(profiles));
             facts.record.reason = Some(reason);
             facts.record.would_deny = reason == Reason::ReportOnly;
             // The second verdict on a flow mostly names the rule of the first.

@@ -119,8 +119,7 @@ impl Proxy {
     pub fn judge<'a>(&self, flow: &Flow, standing: &'a Standing, question: &Question<'a>) -> Verdict<'a> {
         let began = Instant::now();
         let verdict = standing.policy.decide(&standing.subject, question, today());
-        flow.profiles(standing.subject.profile_names());
-        flow.verdict(&verdict, began.elapsed());
+        flow.verdict(&verdict, standing.subject.profile_names(), began.elapsed());
         verdict
     }
 
@@ -128,8 +127,7 @@ impl Proxy {
     pub fn inquire<'a>(&self, flow: &Flow, standing: &'a Standing, name: &Name) -> Inquiry<'a> {
         let began = Instant::now();
         let inquiry = standing.policy.inquire(&standing.subject, name, None, today());
-        flow.profiles(standing.subject.profile_names());
-        flow.inquiry(&inquiry, began.elapsed());
+        flow.inquiry(&inquiry, standing.subject.profile_names(), began.elapsed());
         inquiry
     }
 

@@ -106,10 +106,9 @@ fn judge(policy: &Policy, flow: &Flow) {
     let subject = policy.subject(&client());
     let seen = Seen::Tls { server_name: to.host.name(), ech: false };
     flow.to(&to);
-    flow.profiles(subject.profile_names());
     flow.seen(seen);
     let verdict = policy.decide(&subject, &Question { to: &to, seen, address: None }, today());
-    flow.verdict(&verdict, Duration::from_nanos(300));
+    flow.verdict(&verdict, subject.profile_names(), Duration::from_nanos(300));
 }
 
 fn rejudge(ledger: &Ledger, policy: Policy) -> usize {
