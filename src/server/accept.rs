@@ -1,5 +1,6 @@
 //! Takes connections in: what is behind a listener, and the way there.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -68,7 +69,8 @@ impl Door {
             // Beyond the limit clients wait in the kernel's queue, where they cost nothing.
             let accepted = async {
                 let room = connections.room().await?;
-                Some((room, listener.accept().await))
+                // One task takes all connections of a listener, and needs no list of who waits for them.
+                Some((room, poll_fn(|context| listener.poll_accept(context)).await))
             };
             let accepted = tokio::select! {
                 // Whoever waits in the queue when the drain starts is not let in any more.
