@@ -41,8 +41,7 @@ pub(super) fn judge<'r>(
         return Finding { reason: Reason::NoProfile, row: None, special: None };
     }
     let address = address_of(question);
-    let screened =
-        address.and_then(|address| guard::special(address).map(|special| Screened { address, special }));
+    let screened = screen(address);
     let mut tally = Tally::default();
     let weigh = |row: &'r Row| {
         let terms = rules.terms_of(row);
@@ -68,12 +67,35 @@ pub(super) fn judge<'r>(
     conclude(&tally, subject, question.seen, screened)
 }
 
+/// The same, once the address is known that a name led to, where `allows` is the rule that decided without it. An
+/// address can only take rules away that would allow, so if that rule allows it too, it is the closest of them still,
+/// and no other need be found; but one may deny the address.
+pub(super) fn judge_address<'r>(
+    rules: &'r Rules,
+    subject: &Subject,
+    question: &Question<'_>,
+    today: Date,
+    allows: &'r Row,
+) -> Finding<'r> {
+    let address = address_of(question);
+    let is_allowed = conditions::accepts(rules, allows, subject, question, screen(address)).is_ok();
+    if is_allowed && denied_beside(rules, subject, question, address, today).is_none() {
+        return Finding { reason: Reason::Allowed, row: Some(allows), special: None };
+    }
+    judge(rules, subject, question, today)
+}
+
 /// The address that is or would be dialled, as far as it is known.
 fn address_of(question: &Question<'_>) -> Option<IpAddr> {
     match (question.address, &question.to.host) {
         (Some(address), _) | (None, &Host::Ip(address)) => Some(address.to_canonical()),
         (None, Host::Name(_)) => None,
     }
+}
+
+fn screen(address: Option<IpAddr>) -> Option<Screened> {
+    let address = address?;
+    guard::special(address).map(|special| Screened { address, special })
 }
 
 /// Whether a rule takes part at all.

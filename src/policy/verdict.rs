@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::families::Families;
 use crate::guard::Special;
 use crate::policy::clients::Subject;
-use crate::policy::judge::judge;
+use crate::policy::judge::{Finding, judge, judge_address};
 use crate::policy::outgoing::Outgoing;
 use crate::policy::question::{Question, Seen};
-use crate::policy::rules::{Rule, Rules};
+use crate::policy::rules::{Row, Rule, Rules};
 use crate::policy::terms::{Profile, Way};
 use crate::reason::Reason;
 
@@ -30,8 +30,8 @@ pub struct Verdict<'a> {
     pub special: Option<Special>,
     /// What the leaves rest on: the fields above are for telling, and may be changed by whoever holds them.
     is_allow: bool,
-    /// Whose rule allows it; `None` where no rule does, in report mode.
-    profile: Option<&'a Profile>,
+    /// The rule that allows it; `None` where none does, in report mode.
+    allows: Option<&'a Row>,
     /// The parent to go through.
     parent: Option<&'a Arc<str>>,
     case: Case<'a>,
@@ -41,6 +41,8 @@ pub struct Verdict<'a> {
 #[derive(Debug)]
 pub struct Admission<'a> {
     case: Case<'a>,
+    /// The rule that allows it by what is known so far.
+    allows: Option<&'a Row>,
     outgoing: Option<&'a Arc<Outgoing>>,
     parent: Option<&'a Arc<str>>,
 }
@@ -78,14 +80,15 @@ impl<'a> Verdict<'a> {
         if !self.is_allow {
             return Err(Error::Denied(self.reason));
         }
-        Ok(Admission { case: self.case, outgoing: self.outgoing(), parent: self.parent })
+        let (outgoing, Self { case, allows, parent, .. }) = (self.outgoing(), self);
+        Ok(Admission { case, allows, outgoing, parent })
     }
 
     /// How its connection is to leave this host, if the policy says so: by the profile whose rule allows it. Where none
     /// does, in report mode, by the client's first profile that says anything.
     pub fn outgoing(&self) -> Option<&'a Arc<Outgoing>> {
-        match self.profile {
-            Some(profile) => profile.outgoing.as_ref(),
+        match self.allows {
+            Some(row) => self.case.rules.profile_of(row).outgoing.as_ref(),
             None => self.case.profiles().find_map(|profile| profile.outgoing.as_ref()),
         }
     }
@@ -114,7 +117,7 @@ impl<'a> Verdict<'a> {
     /// Whether what allows it allows it that way: rules never combine.
     fn goes(&self, through: Option<&str>) -> bool {
         // Report mode goes on as it went.
-        self.profile.is_none() || self.parent.map(|parent| &**parent) == through
+        self.allows.is_none() || self.parent.map(|parent| &**parent) == through
     }
 }
 
@@ -150,7 +153,11 @@ impl<'a> Admission<'a> {
     /// The verdict with this resolved address: the rule that allows it must be one that accepts all the rest too.
     pub fn accepts(&self, address: IpAddr) -> Verdict<'a> {
         let question = Question { address: Some(address), ..self.case.question };
-        let verdict = Case { question, ..self.case }.decide();
+        let case = Case { question, ..self.case };
+        let verdict = match self.allows {
+            Some(row) => case.decide_address(row),
+            None => case.decide(),
+        };
         if verdict.is_allow && !verdict.goes(self.parent.map(|parent| &**parent)) {
             return Verdict { is_allow: false, reason: Reason::NoRule, ..verdict };
         }
@@ -160,7 +167,15 @@ impl<'a> Admission<'a> {
 
 impl<'a> Case<'a> {
     fn decide(self) -> Verdict<'a> {
-        let finding = judge(self.rules, self.subject, &self.question, self.today);
+        self.verdict(judge(self.rules, self.subject, &self.question, self.today))
+    }
+
+    /// The same where `row` is the rule that allowed all but the address.
+    fn decide_address(self, row: &'a Row) -> Verdict<'a> {
+        self.verdict(judge_address(self.rules, self.subject, &self.question, self.today, row))
+    }
+
+    fn verdict(self, finding: Finding<'a>) -> Verdict<'a> {
         let allows = finding.row.filter(|_| finding.reason == Reason::Allowed);
         let way = match allows {
             Some(row) => self.rules.way_of(row),
@@ -172,7 +187,7 @@ impl<'a> Case<'a> {
             rule: finding.row.map(|row| Rule::new(self.rules, row)),
             special: finding.special,
             is_allow: matches!(finding.reason, Reason::Allowed | Reason::ReportOnly),
-            profile: allows.map(|row| self.rules.profile_of(row)),
+            allows,
             parent: way.and_then(Way::parent),
             case: self,
         }

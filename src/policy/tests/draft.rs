@@ -180,6 +180,11 @@ impl Ask<'_> {
         let question = Question { to: &self.to, seen, address: self.address };
         let verdict = self.policy.decide(&subject, &question, self.today);
         assert_eq!(verdict.is_allow(), verdict.admit().is_ok());
+        // Whoever was admitted before the address was known gets the same answer.
+        let before = self.policy.decide(&subject, &Question { address: None, ..question }, self.today);
+        if let (Some(address), Ok(admission)) = (self.address, before.admit()) {
+            assert_eq!(format!("{:?}", admission.accepts(address)), format!("{verdict:?}"));
+        }
         Answer {
             reason: verdict.reason,
             rule: verdict.rule.map(|rule| rule.to_string()),

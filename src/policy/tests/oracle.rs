@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::draft::*;
 use crate::host::Host;
 use crate::policy::pattern::Pattern;
+use crate::policy::terms::{Private, Terms};
 use crate::policy::{Builder, Policy, Target};
 use crate::reason::Reason;
 
@@ -29,16 +30,17 @@ fn expected_line(written: &[(u8, Target)], client: u8, host: &Host) -> u32 {
     matching.max().map_or(0, |(_, Reverse(line))| line)
 }
 
-fn policy_of(written: &[(u8, Target)]) -> Policy {
+/// The rules with these terms in turn.
+fn policy_of(written: &[(u8, Target)], terms: &[Terms]) -> Policy {
     let mut builder = Builder::new();
     let source = builder.source(Path::new("p.yaml"));
-    let terms = builder.terms(allow());
+    let terms: Vec<_> = terms.iter().map(|terms| builder.terms(terms.clone())).collect();
     let profiles = OWNERS.map(|owner| {
         let own = (1..=7_u8).filter(|client| client & owner != 0).map(|client| format!("10.0.0.{client}/32"));
         let own: Vec<_> = own.collect();
         builder.profile(clients("p", &own.iter().map(String::as_str).collect::<Vec<_>>()))
     });
-    for (line, (owner, target)) in (1..).zip(written) {
+    for ((line, (owner, target)), &terms) in (1..).zip(written).zip(terms.iter().cycle()) {
         let profile = profiles[owner.trailing_zeros() as usize];
         builder.rule(profile, target, terms, source, line);
     }
@@ -65,7 +67,7 @@ fn public_address() -> impl Strategy<Value = Ipv4Addr> {
 }
 
 fn check(written: &[(u8, Target)], hosts: impl Iterator<Item = Host>) -> Result<(), TestCaseError> {
-    let policy = policy_of(written);
+    let policy = policy_of(written, &[allow()]);
     for (host, client) in hosts.zip((1..=7).cycle()) {
         let question = ask(&policy, &format!("{host}:443")).client(&format!("10.0.0.{client}"));
         let line = expected_line(written, client, &host);
@@ -92,5 +94,22 @@ proptest! {
         addresses in prop::collection::vec(public_address(), 30),
     ) {
         check(&written, addresses.into_iter().map(|address| Host::from(IpAddr::V4(address))))?;
+    }
+
+    #[test]
+    fn an_address_that_is_known_later_changes_what_it_would_have_changed_before(
+        written in prop::collection::vec((owner(), prop_oneof![3 => pattern(), 1 => network()]), 0..30),
+        names in prop::collection::vec("[ab]{1,2}(\\.[ab]{1,2}){0,4}", 30),
+        address in public_address(),
+    ) {
+        let private = Terms { private: Private::Any, ..allow() };
+        let policy = policy_of(&written, &[allow(), private.clone(), deny(), private, allow()]);
+        for (name, client) in names.iter().zip((1..=7).cycle()) {
+            for address in [&address.to_string(), "10.0.0.1"] {
+                let question = ask(&policy, &format!("{name}:443")).client(&format!("10.0.0.{client}"));
+                // This holds the two against each other.
+                question.address(address).answer();
+            }
+        }
     }
 }
