@@ -47,24 +47,19 @@ impl fmt::Display for Destination {
 
 /// Parts the port from the host; the host is left as it is for [`Host::parse`].
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), HostError> {
-    if authority.contains('@') {
-        return Err(HostError::UserInfo);
-    }
-    let after_literal = authority.rfind(']').map_or(0, |end| end + 1);
-    let Some(colon) = authority[after_literal..].find(':').map(|at| at + after_literal) else {
+    // From the right, where a port is short, and where no colon of an address comes before the end of its brackets.
+    let end = authority.bytes().rposition(|byte| matches!(byte, b':' | b']'));
+    let Some((host, port)) =
+        end.and_then(|end| Some((&authority[..end], authority[end..].strip_prefix(':')?)))
+    else {
         return Ok((authority, None));
     };
-    let (host, port) = (&authority[..colon], &authority[colon + 1..]);
-    if after_literal == 0 && port.contains(':') {
-        return Err(HostError::BareIpv6);
-    }
-    // Leading zeros and signs are what `u16::from_str` would forgive.
-    if port.starts_with('0') || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(HostError::BadPort);
-    }
     match port.parse() {
-        Ok(port) => Ok((host, Some(port))),
-        Err(_) => Err(HostError::BadPort),
+        // Leading zeros and signs are what `u16::from_str` would forgive.
+        Ok(number) if port.starts_with(|first| matches!(first, '1'..='9')) => Ok((host, Some(number))),
+        _ if host.contains('@') => Err(HostError::UserInfo),
+        _ if host.contains(':') && !host.contains(']') => Err(HostError::BareIpv6),
+        _ => Err(HostError::BadPort),
     }
 }
 

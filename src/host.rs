@@ -70,19 +70,23 @@ impl Host {
             let address: Ipv6Addr = literal.parse().map_err(|_| HostError::BadIpv6)?;
             return Ok(Self::from(IpAddr::V6(address)));
         }
+        // Most hosts are names. What else it is, or was meant to be, is asked of the others alone.
+        let error = match Name::parse(text) {
+            Ok(name) => return Ok(Self::Name(name)),
+            Err(error) => error,
+        };
         if text.contains('@') {
             return Err(HostError::UserInfo);
         }
         if text.contains(':') {
             return Err(HostError::BareIpv6);
         }
-        let name = text.strip_suffix('.').unwrap_or(text);
-        if looks_like_ipv4(name) {
+        if looks_like_ipv4(text.strip_suffix('.').unwrap_or(text)) {
             // A trailing dot after an address has no meaning that resolvers agree on.
             let address: Ipv4Addr = text.parse().map_err(|_| HostError::BadIpv4)?;
             return Ok(Self::Ip(IpAddr::V4(address)));
         }
-        Name::parse(text).map(Self::Name)
+        Err(error)
     }
 
     pub fn name(&self) -> Option<&Name> {
