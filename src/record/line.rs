@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
+use memchr::memchr2;
 use serde::Serialize;
 
 use crate::host::{Host, Name};
@@ -85,12 +86,20 @@ impl Object<'_> {
     }
 
     fn string(&mut self, text: &str) {
-        // What JSON has to escape (RFC 8259 §7); looked for without an end in between, which compilers make vectors of.
-        let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-        if text.bytes().fold(false, |found, byte| found | is_special(byte)) {
+        // What JSON has to escape (RFC 8259 §7): rules have quotes around their patterns, and only clients write control
+        // characters, which are looked for without an end in between: compilers make vectors of that.
+        if text.bytes().fold(false, |found, byte| found | (byte < 0x20)) {
             return self.value(text);
         }
-        self.plain(text);
+        self.line.push(b'"');
+        let mut rest = text.as_bytes();
+        while let Some(at) = memchr2(b'"', b'\\', rest) {
+            self.line.extend_from_slice(&rest[..at]);
+            self.line.extend_from_slice(&[b'\\', rest[at]]);
+            rest = &rest[at + 1..];
+        }
+        self.line.extend_from_slice(rest);
+        self.line.push(b'"');
     }
 
     fn strings(&mut self, texts: &[Box<str>]) {
