@@ -32,8 +32,7 @@ pub fn connect_target<B>(request: &Request<B>) -> Result<Destination, Error> {
     };
     let to = Destination::parse(authority.as_str())?;
     check_host(request, &to, to.port)?;
-    check_framing(request.headers())?;
-    if has_body(request.headers()) {
+    if check_framing(request.headers())? {
         return Err(bad("CONNECT can't have a body"));
     }
     Ok(to)
@@ -81,7 +80,8 @@ pub fn check_inside<B>(request: &Request<B>, tunnel: &Destination) -> Result<(),
         _ => return Err(bad("inside a tunnel the target must be a path")),
     }
     check_host(request, tunnel, HTTP_PORT)?;
-    check_framing(request.headers())
+    check_framing(request.headers())?;
+    Ok(())
 }
 
 /// Reads the target of a request on a connection that was redirected from `original`: it looks as if sent to the
@@ -101,7 +101,7 @@ pub(super) fn redirected_target<B>(request: &Request<B>, original: SocketAddr) -
     Ok(to)
 }
 
-/// One Host header, the same as the target's (RFC 9112 §3.2). HTTP/1.0 and HTTP/2 may do without.
+/// One Host header, the same as the target's (RFC 9112 §3.2), which was read as `to`. HTTP/1.0 and HTTP/2 may do without.
 fn check_host<B>(request: &Request<B>, to: &Destination, default_port: u16) -> Result<(), Error> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let Some(host) = hosts.next() else {
@@ -114,6 +114,10 @@ fn check_host<B>(request: &Request<B>, to: &Destination, default_port: u16) -> R
     if hosts.next().is_some() {
         return Err(Error::HostMismatch("is doubled"));
     }
+    // Mostly the text that was read as the target, which needs not be read again.
+    if request.uri().authority().is_some_and(|target| host == target.as_str()) {
+        return Ok(());
+    }
     let host = text(host).ok_or_else(|| bad("the Host header is not ASCII"))?;
     if !to.is_written(host, default_port) && Destination::parse_or_default(host, default_port)? != *to {
         return Err(Error::HostMismatch("differs from the destination"));
@@ -122,21 +126,22 @@ fn check_host<B>(request: &Request<B>, to: &Destination, default_port: u16) -> R
 }
 
 /// One way to find the end of the body (RFC 9112 §6.3). hyper drops a Content-Length beside
-/// Transfer-Encoding and refuses differing ones; what it leaves is judged here.
-fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
-    if headers.contains_key(header::CONTENT_LENGTH) && !headers::has_plain_length(headers) {
+/// Transfer-Encoding and refuses differing ones; what it leaves is judged here. Tells whether there is a body.
+fn check_framing(headers: &HeaderMap) -> Result<bool, Error> {
+    let length = headers.get(header::CONTENT_LENGTH);
+    if length.is_some() && !headers::has_plain_length(headers) {
         return Err(bad("Content-Length must be one number"));
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(()) };
+    let Some(coding) = codings.next() else { return Ok(length.is_some_and(|length| length != "0")) };
     let chunked = text(coding).is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
     if !chunked || codings.next().is_some() {
         return Err(bad("Transfer-Encoding must be exactly \"chunked\""));
     }
-    if headers.contains_key(header::CONTENT_LENGTH) {
+    if length.is_some() {
         return Err(bad("Transfer-Encoding and Content-Length exclude each other"));
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Methods are case-sensitive and every registered one is upper-case (RFC 9110 §9.1); a lower-case
@@ -147,15 +152,10 @@ fn check_method<B>(request: &Request<B>) -> Result<(), Error> {
         return Err(bad("this method can't be forwarded"));
     }
     // RFC 9110 §9.3.8
-    if *method == Method::TRACE && has_body(request.headers()) {
+    if *method == Method::TRACE && check_framing(request.headers()).unwrap_or(true) {
         return Err(bad("TRACE can't have a body"));
     }
     Ok(())
-}
-
-fn has_body(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::TRANSFER_ENCODING)
-        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 fn text(value: &HeaderValue) -> Option<&str> {
