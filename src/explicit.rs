@@ -5,6 +5,7 @@ mod http2;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::future::{FutureExt, ready};
 use http_body_util::{Either, Full};
 use hyper::body::Body;
 use hyper::header::HeaderMap;
@@ -86,13 +87,23 @@ async fn gated(
 }
 
 impl Door {
-    async fn answer(&self, request: Request<RequestBody>, clock: Clock) -> Response<ReplyBody> {
+    /// Answers a request. A CONNECT has a box of its own: any other request needs several times the memory.
+    fn answer(
+        &self,
+        request: Request<RequestBody>,
+        clock: Clock,
+    ) -> impl Future<Output = Response<ReplyBody>> + Unpin {
         if self.is_beyond {
-            return refuse_beyond(&self.exchanges, &request);
+            return ready(refuse_beyond(&self.exchanges, &request)).left_future();
         }
-        if *request.method() != Method::CONNECT {
-            return forward(&self.exchanges, request, clock).await;
-        }
+        let answer = match *request.method() == Method::CONNECT {
+            true => Box::pin(self.connect(request)).left_future(),
+            false => Box::pin(forward(&self.exchanges, request, clock)).right_future(),
+        };
+        answer.right_future()
+    }
+
+    async fn connect(&self, request: Request<RequestBody>) -> Response<ReplyBody> {
         match connect(&self.exchanges, &request).await {
             Ok(opened) => {
                 *self.opened() = Some(opened);
@@ -134,9 +145,8 @@ async fn connect<B: Body>(
 ) -> Result<Opened, Response<ReplyBody>> {
     let flow = exchanges.begin(Ingress::Connect);
     flow.ends_with_connection();
-    let manner = Manner::of(request);
     let refuse = |flow, error, to: Option<&Destination>| {
-        exchanges.refuse(flow, error, to, &exchanges.standing_of(None), &manner)
+        exchanges.refuse(flow, error, to, &exchanges.standing_of(None), &Manner::of(request))
     };
     let to = match request::connect_target(request) {
         Ok(to) => to,
@@ -155,7 +165,7 @@ async fn connect<B: Body>(
             flow.status(StatusCode::OK.as_u16());
             Ok(Opened { standing, flow, to, upstream })
         }
-        Err(error) => Err(exchanges.refuse(flow, error, Some(&to), &standing, &manner)),
+        Err(error) => Err(exchanges.refuse(flow, error, Some(&to), &standing, &Manner::of(request))),
     }
 }
 
@@ -199,7 +209,8 @@ async fn standing(exchanges: &Exchanges, flow: &Flow, headers: &HeaderMap) -> Re
     if proxy.auth.is_none() {
         return Ok(exchanges.standing());
     }
-    let user = proxy.identify(flow, &exchanges.client(), headers).await?;
+    // Boxed, so that where nobody has to say who it is a request does not take that much memory.
+    let user = Box::pin(proxy.identify(flow, &exchanges.client(), headers)).await?;
     Ok(exchanges.standing_of(user))
 }
 
@@ -215,4 +226,19 @@ async fn open(
     let proxy = exchanges.proxy();
     *standing = proxy.settle(flow, standing, &question).await;
     proxy.open(flow, standing, &question, Source::LookUp).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_future_of_a_connect_is_small() {
+        fn size<'a, D: 'a, R, F>(_: impl FnOnce(&'a D, R) -> F) -> usize {
+            size_of::<F>()
+        }
+
+        let connect = size(Door::connect);
+        assert!(connect <= 2048, "{connect}");
+    }
 }

@@ -71,7 +71,7 @@ async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, drain: d
     let take = || lock(&opening).take();
     let served = serve(client, bounds, drain, |request, clock| {
         let flow = take().unwrap_or_else(|| exchanges.begin(ingress));
-        exchanges.answer(flow, exchanges.standing(), request, clock)
+        Box::pin(exchanges.answer(flow, exchanges.standing(), request, clock))
     })
     .await;
     finish(&exchanges, served, take(), ingress).await;

@@ -178,7 +178,7 @@ impl Exchanges {
         self.route.proxy.via.stamp(response.version(), response.headers_mut());
         response::readdress(&mut response, matches!(self.route.home, Home::Tunnel(_)));
         let open = Open { flow, lease, home: self.route.home.clone(), request_complete, clock };
-        response.map(|body| Either::Right(Received::new(body, open)))
+        response.map(|body| Either::Right(Box::new(Received::new(body, open))))
     }
 }
 

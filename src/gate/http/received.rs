@@ -18,8 +18,9 @@ use crate::gate::http::headers;
 use crate::gate::http::home::Home;
 use crate::gate::http::pool::Lease;
 
-/// What goes back to a client: a refusal of ours, or what the upstream answers.
-pub type ReplyBody = Either<Full<Bytes>, Received>;
+/// What goes back to a client: words of ours, or what the upstream answers. That comes in a box, since answers are moved
+/// a dozen times on their way.
+pub type ReplyBody = Either<Full<Bytes>, Box<Received>>;
 
 /// A response's body on its way to the client. It carries the flow, which ends with it.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
+use futures_util::FutureExt;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -44,20 +45,18 @@ pub enum Ended {
 /// hyper refuses a buffer smaller than this.
 const LEAST_BUFFER: usize = 8192;
 
-/// Serves until the connection ends, is drained, or an answer turned it into a tunnel.
+/// Serves until the connection ends, is drained, or an answer turned it into a tunnel. hyper gives a connection back only
+/// if the futures of its answers can be moved: they come in boxes, of the size that each needs.
 pub async fn serve<F, R>(stream: Stream, bounds: Bounds, mut drain: drain::Watch, service: F) -> Served
 where
     F: Fn(Request<RequestBody>, Clock) -> R,
-    R: Future<Output = Response<ReplyBody>>,
+    R: Future<Output = Response<ReplyBody>> + Unpin,
 {
     let (clocked, clock) = Clocked::new(stream, bounds.head);
-    let service = &service;
     let answer = service_fn(|request: Request<Incoming>| {
         clock.head_read();
         let clock = clock.clone();
-        // hyper gives a connection back only if its future can be moved. It is large: made where it stays.
-        Box::pin(async move {
-            let response = service(request.map(RequestBody::Http1), clock.clone()).await;
+        service(request.map(RequestBody::Http1), clock.clone()).map(move |response| {
             if let Either::Left(_) = response.body() {
                 clock.answered();
             }
