@@ -77,7 +77,7 @@ async fn gated(
         bounds.head = bounds.head.min(TOLD_WITHIN);
         bounds.keepalive = bounds.head;
     }
-    let served = serve(stream, bounds, drain.clone(), |request, clock| door.answer(request, clock)).await;
+    let served = serve(stream, &bounds, drain.clone(), |request, clock| door.answer(request, clock)).await;
     let opened = door.opened().take();
     let Some(opened) = opened else {
         finish(&door.exchanges, served, None, Ingress::Forward).await;

@@ -66,10 +66,10 @@ pub async fn enter_redirected(
 }
 
 async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, drain: drain::Watch) {
-    let (bounds, ingress) = (exchanges.proxy().bounds, flow.ingress());
+    let ingress = flow.ingress();
     let opening = Mutex::new(Some(flow));
     let take = || lock(&opening).take();
-    let served = serve(client, bounds, drain, |request, clock| {
+    let served = serve(client, &exchanges.proxy().bounds, drain, |request, clock| {
         let flow = take().unwrap_or_else(|| exchanges.begin(ingress));
         Box::pin(exchanges.answer(flow, exchanges.standing(), request, clock))
     })

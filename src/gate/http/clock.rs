@@ -91,6 +91,11 @@ impl Clock {
         self.state() == STILL
     }
 
+    /// Whether the next byte begins a head.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state() == IDLE
+    }
+
     /// Whether part of a head has been read.
     pub(super) fn in_head(&self) -> bool {
         self.state() == HEAD

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 
 use crate::drain;
 use crate::error::Error;
@@ -47,12 +47,12 @@ const LEAST_BUFFER: usize = 8192;
 
 /// Serves until the connection ends, is drained, or an answer turned it into a tunnel. hyper gives a connection back only
 /// if the futures of its answers can be moved: they come in boxes, of the size that each needs.
-pub async fn serve<F, R>(stream: Stream, bounds: Bounds, mut drain: drain::Watch, service: F) -> Served
+pub async fn serve<F, R>(stream: Stream, bounds: &Bounds, mut drain: drain::Watch, service: F) -> Served
 where
     F: Fn(Request<RequestBody>, Clock) -> R,
     R: Future<Output = Response<ReplyBody>> + Unpin,
 {
-    let (clocked, clock) = Clocked::new(stream, bounds.head);
+    let (clocked, clock) = Clocked::new(stream, bounds);
     let answer = service_fn(|request: Request<Incoming>| {
         clock.head_read();
         let clock = clock.clone();
@@ -66,24 +66,25 @@ where
     let mut connection = http1::Builder::new()
         .auto_date_header(false) // a proxy passes on the origin's Date (RFC 9110 §6.6.1)
         .half_close(true)
-        .header_read_timeout(bounds.keepalive)
+        .header_read_timeout(None) // the stream has limits of its own
         .max_buf_size(bounds.head_bytes.max(LEAST_BUFFER))
         .max_header_size(bounds.head_bytes)
-        .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(clocked), answer);
-    let silence = bounds.silence;
     let mut drains = pin!(drain.started());
     let mut is_draining = false;
     let ended = poll_fn(|cx| {
-        if !is_draining && drains.as_mut().poll(cx).is_ready() {
-            is_draining = true;
-            Pin::new(&mut connection).graceful_shutdown();
+        loop {
+            match connection.poll_without_shutdown(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ended::Between),
+                Poll::Ready(Err(error)) => return Poll::Ready(Ended::at(&error, &clock)),
+                Poll::Pending if is_draining || drains.as_mut().poll(cx).is_pending() => break,
+                Poll::Pending => {
+                    is_draining = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
         }
-        match connection.poll_without_shutdown(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ended::Between),
-            Poll::Ready(Err(error)) => Poll::Ready(Ended::at(&error, &clock)),
-            Poll::Pending => clock.poll_over(cx, silence).map(|()| Ended::Cut),
-        }
+        clock.poll_over(cx, bounds.silence).map(|()| Ended::Cut)
     })
     .await;
     let parts = connection.into_parts();
@@ -94,7 +95,7 @@ where
 impl Ended {
     /// What an error of the connection says.
     fn at(error: &hyper::Error, clock: &Clock) -> Self {
-        let refused = if clock.is_late() || (error.is_timeout() && clock.in_head()) {
+        let refused = if clock.is_late() {
             Error::HeadTimeout
         } else if error.is_parse_too_large() {
             Error::HeadTooLong
