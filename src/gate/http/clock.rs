@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
+use hyper::Method;
 use tokio::time::{Instant, Sleep};
 
 use crate::flow::Meter;
@@ -48,6 +49,8 @@ const REQUEST: u8 = 2;
 const LATE: u8 = 3;
 /// Nothing moved for too long.
 const STILL: u8 = 4;
+/// A request that asks for a tunnel.
+const CONNECT: u8 = 5;
 
 impl Clock {
     /// A first byte begins a head, unless it is one of a body. Tells whether it does.
@@ -57,8 +60,8 @@ impl Clock {
     }
 
     /// The head is complete; what follows is the body or nothing.
-    pub(super) fn head_read(&self) {
-        self.set(REQUEST);
+    pub(super) fn head_read(&self, method: &Method) {
+        self.set(if *method == Method::CONNECT { CONNECT } else { REQUEST });
     }
 
     /// The exchange that is watched from here on.
@@ -103,7 +106,12 @@ impl Clock {
 
     /// Whether an answer is waited for, or on its way.
     pub(super) fn in_exchange(&self) -> bool {
-        self.state() == REQUEST
+        matches!(self.state(), REQUEST | CONNECT)
+    }
+
+    /// Whether the answer that is waited for may open a tunnel.
+    pub(super) fn in_connect(&self) -> bool {
+        self.state() == CONNECT
     }
 
     pub(super) fn moved(&self, bytes: usize) {

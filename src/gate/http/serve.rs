@@ -54,7 +54,7 @@ where
 {
     let (clocked, clock) = Clocked::new(stream, bounds);
     let answer = service_fn(|request: Request<Incoming>| {
-        clock.head_read();
+        clock.head_read(request.method());
         let clock = clock.clone();
         service(request.map(RequestBody::Http1), clock.clone()).map(move |response| {
             if let Either::Left(_) = response.body() {
@@ -77,7 +77,9 @@ where
             match connection.poll_without_shutdown(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ended::Between),
                 Poll::Ready(Err(error)) => return Poll::Ready(Ended::at(&error, &clock)),
-                Poll::Pending if is_draining || drains.as_mut().poll(cx).is_pending() => break,
+                // A drain leaves tunnels alone, and what is to be one.
+                Poll::Pending if is_draining || clock.in_connect() => break,
+                Poll::Pending if drains.as_mut().poll(cx).is_pending() => break,
                 Poll::Pending => {
                     is_draining = true;
                     Pin::new(&mut connection).graceful_shutdown();
