@@ -97,8 +97,8 @@ impl Door {
             return ready(refuse_beyond(&self.exchanges, &request)).left_future();
         }
         let answer = match *request.method() == Method::CONNECT {
-            true => Box::pin(self.connect(request)).left_future(),
-            false => Box::pin(forward(&self.exchanges, request, clock)).right_future(),
+            true => boxed(|| self.connect(request)).left_future(),
+            false => boxed(|| forward(&self.exchanges, request, clock)).right_future(),
         };
         answer.right_future()
     }
@@ -210,7 +210,8 @@ async fn standing(exchanges: &Exchanges, flow: &Flow, headers: &HeaderMap) -> Re
         return Ok(exchanges.standing());
     }
     // Boxed, so that where nobody has to say who it is a request does not take that much memory.
-    let user = Box::pin(proxy.identify(flow, &exchanges.client(), headers)).await?;
+    let client = exchanges.client();
+    let user = boxed(|| proxy.identify(flow, &client, headers)).await?;
     Ok(exchanges.standing_of(user))
 }
 
