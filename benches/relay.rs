@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use socket2::SockRef;
 
+use exeat::alarm::Alarm;
 use exeat::counters::Counters;
 use exeat::relay::Relay;
 use exeat::silence::Silence;
@@ -135,7 +136,10 @@ impl Design {
                     copy(&mut client, &mut upstream, buffer, buffer).await.unwrap();
                 } else {
                     let (client, upstream) = (Stream::new(client), Stream::new(upstream));
-                    relay.carry(client, upstream, &Counters::default(), pending()).await.unwrap();
+                    relay
+                        .carry(client, upstream, Alarm::default(), &Counters::default(), pending())
+                        .await
+                        .unwrap();
                 }
             });
         }

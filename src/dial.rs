@@ -12,11 +12,13 @@ mod waiting;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::families::Families;
@@ -67,6 +69,8 @@ pub struct Upstream {
     reached: Arc<Reached>,
     dns: Duration,
     connect: Duration,
+    /// That of the dial, for what follows it.
+    alarm: Alarm,
 }
 
 /// A connection, and where it leads.
@@ -146,14 +150,12 @@ impl Dialer {
         }
         let deadline = start + self.timeout;
         async move {
-            let result = match timeout_at(deadline, race.run()).await {
-                Ok(result) => result,
-                Err(_) => Err(race.timed_out()),
-            };
+            let mut alarm = Alarm::default();
+            let result = alarm.before(deadline, pin!(race.run())).await;
+            let Won { stream, reached } = result.unwrap_or_else(|| Err(race.timed_out()))?;
             let looked_up = race.first_address.unwrap_or(start);
-            let Won { stream, reached } = result?;
-            let reached = Arc::new(reached);
-            Ok(Upstream { stream, reached, dns: looked_up - start, connect: looked_up.elapsed() })
+            let (dns, connect) = (looked_up - start, looked_up.elapsed());
+            Ok(Upstream { stream, reached: Arc::new(reached), dns, connect, alarm })
         }
     }
 
@@ -221,6 +223,11 @@ impl Upstream {
         self.stream.keep_alive();
         // A reset is an end; whoever reads from it will learn which.
         let _ = poll_fn(|cx| self.stream.poll_ended(cx)).await;
+    }
+
+    /// The timer of the dial, for whoever waits next: on the upstream or before it is opened.
+    pub fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
     }
 
     /// Where it leads.

@@ -5,11 +5,15 @@ pub mod http;
 pub mod redirected;
 pub mod tls;
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::mem;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::clock::today;
 use crate::destination::Destination;
 use crate::dial::Upstream;
@@ -107,11 +111,13 @@ impl Tunnel {
     }
 
     /// Leaves to the relay what needs no gate of its own, if it may pass.
-    fn pass_as(self, seen: Seen<'static>) -> Option<Passed> {
+    fn pass_as(mut self, seen: Seen<'static>) -> Option<Passed> {
         match self.pass(seen) {
             Ok(leave) => {
+                let alarm = mem::take(self.upstream.alarm());
                 let upstream = self.upstream.open_young(&leave);
-                Some(Passed { flow: self.flow, ends: Box::new(Ends { client: self.client, upstream }) })
+                let ends = Box::new(Ends { client: self.client, upstream, alarm });
+                Some(Passed { flow: self.flow, ends })
             }
             Err(error) => {
                 reset(self.flow, self.client, error);
@@ -124,7 +130,7 @@ impl Tunnel {
         if self.standing.subject.reports() && self.server_speaks_first().await? {
             return Ok(First::Other);
         }
-        first_bytes(&mut self.client, &self.flow, self.proxy.bounds.head).await
+        first_bytes(&mut self.client, &self.flow, self.upstream.alarm(), self.proxy.bounds.head).await
     }
 
     /// Report mode lets protocols pass in which the server speaks first, and nobody has said whether this is
@@ -142,7 +148,7 @@ impl Tunnel {
                 () = upstream.speaks() => Ok(true),
             }
         };
-        within(&self.flow, deadline, Error::IdleTimeout, first).await?
+        within(&self.flow, &mut Alarm::default(), deadline, Error::IdleTimeout, pin!(first)).await?
     }
 }
 
@@ -163,17 +169,16 @@ pub fn reset(flow: Flow, client: Stream, error: Error) {
 /// Awaits a step, unless the flow has to end first, or it is `late`.
 async fn within<T>(
     flow: &Flow,
+    alarm: &mut Alarm,
     deadline: Instant,
     late: Error,
-    step: impl Future<Output = T>,
+    mut step: impl Future<Output = T> + Unpin,
 ) -> Result<T, Error> {
-    tokio::select! {
-        biased;
-        stop = flow.stopped() => Err(stop.into()),
-        done = step => Ok(done),
-        // Most steps are done at once: the timer is made for those alone that are not.
-        () = async { sleep_until(deadline).await } => Err(late),
-    }
+    let step = poll_fn(|cx| match pin!(flow.stopped()).poll(cx) {
+        Poll::Ready(stop) => Poll::Ready(Err(stop.into())),
+        Poll::Pending => Pin::new(&mut step).poll(cx).map(Ok),
+    });
+    alarm.before(deadline, step).await.unwrap_or(Err(late))
 }
 
 /// The client ends before it has said what it wants.

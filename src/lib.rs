@@ -46,6 +46,7 @@ pub mod policy;
 pub mod sniff;
 
 // facts: plain values
+pub mod alarm;
 pub mod boxed;
 pub mod client;
 pub mod clock;

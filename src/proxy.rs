@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use hyper::header::HeaderMap;
 
+use crate::alarm::Alarm;
 use crate::auth::Authenticator;
 use crate::client::{Client, User};
 use crate::clock::today;
@@ -42,11 +43,13 @@ pub struct Proxy {
     pub via: Via,
 }
 
-/// The two connections of a tunnel.
+/// The two connections of a tunnel, and how long they are waited for.
 #[derive(Debug)]
 pub struct Ends {
     pub client: Stream,
     pub upstream: Stream,
+    /// The timer of the steps before.
+    pub alarm: Alarm,
 }
 
 /// Bounds on what a client may send before it is judged, and on how long it may take for that and for its exchanges.
@@ -176,7 +179,7 @@ impl Proxy {
         let carried = {
             let ends = ends;
             let stop = async { flow.stopped().await.into() };
-            self.relay.carry(ends.client, ends.upstream, flow.counters(), stop)
+            self.relay.carry(ends.client, ends.upstream, ends.alarm, flow.counters(), stop)
         };
         let end = carried.await;
         flow.end(end);

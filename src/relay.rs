@@ -11,16 +11,16 @@ mod pipes;
 mod splice;
 
 use std::future::poll_fn;
-use std::mem;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 use self::direction::Direction;
 use self::fault::Fault;
 use self::pipes::Pipes;
+use crate::alarm::Alarm;
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::silence::Silence;
@@ -57,24 +57,26 @@ impl Relay {
         &'a self,
         client: Stream,
         upstream: Stream,
+        alarm: Alarm,
         counters: &'a Counters,
         stop: impl Future<Output = Error> + 'a,
     ) -> impl Future<Output = Result<(), Error>> + 'a {
         // Built here and moved into the future as it is: an async fn would keep its arguments twice.
+        let now = Instant::now();
         let mut tunnel = Tunnel {
             sent: Direction::new(&counters.sent, &self.pipes),
             received: Direction::new(&counters.received, &self.pipes),
             client,
             upstream,
             silence: self.silence,
-            last: Instant::now(),
+            last: now,
+            alarm,
             half_closed: false,
-            is_young: true,
+            young_until: Some(now + YOUTH),
         };
         async move {
             let end = {
                 let mut stop = pin!(stop);
-                let mut alarm = pin!(sleep(tunnel.silence.idle.min(YOUTH)));
                 poll_fn(|cx| {
                     if let Poll::Ready(error) = stop.as_mut().poll(cx) {
                         return Poll::Ready(Err(error));
@@ -82,7 +84,7 @@ impl Relay {
                     if let Poll::Ready(end) = tunnel.poll(cx) {
                         return Poll::Ready(end);
                     }
-                    tunnel.poll_silence(cx, alarm.as_mut()).map(|()| Err(Error::IdleTimeout))
+                    tunnel.poll_silence(cx).map(|()| Err(Error::IdleTimeout))
                 })
                 .await
             };
@@ -104,9 +106,10 @@ struct Tunnel<'a> {
     silence: Silence,
     /// When a byte moved last, or a side ended.
     last: Instant,
+    alarm: Alarm,
     half_closed: bool,
-    /// Until the alarm rings for the first time.
-    is_young: bool,
+    /// Until then the upstream need not be kept alive; `None`: it is.
+    young_until: Option<Instant>,
 }
 
 impl Tunnel<'_> {
@@ -132,30 +135,21 @@ impl Tunnel<'_> {
         if sent.is_ready() && received.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Ready when nothing has moved for as long as it may. While bytes move only a stamp
-    /// is written: the alarm is looked at when it rings, and set anew for what is left.
-    fn poll_silence(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<()> {
+    /// Ready when nothing has moved for as long as it may. While bytes move only a stamp is written.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let moved = self.sent.take_moved() | self.received.take_moved();
         let half_closed = self.sent.ended() || self.received.ended();
-        let halved = half_closed && !self.half_closed;
-        self.half_closed = half_closed;
-        if moved || halved {
+        if moved || half_closed != self.half_closed {
             self.last = Instant::now();
         }
+        self.half_closed = half_closed;
         let due = self.last + self.silence.limit(half_closed);
-        if halved && due < alarm.deadline() {
-            alarm.as_mut().reset(due);
+        if let Some(young) = self.young_until {
+            ready!(self.alarm.poll(young.min(due), cx));
+            self.young_until = None;
+            self.upstream.keep_alive();
         }
-        while alarm.as_mut().poll(cx).is_ready() {
-            if mem::take(&mut self.is_young) {
-                self.upstream.keep_alive();
-            }
-            if due <= alarm.deadline() {
-                return Poll::Ready(());
-            }
-            alarm.as_mut().reset(due);
-        }
-        Poll::Pending
+        self.alarm.poll(due, cx)
     }
 
     /// Closes both sides as the end demands. A peer that is to be told of a reset, but has been
@@ -187,6 +181,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -204,7 +199,7 @@ mod tests {
         let relay = Relay::new(SILENCE, 1);
         let counters = Counters::default();
         let ((_client, from_client), (_upstream, to_upstream)) = (pair().await, pair().await);
-        let future = relay.carry(from_client, to_upstream, &counters, pending());
+        let future = relay.carry(from_client, to_upstream, Alarm::default(), &counters, pending());
         let size = size_of_val(&future);
         assert!(size <= 1024, "{size} bytes");
     }
@@ -226,7 +221,7 @@ mod tests {
         };
         tokio::select! {
             () = looks => {}
-            end = relay.carry(from_client, to_upstream, &counters, pending()) => panic!("{end:?}"),
+            end = relay.carry(from_client, to_upstream, Alarm::default(), &counters, pending()) => panic!("{end:?}"),
         }
     }
 
@@ -236,7 +231,7 @@ mod tests {
             let relay = Relay::new(SILENCE, 4);
             let counters = Counters::default();
             let ((mut client, from_client), (mut upstream, to_upstream)) = (pair().await, pair().await);
-            let tunnel = relay.carry(from_client, to_upstream, &counters, pending());
+            let tunnel = relay.carry(from_client, to_upstream, Alarm::default(), &counters, pending());
             let sides = async {
                 let mut received = vec![0; size];
                 let sent = vec![7; size];

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alarm::Alarm;
 use crate::boxed::boxed;
 use crate::client::Client;
 use crate::clock::today;
@@ -220,7 +221,7 @@ impl Arrival {
         if (may_be_silent || standing.subject.reports()) && is_silent(client, flow, SILENCE).await? {
             return Ok(None);
         }
-        first_bytes(client, flow, self.proxy.bounds.head).await.map(Some)
+        first_bytes(client, flow, &mut Alarm::default(), self.proxy.bounds.head).await.map(Some)
     }
 
     /// Judges, and connects.

@@ -14,6 +14,7 @@ use tokio::sync::{RwLock, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use exeat::alarm::Alarm;
 use exeat::counters::Counters;
 use exeat::error::Error;
 use exeat::relay::Relay;
@@ -69,7 +70,7 @@ impl Ends {
             let (relay, counters) = (relay.clone(), counters.clone());
             let from_client = Stream::new(from_client).with_head(Bytes::from_static(heads[0]));
             let to_upstream = Stream::new(to_upstream).with_head(Bytes::from_static(heads[1]));
-            async move { relay.carry(from_client, to_upstream, &counters, stop).await }
+            async move { relay.carry(from_client, to_upstream, Alarm::default(), &counters, stop).await }
         });
         Self { client, upstream, counters, tunnel }
     }

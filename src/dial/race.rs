@@ -3,16 +3,17 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::waiting::Waiting;
 use super::{Failed, Won};
+use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::families::Families;
 use crate::policy::outgoing::Outgoing;
@@ -43,6 +44,8 @@ pub(super) struct Race<'a, 'f, S, A> {
     started: usize,
     /// When the next attempt may join those under way; `None`: at once.
     next_start: Option<Instant>,
+    /// For that; most names have one address, for which nothing is to be awaited.
+    alarm: Alarm,
     /// Whether the first attempt waits for the preferred address to be found.
     holds: bool,
     /// When the look-up gave its first address.
@@ -86,6 +89,7 @@ where
             attempts: Vec::new(),
             started: 0,
             next_start: None,
+            alarm: Alarm::default(),
             holds: false,
             first_address: None,
             setbacks: Setbacks::default(),
@@ -99,16 +103,10 @@ where
 
     /// Runs until a connection stands or nothing is left to try.
     pub(super) async fn run(&mut self) -> Result<Won, Failed<'a>> {
-        // Most names have one address, for which no time is to be awaited.
-        let mut alarm = pin!(None);
-        poll_fn(|cx| self.poll(cx, alarm.as_mut())).await
+        poll_fn(|cx| self.poll(cx)).await
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut alarm: Pin<&mut Option<Sleep>>,
-    ) -> Poll<Result<Won, Failed<'a>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Won, Failed<'a>>> {
         loop {
             self.start_next();
             if self.attempts.is_empty() && !self.is_open {
@@ -130,7 +128,7 @@ where
             } else {
                 let next = self.next_start.filter(|_| !self.waiting.is_empty());
                 let Some(time) = next else { return Poll::Pending };
-                ready!(poll_until(time, cx, alarm.as_mut()));
+                ready!(self.alarm.poll(time, cx));
             }
         }
     }
@@ -203,14 +201,6 @@ impl From<Error> for Setback {
         let is_final = !matches!(&error, Error::Parent(failure) if failure.fault.is_about_destination());
         Self { error, interest: INTEREST_MOST, is_final }
     }
-}
-
-/// Ready from that time on.
-fn poll_until(time: Instant, cx: &mut Context<'_>, mut alarm: Pin<&mut Option<Sleep>>) -> Poll<()> {
-    if alarm.as_ref().as_pin_ref().is_none_or(|alarm| alarm.deadline() != time) {
-        alarm.set(Some(sleep_until(time)));
-    }
-    alarm.as_pin_mut().map_or(Poll::Pending, |alarm| alarm.poll(cx))
 }
 
 /// The first attempt to end. They are few: to ask each one costs less than to know which one called.

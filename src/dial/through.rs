@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 use tokio::time::{Instant, timeout};
 
+use crate::alarm::Alarm;
 use crate::destination::Destination;
 use crate::dial::race::{Attempt, Race};
 use crate::dial::{ATTEMPT_DELAY, Dialer, Failed, Reached, Source, Upstream, Won, connect, fits};
@@ -83,7 +84,8 @@ impl Dialer {
             let (stream, url) = self.ask(parent, ask, outgoing.as_ref(), deadline).await?;
             let through = Through { parent: Arc::clone(parent), url, forwards };
             let reached = Arc::new(Reached { address: None, through: Some(through), outgoing });
-            return Ok(Upstream { stream, reached, dns: Duration::ZERO, connect: start.elapsed() });
+            let (dns, connect, alarm) = (Duration::ZERO, start.elapsed(), Alarm::default());
+            return Ok(Upstream { stream, reached, dns, connect, alarm });
         }
         let screen = |address| self.screen(admission, address);
         let attempt = |address: SocketAddr, outgoing: Option<Arc<Outgoing>>| -> Attempt<'_> {

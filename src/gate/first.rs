@@ -1,9 +1,11 @@
 //! What a client says first.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::{HELLO_MAX, arrived, within};
@@ -22,7 +24,12 @@ pub enum First {
 }
 
 /// Reads until it is clear what the client speaks. The bytes stay in its head.
-pub async fn first_bytes(client: &mut Stream, flow: &Flow, time: Duration) -> Result<First, Error> {
+pub async fn first_bytes(
+    client: &mut Stream,
+    flow: &Flow,
+    alarm: &mut Alarm,
+    time: Duration,
+) -> Result<First, Error> {
     let deadline = Instant::now() + time;
     loop {
         let need = match sniff::first_bytes(client.head()) {
@@ -34,7 +41,7 @@ pub async fn first_bytes(client: &mut Stream, flow: &Flow, time: Duration) -> Re
         };
         while client.head().len() < need {
             let read = client.fill(HELLO_MAX);
-            arrived(within(flow, deadline, Error::HeadTimeout, read).await?)?;
+            arrived(within(flow, alarm, deadline, Error::HeadTimeout, pin!(read)).await?)?;
         }
     }
 }
@@ -42,7 +49,8 @@ pub async fn first_bytes(client: &mut Stream, flow: &Flow, time: Duration) -> Re
 /// Whether a client says nothing at all for this long, as where it waits for the server to speak.
 pub async fn is_silent(client: &mut Stream, flow: &Flow, time: Duration) -> Result<bool, Error> {
     let deadline = Instant::now() + time;
-    match within(flow, deadline, Error::HeadTimeout, client.fill(HELLO_MAX)).await {
+    let read = client.fill(HELLO_MAX);
+    match within(flow, &mut Alarm::default(), deadline, Error::HeadTimeout, pin!(read)).await {
         Ok(read) => arrived(read).map(|()| false),
         Err(Error::HeadTimeout) => Ok(true),
         Err(error) => Err(error),

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 
 use hyper::StatusCode;
 
+use crate::alarm::Alarm;
 use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
@@ -44,10 +45,11 @@ pub use serve::{Ended, Served, serve};
 
 /// Serves the requests inside a tunnel. The first one carries on the flow that opened the tunnel, so
 /// that each has one record.
-pub(super) async fn enter(tunnel: Tunnel, drain: drain::Watch) {
+pub(super) fn enter(tunnel: Tunnel, drain: drain::Watch) -> impl Future<Output = ()> {
+    // Taken apart here: an async fn would keep the tunnel beside its parts.
     let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
     let exchanges = Exchanges::new(proxy, standing, Home::tunnel(to, upstream));
-    serve_inside(exchanges, flow, client, drain).await;
+    serve_inside(exchanges, flow, client, drain)
 }
 
 /// Serves the requests of a connection that was redirected from the address `original`; the first one
@@ -82,7 +84,7 @@ async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, drain: d
 pub async fn finish(exchanges: &Exchanges, served: Served, waiting: Option<Flow>, ingress: Ingress) {
     let Served { stream, ended } = served;
     if let Some(switched) = exchanges.take_switched() {
-        let ends = Box::new(Ends { client: stream, upstream: switched.upstream });
+        let ends = Box::new(Ends { client: stream, upstream: switched.upstream, alarm: Alarm::default() });
         return exchanges.proxy().tunnel(switched.flow, ends).await;
     }
     let (error, told) = match ended {

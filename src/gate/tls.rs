@@ -5,11 +5,14 @@
 //! ServerHello and both directions are free, or the second hello is held to the same rules. What the
 //! client sends meanwhile as early data says nothing: a server that retries skips it (§4.2.10).
 
+use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::destination::Destination;
 use crate::dial::Reached;
 use crate::error::Error;
@@ -33,6 +36,7 @@ struct Handshake {
     reached: Arc<Reached>,
     client: Stream,
     upstream: Stream,
+    alarm: Alarm,
 }
 
 /// Judges a tunnel by its ClientHello, and by the second one if there is to be one.
@@ -44,14 +48,15 @@ pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello) -> Option<Passed> 
             return None;
         }
     };
-    let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
+    let Tunnel { proxy, standing, flow, to, client, mut upstream } = tunnel;
+    let alarm = mem::take(upstream.alarm());
     let reached = Arc::clone(upstream.reached());
     let upstream = upstream.open_young(&leave);
-    let mut handshake = Handshake { proxy, standing, flow, to, reached, client, upstream };
+    let mut handshake = Handshake { proxy, standing, flow, to, reached, client, upstream, alarm };
     let result = handshake.run(hello.length).await;
-    let Handshake { flow, client, upstream, .. } = handshake;
+    let Handshake { flow, client, upstream, alarm, .. } = handshake;
     match result {
-        Ok(()) => Some(Passed { flow, ends: Box::new(Ends { client, upstream }) }),
+        Ok(()) => Some(Passed { flow, ends: Box::new(Ends { client, upstream, alarm }) }),
         Err(error) => {
             upstream.reset();
             refuse(flow, client, error).await;
@@ -77,7 +82,9 @@ impl Handshake {
         let deadline = Instant::now() + self.proxy.bounds.silence.idle;
         let hello = self.client.take_head(length);
         let write = self.upstream.write_all(&hello);
-        within(&self.flow, deadline, Error::IdleTimeout, write).await?.map_err(|_| Error::UpstreamReset)?;
+        within(&self.flow, &mut self.alarm, deadline, Error::IdleTimeout, pin!(write))
+            .await?
+            .map_err(|_| Error::UpstreamReset)?;
         self.flow.counters().add_sent(hello.len());
         drop(hello);
         let mut youth = Instant::now() + YOUTH;
@@ -121,7 +128,7 @@ impl Handshake {
                 }
             }
         };
-        within(&self.flow, deadline, Error::IdleTimeout, read).await?
+        within(&self.flow, &mut self.alarm, deadline, Error::IdleTimeout, pin!(read)).await?
     }
 
     /// Passes the HelloRetryRequest on and judges the hello that comes back.
@@ -129,7 +136,9 @@ impl Handshake {
         let deadline = Instant::now() + self.proxy.bounds.head;
         let request = self.upstream.take_head(ANSWER_MAX);
         let write = self.client.write_all(&request);
-        within(&self.flow, deadline, Error::HeadTimeout, write).await?.map_err(|_| Error::ClientReset)?;
+        within(&self.flow, &mut self.alarm, deadline, Error::HeadTimeout, pin!(write))
+            .await?
+            .map_err(|_| Error::ClientReset)?;
         self.flow.counters().add_received(request.len());
         drop(request);
         let hello = loop {
@@ -162,7 +171,7 @@ impl Handshake {
                 }
             }
         };
-        within(&self.flow, deadline, Error::HeadTimeout, read).await?
+        within(&self.flow, &mut self.alarm, deadline, Error::HeadTimeout, pin!(read)).await?
     }
 
     fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {

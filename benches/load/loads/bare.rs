@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use clap::Args;
+use exeat::alarm::Alarm;
 use exeat::counters::Counters;
 use exeat::relay::Relay;
 use exeat::silence::Silence;
@@ -72,7 +73,10 @@ impl Bare {
             return Ok(());
         }
         let (client, upstream) = (Stream::new(client), Stream::new(upstream));
-        relay.carry(client, upstream, &Counters::default(), pending()).await.map_err(io::Error::other)
+        relay
+            .carry(client, upstream, Alarm::default(), &Counters::default(), pending())
+            .await
+            .map_err(io::Error::other)
     }
 }
 
