@@ -73,11 +73,15 @@ pub struct Upstream {
     alarm: Alarm,
 }
 
-/// A connection, and where it leads.
-struct Won {
+/// A connection, where it leads, and the verdict on that.
+struct Won<'a> {
     stream: Stream,
     reached: Reached,
+    verdict: Verdict<'a>,
 }
+
+/// The verdict on an address that may be dialled, and how the connection leaves this host.
+type Screened<'a> = (Verdict<'a>, Option<Arc<Outgoing>>);
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -118,29 +122,43 @@ impl Dialer {
     }
 
     /// Connects to the destination, whose addresses come from `source`. An address that may not be dialled
-    /// is passed over and never spoils another. Dropping the future ends every attempt.
-    pub async fn dial<'a>(&self, admission: &Admission<'a>, source: Source) -> Result<Upstream, Failed<'a>> {
+    /// is passed over and never spoils another. Dropping the future ends every attempt. With the connection comes the
+    /// verdict on its address, or, where a parent looks that up, the admission's own.
+    pub async fn dial<'a>(
+        &self,
+        admission: &Admission<'a>,
+        source: Source,
+    ) -> Result<(Upstream, Verdict<'a>), Failed<'a>> {
         if let Some(parent) = admission.parent() {
             // Boxed, so that a flow which goes straight does not take that much memory.
             return Box::pin(self.dial_through(parent, admission, source)).await;
         }
         let screen = |address| {
-            let outgoing = self.screen(admission, address)?;
-            fits(outgoing, address)
+            let (verdict, outgoing) = self.screen(admission, address)?;
+            Ok((verdict, fits(outgoing, address)?))
         };
-        let attempt = |address, outgoing| -> Attempt<'_> { Box::pin(connect(address, outgoing)) };
+        let attempt = |address, (verdict, outgoing): Screened<'a>| -> Attempt<'_, Won<'a>> {
+            Box::pin(async move {
+                let stream = connect(address, outgoing.as_deref()).await?;
+                Ok(Won {
+                    stream,
+                    reached: Reached { address: Some(address), through: None, outgoing },
+                    verdict,
+                })
+            })
+        };
         self.race((admission, source), (Instant::now(), ATTEMPT_DELAY), screen, attempt).await
     }
 
     /// Tries the addresses of the destination, each so much later than the one before it, until one of them does or
     /// the time since `start` is over.
-    fn race<'a, 'f>(
+    fn race<'a: 'f, 'f>(
         &self,
         (admission, source): (&Admission<'a>, Source),
         (start, delay): (Instant, Duration),
-        screen: impl Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>,
-        attempt: impl Fn(SocketAddr, Option<Arc<Outgoing>>) -> Attempt<'f>,
-    ) -> impl Future<Output = Result<Upstream, Failed<'a>>> {
+        screen: impl Fn(SocketAddr) -> Result<Screened<'a>, Failed<'a>>,
+        attempt: impl Fn(SocketAddr, Screened<'a>) -> Attempt<'f, Won<'a>>,
+    ) -> impl Future<Output = Result<(Upstream, Verdict<'a>), Failed<'a>>> {
         let (to, families) = (admission.to(), self.families(admission));
         let answers = self.answers(to, source, families);
         // Built here and moved into the future as it is: an async fn would keep what it is built of beside it.
@@ -152,10 +170,10 @@ impl Dialer {
         async move {
             let mut alarm = Alarm::default();
             let result = alarm.before(deadline, pin!(race.run())).await;
-            let Won { stream, reached } = result.unwrap_or_else(|| Err(race.timed_out()))?;
+            let Won { stream, reached, verdict } = result.unwrap_or_else(|| Err(race.timed_out()))?;
             let looked_up = race.first_address.unwrap_or(start);
             let (dns, connect) = (looked_up - start, looked_up.elapsed());
-            Ok(Upstream { stream, reached: Arc::new(reached), dns, connect, alarm })
+            Ok((Upstream { stream, reached: Arc::new(reached), dns, connect, alarm }, verdict))
         }
     }
 
@@ -176,11 +194,7 @@ impl Dialer {
 
     /// Whether one address may be dialled, and how the connection leaves this host: by the policy, and lest exeat
     /// proxies to itself.
-    fn screen<'a>(
-        &self,
-        admission: &Admission<'a>,
-        address: SocketAddr,
-    ) -> Result<Option<Arc<Outgoing>>, Failed<'a>> {
+    fn screen<'a>(&self, admission: &Admission<'a>, address: SocketAddr) -> Result<Screened<'a>, Failed<'a>> {
         let verdict = admission.accepts(address.ip());
         if !verdict.is_allow() {
             let error = match verdict.special {
@@ -194,7 +208,7 @@ impl Dialer {
         if self.is_own(address) {
             return Err(Error::SelfConnect(address).into());
         }
-        Ok(self.outgoing(&verdict).cloned())
+        Ok((verdict, self.outgoing(&verdict).cloned()))
     }
 
     /// Whether a connection to this address would come out at exeat itself. A listener's port on another
@@ -246,12 +260,9 @@ impl Upstream {
     }
 }
 
-async fn connect(address: SocketAddr, outgoing: Option<Arc<Outgoing>>) -> Result<Won, Setback> {
-    match socket::connect(address, outgoing.as_deref()).await {
-        Ok(stream) => {
-            let reached = Reached { address: Some(address), through: None, outgoing };
-            Ok(Won { stream: Stream::new(stream), reached })
-        }
+async fn connect(address: SocketAddr, outgoing: Option<&Outgoing>) -> Result<Stream, Setback> {
+    match socket::connect(address, outgoing).await {
+        Ok(stream) => Ok(Stream::new(stream)),
         Err(error) => Err(Setback::connecting(address, error)),
     }
 }

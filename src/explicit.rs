@@ -226,7 +226,7 @@ async fn open(
     let question = Question { to, seen: Seen::Unknown, address: None };
     let proxy = exchanges.proxy();
     *standing = proxy.settle(flow, standing, &question).await;
-    proxy.open(flow, standing, &question, Source::LookUp).await
+    proxy.connect(flow, standing, &question, Source::LookUp).await
 }
 
 #[cfg(test)]

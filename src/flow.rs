@@ -147,17 +147,27 @@ impl Flow {
         self.judged(verdict.reason, verdict.rule, profiles, took);
     }
 
+    /// The verdict with the address that was dialled: asked when that was screened, told once it is known which it was.
+    pub fn decided(&self, verdict: &Verdict<'_>) {
+        self.settle(verdict.reason, verdict.rule, None);
+    }
+
     /// What the policy said of a flow that is a question.
     pub fn inquiry(&self, inquiry: &Inquiry<'_>, profiles: &Profiles, took: Duration) {
         self.judged(inquiry.reason, inquiry.rule, profiles, took);
     }
 
     fn judged(&self, reason: Reason, rule: Option<Rule<'_>>, profiles: &Profiles, took: Duration) {
-        let metrics = self.ledger.metrics();
-        metrics.decided(took);
+        self.ledger.metrics().decided(took);
+        self.settle(reason, rule, Some(profiles));
+    }
+
+    fn settle(&self, reason: Reason, rule: Option<Rule<'_>>, profiles: Option<&Profiles>) {
         let decides = matches!(reason, Reason::Allowed | Reason::DeniedByRule);
         let is_late = self.open.facts(|facts| {
-            facts.record.profiles = Some(Arc::clone(profiles));
+            if let Some(profiles) = profiles {
+                facts.record.profiles = Some(Arc::clone(profiles));
+            }
             facts.record.reason = Some(reason);
             facts.record.would_deny = reason == Reason::ReportOnly;
             // The second verdict on a flow mostly names the rule of the first.

@@ -65,23 +65,23 @@ pub fn carry(
 }
 
 impl Tunnel {
-    /// Finds out what is inside unless it is known already, and judges it. Requests are served here; the rest is left
-    /// to be relayed.
-    pub async fn judge(mut self, first: Option<First>, drain: drain::Watch) -> Option<Passed> {
-        let first = match first {
-            Some(first) => Ok(first),
+    /// Finds out what is inside and judges it, unless that was done before it was dialled. Requests are served here; the
+    /// rest is left to be relayed.
+    pub async fn judge(mut self, known: Option<(First, Passage)>, drain: drain::Watch) -> Option<Passed> {
+        let (first, leave) = match known {
+            Some((first, leave)) => (Ok(first), Some(leave)),
             // A rule that does not look inside must not wait for a client that lets the server speak first.
-            None if self.may_pass_unread() => Ok(First::Unread),
-            None => self.first_bytes().await,
+            None if self.may_pass_unread() => (Ok(First::Unread), None),
+            None => (self.first_bytes().await, None),
         };
         match first {
-            Ok(First::Unread) => self.pass_as(Seen::Unread),
-            Ok(First::Hello(hello)) => tls::judge(self, hello).await,
+            Ok(First::Unread) => self.pass_as(Seen::Unread, leave),
+            Ok(First::Hello(hello)) => tls::judge(self, hello, leave).await,
             Ok(First::Request) => {
                 http::enter(self, drain).await;
                 None
             }
-            Ok(First::Other) => self.pass_as(Seen::Other),
+            Ok(First::Other) => self.pass_as(Seen::Other, leave),
             Err(error) => {
                 refuse(self.flow, self.client, error).await;
                 None
@@ -103,16 +103,19 @@ impl Tunnel {
         Question { to: &self.to, seen, address: self.upstream.reached().ip() }
     }
 
-    /// Leave for what was seen to pass to the upstream.
-    fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {
+    /// Leave for what was seen to pass to the upstream, unless there is `leave` for that already.
+    fn pass(&self, seen: Seen<'_>, leave: Option<Passage>) -> Result<Passage, Error> {
+        if let Some(leave) = leave {
+            return Ok(leave);
+        }
         self.flow.seen(seen);
         let verdict = self.proxy.judge(&self.flow, &self.standing, &self.question(seen));
         verdict.pass(self.upstream.reached().parent())
     }
 
     /// Leaves to the relay what needs no gate of its own, if it may pass.
-    fn pass_as(mut self, seen: Seen<'static>) -> Option<Passed> {
-        match self.pass(seen) {
+    fn pass_as(mut self, seen: Seen<'static>, leave: Option<Passage>) -> Option<Passed> {
+        match self.pass(seen, leave) {
             Ok(leave) => {
                 let alarm = mem::take(self.upstream.alarm());
                 let upstream = self.upstream.open_young(&leave);
@@ -203,7 +206,7 @@ mod tests {
         fn size<F>(_: impl FnOnce(Arc<Proxy>, Pin<Box<Ready<Option<Passed>>>>, Held) -> F) -> usize {
             size_of::<F>()
         }
-        fn judging<F>(_: impl FnOnce(Tunnel, Option<First>, drain::Watch) -> F) -> usize {
+        fn judging<F>(_: impl FnOnce(Tunnel, Option<(First, Passage)>, drain::Watch) -> F) -> usize {
             size_of::<F>()
         }
         let (tunnel, judging) = (size(carry), judging(Tunnel::judge));

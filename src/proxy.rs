@@ -21,7 +21,7 @@ use crate::flow::{Flow, Ledger};
 use crate::guard;
 use crate::host::Name;
 use crate::policy::explain::{self, Denial};
-use crate::policy::{Inquiry, Policy, Question, Subject, Verdict};
+use crate::policy::{Inquiry, Passage, Policy, Question, Subject, Verdict};
 use crate::relay::Relay;
 use crate::reply::Refusal;
 use crate::silence::Silence;
@@ -134,14 +134,40 @@ impl Proxy {
         inquiry
     }
 
-    /// From a question to a connection: decide, admit, dial.
+    /// From a question to a connection, and to leave for what the question says of its inside to pass: the verdict that
+    /// let its address be dialled speaks of that too, so nobody is asked again.
     pub async fn open(
         &self,
         flow: &Flow,
         standing: &Standing,
         question: &Question<'_>,
         source: Source,
+    ) -> Result<(Upstream, Passage), Error> {
+        let (upstream, verdict) = self.dial(flow, standing, question, source).await?;
+        flow.decided(&verdict);
+        let leave = verdict.pass(upstream.reached().parent())?;
+        Ok((upstream, leave))
+    }
+
+    /// From a question to a connection whose inside is yet to be seen.
+    pub async fn connect(
+        &self,
+        flow: &Flow,
+        standing: &Standing,
+        question: &Question<'_>,
+        source: Source,
     ) -> Result<Upstream, Error> {
+        self.dial(flow, standing, question, source).await.map(|(upstream, _)| upstream)
+    }
+
+    /// Decides, admits, dials. The verdict is the last one: with the address, where that is known here.
+    async fn dial<'a>(
+        &self,
+        flow: &Flow,
+        standing: &'a Standing,
+        question: &Question<'a>,
+        source: Source,
+    ) -> Result<(Upstream, Verdict<'a>), Error> {
         let admission = self.judge(flow, standing, question).admit()?;
         if let Some(parent) = admission.parent() {
             flow.reached(None, Some(parent));
@@ -151,14 +177,14 @@ impl Proxy {
             stop = flow.stopped() => return Err(stop.into()),
             dialled = self.dialer.dial(&admission, source) => dialled,
         };
-        let upstream = dialled.map_err(|failed| {
+        let (upstream, verdict) = dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {
                 flow.decider(rule);
             }
             failed.error
         })?;
         flow.dialled(upstream.reached().address, upstream.dns(), upstream.connect());
-        Ok(upstream)
+        Ok((upstream, verdict))
     }
 
     /// Which way a connection for this question would take, by what is known so far. Where the policy has no say in it,

@@ -22,7 +22,7 @@ use crate::gate::{self, First, Passed, Tunnel, carry, first_bytes, is_silent, re
 use crate::host::{Host, Name};
 use crate::ingress::Ingress;
 use crate::names::Names;
-use crate::policy::{Question, Seen};
+use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
 use crate::sniff::ClientHello;
 use crate::stream::Stream;
@@ -77,8 +77,8 @@ impl Door {
         local: SocketAddr,
         drain: drain::Watch,
     ) -> Option<Passed> {
-        let (tunnel, first) = self.tunnel(client, stream, local, drain.clone()).await?;
-        tunnel.judge(first, drain).await
+        let (tunnel, known) = self.tunnel(client, stream, local, drain.clone()).await?;
+        tunnel.judge(known, drain).await
     }
 
     /// Serves a connection until it ends, or leads to an upstream.
@@ -88,7 +88,7 @@ impl Door {
         stream: Stream,
         local: SocketAddr,
         drain: drain::Watch,
-    ) -> Option<(Tunnel, Option<First>)> {
+    ) -> Option<(Tunnel, Option<(First, Passage)>)> {
         let Self { proxy, pool, names } = self;
         let flow = proxy.ledger.begin(Ingress::Transparent, client.clone());
         let standing = proxy.standing(client);
@@ -165,9 +165,9 @@ impl Arrival {
     }
 
     /// Relays to the original address without a look inside.
-    async fn enter_unread(mut self, to: Destination) -> Option<(Tunnel, Option<First>)> {
+    async fn enter_unread(mut self, to: Destination) -> Option<(Tunnel, Option<(First, Passage)>)> {
         match self.open(&to, Seen::Unread, Source::Known(self.original.ip())).await {
-            Ok(upstream) => Some(self.tunnel(to, upstream, Some(First::Unread))),
+            Ok((upstream, leave)) => Some((self.tunnel(to, upstream), Some((First::Unread, leave)))),
             Err(error) => {
                 reset(self.flow, self.client, error);
                 None
@@ -185,7 +185,7 @@ impl Arrival {
         reset(self.flow, self.client, error);
     }
 
-    async fn enter_tls(mut self, hello: ClientHello) -> Option<(Tunnel, Option<First>)> {
+    async fn enter_tls(mut self, hello: ClientHello) -> Option<(Tunnel, Option<(First, Passage)>)> {
         let seen = tls::seen(&hello);
         let named = match &hello.server_name {
             Some(name) => self.named(name),
@@ -193,7 +193,7 @@ impl Arrival {
         };
         let to = redirected::destination(&self.standing, named, self.original, seen);
         match self.open(&to, seen, Source::Prefer(self.original.ip())).await {
-            Ok(upstream) => Some(self.tunnel(to, upstream, Some(First::Hello(hello)))),
+            Ok((upstream, leave)) => Some((self.tunnel(to, upstream), Some((First::Hello(hello), leave)))),
             Err(error) => {
                 tls::refuse(self.flow, self.client, error).await;
                 None
@@ -203,11 +203,18 @@ impl Arrival {
 
     /// Neither TLS nor HTTP, or silence: only report mode lets that through. After silence the server has the chance to
     /// speak, and whoever then speaks is looked at.
-    async fn enter_nameless(mut self, first: Option<First>) -> Option<(Tunnel, Option<First>)> {
+    async fn enter_nameless(mut self, first: Option<First>) -> Option<(Tunnel, Option<(First, Passage)>)> {
         let to = self.unsaid();
-        let seen = if first.is_some() { Seen::Other } else { Seen::Unknown };
-        match self.open(&to, seen, Source::Known(self.original.ip())).await {
-            Ok(upstream) => Some(self.tunnel(to, upstream, first)),
+        let source = Source::Known(self.original.ip());
+        let opened = match first {
+            Some(first) => self
+                .open(&to, Seen::Other, source)
+                .await
+                .map(|(upstream, leave)| (upstream, Some((first, leave)))),
+            None => self.connect(&to, source).await.map(|upstream| (upstream, None)),
+        };
+        match opened {
+            Ok((upstream, known)) => Some((self.tunnel(to, upstream), known)),
             Err(error) => {
                 reset(self.flow, self.client, error);
                 None
@@ -224,20 +231,37 @@ impl Arrival {
         first_bytes(client, flow, &mut Alarm::default(), self.proxy.bounds.head).await.map(Some)
     }
 
-    /// Judges, and connects.
-    async fn open(&mut self, to: &Destination, seen: Seen<'_>, source: Source) -> Result<Upstream, Error> {
+    /// Judges what is said to be inside, and connects.
+    async fn open(
+        &mut self,
+        to: &Destination,
+        seen: Seen<'_>,
+        source: Source,
+    ) -> Result<(Upstream, Passage), Error> {
+        let question = self.ask(to, seen).await?;
+        self.proxy.open(&self.flow, &self.standing, &question, source).await
+    }
+
+    /// Connects before anybody knows what is inside.
+    async fn connect(&mut self, to: &Destination, source: Source) -> Result<Upstream, Error> {
+        let question = self.ask(to, Seen::Unknown).await?;
+        self.proxy.connect(&self.flow, &self.standing, &question, source).await
+    }
+
+    /// The question to judge by, once there is a place for the flow and whoever may have to be asked was.
+    async fn ask<'a>(&mut self, to: &'a Destination, seen: Seen<'a>) -> Result<Question<'a>, Error> {
         self.flow.to(to);
         self.flow.seen(seen);
         self.flow.take_permit()?;
         let question = Question { to, seen, address: None };
         self.standing = self.proxy.settle(&self.flow, &self.standing, &question).await;
-        self.proxy.open(&self.flow, &self.standing, &question, source).await
+        Ok(question)
     }
 
-    /// The tunnel that this has become, and what its client said first.
-    fn tunnel(self, to: Destination, upstream: Upstream, first: Option<First>) -> (Tunnel, Option<First>) {
+    /// The tunnel that this has become.
+    fn tunnel(self, to: Destination, upstream: Upstream) -> Tunnel {
         let Self { proxy, standing, flow, client, .. } = self;
-        (Tunnel { proxy, standing, flow, to, client, upstream }, first)
+        Tunnel { proxy, standing, flow, to, client, upstream }
     }
 }
 

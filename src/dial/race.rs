@@ -4,19 +4,17 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::time::Instant;
 
+use super::Failed;
 use super::waiting::Waiting;
-use super::{Failed, Won};
 use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::families::Families;
-use crate::policy::outgoing::Outgoing;
 use crate::reason::Reason;
 use crate::resolve::Answers;
 
@@ -28,19 +26,19 @@ const INTEREST_MOST: u8 = 2;
 const ATTEMPTS_MAX: usize = 16;
 
 /// One dial: the addresses found so far and the attempts under way. Dropping it ends them all.
-pub(super) struct Race<'a, 'f, S, A> {
+pub(super) struct Race<'a, 'f, W, S, A> {
     answers: Answers,
     /// Whether more addresses may come.
     is_open: bool,
     port: u16,
-    /// Says for each address whether it may be dialled, and how the connection leaves this host.
+    /// Says for each address whether it may be dialled, and what goes with that.
     screen: S,
     /// Dials one that may be.
     attempt: A,
     /// How long an attempt has before the next one joins it.
     delay: Duration,
     waiting: Waiting,
-    attempts: Vec<Attempt<'f>>,
+    attempts: Vec<Attempt<'f, W>>,
     started: usize,
     /// When the next attempt may join those under way; `None`: at once.
     next_start: Option<Instant>,
@@ -54,7 +52,7 @@ pub(super) struct Race<'a, 'f, S, A> {
 }
 
 /// One address being dialled.
-pub(super) type Attempt<'f> = Pin<Box<dyn Future<Output = Result<Won, Setback>> + Send + 'f>>;
+pub(super) type Attempt<'f, W> = Pin<Box<dyn Future<Output = Result<W, Setback>> + Send + 'f>>;
 
 /// Why an address did not do.
 #[derive(Debug)]
@@ -66,10 +64,10 @@ pub(super) struct Setback {
     is_final: bool,
 }
 
-impl<'a, 'f, S, A> Race<'a, 'f, S, A>
+impl<'a, 'f, L, W, S, A> Race<'a, 'f, W, S, A>
 where
-    S: Fn(SocketAddr) -> Result<Option<Arc<Outgoing>>, Failed<'a>>,
-    A: Fn(SocketAddr, Option<Arc<Outgoing>>) -> Attempt<'f>,
+    S: Fn(SocketAddr) -> Result<L, Failed<'a>>,
+    A: Fn(SocketAddr, L) -> Attempt<'f, W>,
 {
     pub(super) fn new(
         answers: Answers,
@@ -102,11 +100,11 @@ where
     }
 
     /// Runs until a connection stands or nothing is left to try.
-    pub(super) async fn run(&mut self) -> Result<Won, Failed<'a>> {
+    pub(super) async fn run(&mut self) -> Result<W, Failed<'a>> {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Won, Failed<'a>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<W, Failed<'a>>> {
         loop {
             self.start_next();
             if self.attempts.is_empty() && !self.is_open {
@@ -165,7 +163,7 @@ where
             let Some(ip) = self.waiting.next() else { return };
             let address = SocketAddr::new(ip, self.port);
             match (self.screen)(address) {
-                Ok(outgoing) => self.attempts.push((self.attempt)(address, outgoing)),
+                Ok(leave) => self.attempts.push((self.attempt)(address, leave)),
                 Err(refused) => {
                     self.setbacks.screened(refused);
                     continue;
@@ -204,7 +202,7 @@ impl From<Error> for Setback {
 }
 
 /// The first attempt to end. They are few: to ask each one costs less than to know which one called.
-fn poll_ended(attempts: &mut Vec<Attempt<'_>>, cx: &mut Context<'_>) -> Poll<Result<Won, Setback>> {
+fn poll_ended<W>(attempts: &mut Vec<Attempt<'_, W>>, cx: &mut Context<'_>) -> Poll<Result<W, Setback>> {
     for index in 0..attempts.len() {
         if let Poll::Ready(ended) = attempts[index].as_mut().poll(cx) {
             drop(attempts.remove(index));

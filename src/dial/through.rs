@@ -13,13 +13,13 @@ use tokio::time::{Instant, timeout};
 use crate::alarm::Alarm;
 use crate::destination::Destination;
 use crate::dial::race::{Attempt, Race};
-use crate::dial::{ATTEMPT_DELAY, Dialer, Failed, Reached, Source, Upstream, Won, connect, fits};
+use crate::dial::{ATTEMPT_DELAY, Dialer, Failed, Reached, Screened, Source, Upstream, Won, connect, fits};
 use crate::error::{Error, ParentFailure, ParentFault};
 use crate::families::Families;
 use crate::host::Host;
 use crate::parent::{Ask, Member, Parent, Resolve};
-use crate::policy::Admission;
 use crate::policy::outgoing::Outgoing;
+use crate::policy::{Admission, Verdict};
 use crate::stream::Stream;
 
 /// How long a parent has to open a tunnel to one address before it is asked for the next one too: its answer takes
@@ -69,7 +69,7 @@ impl Dialer {
         name: &str,
         admission: &Admission<'a>,
         source: Source,
-    ) -> Result<Upstream, Failed<'a>> {
+    ) -> Result<(Upstream, Verdict<'a>), Failed<'a>> {
         let start = Instant::now();
         let deadline = start + self.timeout;
         let Some(parent) = self.parents.get(name) else {
@@ -85,16 +85,16 @@ impl Dialer {
             let through = Through { parent: Arc::clone(parent), url, forwards };
             let reached = Arc::new(Reached { address: None, through: Some(through), outgoing });
             let (dns, connect, alarm) = (Duration::ZERO, start.elapsed(), Alarm::default());
-            return Ok(Upstream { stream, reached, dns, connect, alarm });
+            return Ok((Upstream { stream, reached, dns, connect, alarm }, admission.verdict()));
         }
         let screen = |address| self.screen(admission, address);
-        let attempt = |address: SocketAddr, outgoing: Option<Arc<Outgoing>>| -> Attempt<'_> {
+        let attempt = |address: SocketAddr, (verdict, outgoing): Screened<'a>| -> Attempt<'_, Won<'a>> {
             Box::pin(async move {
                 let to = Destination::new(Host::Ip(address.ip()), address.port());
                 let (stream, url) = self.ask(parent, Ask::Tunnel(&to), outgoing.as_ref(), deadline).await?;
                 let through = Through { parent: Arc::clone(parent), url, forwards: false };
                 let reached = Reached { address: Some(address), through: Some(through), outgoing };
-                Ok(Won { stream, reached })
+                Ok(Won { stream, reached, verdict })
             })
         };
         self.race((admission, source), (start, TUNNEL_DELAY), screen, attempt).await
@@ -187,10 +187,12 @@ impl Dialer {
             true => Err(Failed::from(Error::SelfConnect(address))),
             false => fits(outgoing.cloned(), address),
         };
-        let attempt = |address, outgoing| -> Attempt<'_> { Box::pin(connect(address, outgoing)) };
+        let attempt = |address, outgoing: Option<Arc<Outgoing>>| -> Attempt<'_, Stream> {
+            Box::pin(async move { connect(address, outgoing.as_deref()).await })
+        };
         let answers = self.answers(to, Source::LookUp, families);
         let mut race = Race::new(answers, (to.port, families), ATTEMPT_DELAY, screen, attempt);
-        let Won { stream, .. } = race.run().await.map_err(|failed| failed.error)?;
+        let stream = race.run().await.map_err(|failed| failed.error)?;
         stream.keep_alive();
         Ok(parent.secure(member, stream).await?)
     }

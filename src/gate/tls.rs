@@ -39,9 +39,9 @@ struct Handshake {
     alarm: Alarm,
 }
 
-/// Judges a tunnel by its ClientHello, and by the second one if there is to be one.
-pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello) -> Option<Passed> {
-    let leave = match tunnel.pass(seen(&hello)) {
+/// Judges a tunnel by its ClientHello, unless there is `leave` for that, and by the second one if there is to be one.
+pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello, leave: Option<Passage>) -> Option<Passed> {
+    let leave = match tunnel.pass(seen(&hello), leave) {
         Ok(leave) => leave,
         Err(error) => {
             refuse(tunnel.flow, tunnel.client, error).await;

@@ -39,13 +39,7 @@ pub struct Verdict<'a> {
 
 /// Leave to connect to the destination of the question, and to nothing else: only an allowing verdict makes one.
 #[derive(Debug)]
-pub struct Admission<'a> {
-    case: Case<'a>,
-    /// The rule that allows it by what is known so far.
-    allows: Option<&'a Row>,
-    outgoing: Option<&'a Arc<Outgoing>>,
-    parent: Option<&'a Arc<str>>,
-}
+pub struct Admission<'a>(Verdict<'a>);
 
 /// Leave to let bytes pass: made only by an allowing verdict on what was seen inside.
 #[derive(Debug)]
@@ -80,8 +74,7 @@ impl<'a> Verdict<'a> {
         if !self.is_allow {
             return Err(Error::Denied(self.reason));
         }
-        let (outgoing, Self { case, allows, parent, .. }) = (self.outgoing(), self);
-        Ok(Admission { case, allows, outgoing, parent })
+        Ok(Admission(self))
     }
 
     /// How its connection is to leave this host, if the policy says so: by the profile whose rule allows it. Where none
@@ -122,43 +115,49 @@ impl<'a> Verdict<'a> {
 }
 
 impl<'a> Admission<'a> {
+    /// The verdict that it comes from.
+    pub fn verdict(&self) -> Verdict<'a> {
+        self.0
+    }
+
     pub fn to(&self) -> &'a Destination {
-        self.case.question.to
+        self.0.case.question.to
     }
 
     /// The parent to go through, if any.
     pub fn parent(&self) -> Option<&'a Arc<str>> {
-        self.parent
+        self.0.parent
     }
 
     /// How the connection is to leave this host by what is known so far, if the policy says so.
     pub fn outgoing(&self) -> Option<&'a Arc<Outgoing>> {
-        self.outgoing
+        self.0.outgoing()
     }
 
     /// Whether it is for a request in the clear, rather than for what is yet to be seen.
     pub fn is_for_request(&self) -> bool {
-        matches!(self.case.question.seen, Seen::Http { .. })
+        matches!(self.0.case.question.seen, Seen::Http { .. })
     }
 
     /// The families of addresses that some rule may yet admit, in the order of the profile whose rule would by what is
     /// known so far. `default` is of profiles that say nothing.
     pub fn families(&self, default: Families) -> Families {
         let of = |outgoing: Option<&Arc<Outgoing>>| outgoing.map_or(default, |outgoing| outgoing.families());
-        self.case
+        self.0
+            .case
             .profiles()
-            .fold(of(self.outgoing), |families, profile| families.or(of(profile.outgoing.as_ref())))
+            .fold(of(self.outgoing()), |families, profile| families.or(of(profile.outgoing.as_ref())))
     }
 
     /// The verdict with this resolved address: the rule that allows it must be one that accepts all the rest too.
     pub fn accepts(&self, address: IpAddr) -> Verdict<'a> {
-        let question = Question { address: Some(address), ..self.case.question };
-        let case = Case { question, ..self.case };
-        let verdict = match self.allows {
+        let question = Question { address: Some(address), ..self.0.case.question };
+        let case = Case { question, ..self.0.case };
+        let verdict = match self.0.allows {
             Some(row) => case.decide_address(row),
             None => case.decide(),
         };
-        if verdict.is_allow && !verdict.goes(self.parent.map(|parent| &**parent)) {
+        if verdict.is_allow && !verdict.goes(self.parent().map(|parent| &**parent)) {
             return Verdict { is_allow: false, reason: Reason::NoRule, ..verdict };
         }
         verdict

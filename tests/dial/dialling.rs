@@ -76,6 +76,7 @@ impl Scene {
         let admission =
             self.policy.decide(&subject, &question, TODAY).admit().map_err(|error| (error, None))?;
         let result = self.dialer.dial(&admission, Source::LookUp).await;
+        let result = result.map(|(upstream, _)| upstream);
         result.map_err(|Failed { error, rule }| (error, rule.map(|rule| rule.to_string())))
     }
 

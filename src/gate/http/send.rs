@@ -161,8 +161,7 @@ impl Route {
         if let Home::Tunnel(_) = self.home {
             return Err(Error::UpstreamReset);
         }
-        let upstream = self.proxy.open(flow, standing, question, self.home.source()).await?;
-        let leave = self.pass(flow, standing, question, upstream.reached())?;
+        let (upstream, leave) = self.proxy.open(flow, standing, question, self.home.source()).await?;
         self.open(standing, question, upstream, leave).await
     }
 
