@@ -8,6 +8,9 @@ import sys
 from loads import PROXY_CORE, Generator
 from place import PROXY, Place, raise_file_limit
 
+# As services run. With CAP_NET_ADMIN exeat listens for what TPROXY brings too, and asks each connection whose it is.
+UNPRIVILEGED = ["setpriv", "--bounding-set=-net_admin"]
+
 
 class Bench:
     def __init__(self, load, samples, rounds, seconds):
@@ -36,7 +39,7 @@ class Bench:
         place = self.place(door, number)
         home = place.directory("proxy")
         place.wait_until_free(PROXY)
-        process = place.start([*before, *proxy.command(home, door)], PROXY_CORE)
+        process = place.start([*UNPRIVILEGED, *before, *proxy.command(home, door)], PROXY_CORE)
         process.directory = home
         try:
             place.wait_for(PROXY, process, 300)
