@@ -8,8 +8,9 @@ import sys
 from loads import PROXY_CORE, Generator
 from place import PROXY, Place, raise_file_limit
 
-# As services run. With CAP_NET_ADMIN exeat listens for what TPROXY brings too, and asks each connection whose it is.
-UNPRIVILEGED = ["setpriv", "--bounding-set=-net_admin"]
+# As services run. With either of these exeat's listener takes what TPROXY brings too, and asks each connection for its
+# own address (IP_TRANSPARENT, ip(7)).
+UNPRIVILEGED = ["setpriv", "--bounding-set=-net_admin,-net_raw"]
 
 
 class Bench:
