@@ -6,7 +6,7 @@ import signal
 import sys
 
 from loads import PROXY_CORE, Generator
-from place import PROXY, Place, raise_file_limit
+from place import PROXY, Place, raise_file_limit, stay_awake
 
 # As services run. With either of these exeat's listener takes what TPROXY brings too, and asks each connection for its
 # own address (IP_TRANSPARENT, ip(7)).
@@ -57,6 +57,9 @@ class Bench:
     def __enter__(self):
         if os.cpu_count() < 2:
             raise SystemExit("needs two cores: one for the proxy, one for the load")
+        self.awake = stay_awake()
+        if not self.awake:
+            self.say("the cores may halt: round trips show how long it takes to wake them")
         # Whoever ends it, nothing of it may stay.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         return self
@@ -64,3 +67,5 @@ class Bench:
     def __exit__(self, *_):
         for place in self.places.values():
             place.close()
+        if self.awake:
+            self.awake.close()
