@@ -1,6 +1,8 @@
 //! What a ClientHello says.
 
-use tls_parser::{SNIType, TlsExtensionType, parse_tls_extension_sni_hostname};
+use tls_parser::{
+    SNIType, TlsExtension, TlsExtensionType, parse_tls_extension_sni_hostname, parse_tls_extension_unknown,
+};
 
 use crate::host::{HostError, Name};
 use crate::sniff::outcome::Stop;
@@ -64,8 +66,9 @@ impl ClientHello {
         let mut seen = [0; EXTENSIONS_MAX];
         let mut count = 0;
         while !rest.is_empty() {
-            let broken = Stop::Bad("has a broken extension");
-            let Ok((kind, content, next)) = extension(rest) else { return Err(broken) };
+            let Ok((next, TlsExtension::Unknown(kind, content))) = parse_tls_extension_unknown(rest) else {
+                return Err(Stop::Bad("has a broken extension"));
+            };
             rest = next;
             if seen[..count].contains(&kind.0) {
                 return Err(Stop::Bad("has the same extension twice"));
@@ -107,13 +110,6 @@ const NOT_A_NAME: Stop = Stop::Bad("has a server name that is not a domain name"
 /// Encrypted Client Hello (RFC 9849), the drafts of it that were deployed, and their forerunner ESNI.
 fn is_ech(kind: TlsExtensionType) -> bool {
     matches!(kind.0, 0xfe08..=0xfe0d | 0xff02 | 0xff03 | 0xff08 | 0xffce)
-}
-
-/// Splits an extension off: its type, its content, and what follows it.
-fn extension(bytes: &[u8]) -> Result<(TlsExtensionType, &[u8], &[u8]), Stop> {
-    let (&kind, rest) = bytes.split_first_chunk().ok_or(ENDS_EARLY)?;
-    let (content, rest) = vector16(rest)?;
-    Ok((TlsExtensionType(u16::from_be_bytes(kind)), content, rest))
 }
 
 /// Splits a vector off that has one byte of length (RFC 8446 §3.4).
