@@ -1,9 +1,14 @@
-//! Futures that are made where they stay.
+//! What is large is made where it stays.
 
 use std::pin::Pin;
 
 /// A future in a box. `Box::pin` makes it on the stack and copies it, with all the room it has for what is yet to come:
 /// some kilobytes for each connection. What is made in the box has only its arguments copied.
 pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
-    Box::into_pin(Box::write(Box::new_uninit(), make()))
+    Box::into_pin(in_box(make))
+}
+
+/// Anything in a box, made there. `Box::new` makes it on the stack first.
+pub fn in_box<T>(make: impl FnOnce() -> T) -> Box<T> {
+    Box::write(Box::new_uninit(), make())
 }

@@ -222,14 +222,15 @@ impl Dialer {
 impl Upstream {
     /// The stream, ready for the bytes that the passage is for, and kept alive.
     pub fn open(self, passage: &Passage) -> Stream {
-        let stream = self.open_young(passage);
+        let (stream, _) = self.open_young(passage);
         stream.keep_alive();
         stream
     }
 
     /// The same for one who keeps it alive once it has lived for [`YOUTH`](crate::stream::YOUTH): the relay does.
-    pub fn open_young(self, _: &Passage) -> Stream {
-        self.stream
+    /// With it comes the timer of the dial.
+    pub fn open_young(self, _: &Passage) -> (Stream, Alarm) {
+        (self.stream, self.alarm)
     }
 
     /// Resolves once it has something to say, or has ended. Nothing of it is lost.

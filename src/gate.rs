@@ -6,7 +6,6 @@ pub mod redirected;
 pub mod tls;
 
 use std::future::poll_fn;
-use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -40,6 +39,9 @@ pub struct Tunnel {
     pub upstream: Upstream,
 }
 
+/// What is inside a tunnel, and leave for that to pass, where both were found before it was dialled.
+pub type Known = (First, Passage);
+
 /// A tunnel whose inside was judged: the rest is left to the relay.
 #[derive(Debug)]
 pub struct Passed {
@@ -67,7 +69,7 @@ pub fn carry(
 impl Tunnel {
     /// Finds out what is inside and judges it, unless that was done before it was dialled. Requests are served here; the
     /// rest is left to be relayed.
-    pub async fn judge(mut self, known: Option<(First, Passage)>, drain: drain::Watch) -> Option<Passed> {
+    pub async fn judge(mut self, known: Option<Known>, drain: drain::Watch) -> Option<Passed> {
         let (first, leave) = match known {
             Some((first, leave)) => (Ok(first), Some(leave)),
             // A rule that does not look inside must not wait for a client that lets the server speak first.
@@ -114,11 +116,10 @@ impl Tunnel {
     }
 
     /// Leaves to the relay what needs no gate of its own, if it may pass.
-    fn pass_as(mut self, seen: Seen<'static>, leave: Option<Passage>) -> Option<Passed> {
+    fn pass_as(self, seen: Seen<'static>, leave: Option<Passage>) -> Option<Passed> {
         match self.pass(seen, leave) {
             Ok(leave) => {
-                let alarm = mem::take(self.upstream.alarm());
-                let upstream = self.upstream.open_young(&leave);
+                let (upstream, alarm) = self.upstream.open_young(&leave);
                 let ends = Box::new(Ends { client: self.client, upstream, alarm });
                 Some(Passed { flow: self.flow, ends })
             }
@@ -206,7 +207,7 @@ mod tests {
         fn size<F>(_: impl FnOnce(Arc<Proxy>, Pin<Box<Ready<Option<Passed>>>>, Held) -> F) -> usize {
             size_of::<F>()
         }
-        fn judging<F>(_: impl FnOnce(Tunnel, Option<(First, Passage)>, drain::Watch) -> F) -> usize {
+        fn judging<F>(_: impl FnOnce(Tunnel, Option<Known>, drain::Watch) -> F) -> usize {
             size_of::<F>()
         }
         let (tunnel, judging) = (size(carry), judging(Tunnel::judge));

@@ -18,7 +18,9 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::{Flow, Permit};
 use crate::gate::http::{Pool, enter_redirected};
-use crate::gate::{self, First, Passed, Tunnel, carry, first_bytes, is_silent, redirected, reset, tls};
+use crate::gate::{
+    self, First, Known, Passed, Tunnel, carry, first_bytes, is_silent, redirected, reset, tls,
+};
 use crate::host::{Host, Name};
 use crate::ingress::Ingress;
 use crate::names::Names;
@@ -88,7 +90,7 @@ impl Door {
         stream: Stream,
         local: SocketAddr,
         drain: drain::Watch,
-    ) -> Option<(Tunnel, Option<(First, Passage)>)> {
+    ) -> Option<(Tunnel, Option<Known>)> {
         let Self { proxy, pool, names } = self;
         let flow = proxy.ledger.begin(Ingress::Transparent, client.clone());
         let standing = proxy.standing(client);
@@ -165,7 +167,7 @@ impl Arrival {
     }
 
     /// Relays to the original address without a look inside.
-    async fn enter_unread(mut self, to: Destination) -> Option<(Tunnel, Option<(First, Passage)>)> {
+    async fn enter_unread(mut self, to: Destination) -> Option<(Tunnel, Option<Known>)> {
         match self.open(&to, Seen::Unread, Source::Known(self.original.ip())).await {
             Ok((upstream, leave)) => Some((self.tunnel(to, upstream), Some((First::Unread, leave)))),
             Err(error) => {
@@ -185,7 +187,7 @@ impl Arrival {
         reset(self.flow, self.client, error);
     }
 
-    async fn enter_tls(mut self, hello: ClientHello) -> Option<(Tunnel, Option<(First, Passage)>)> {
+    async fn enter_tls(mut self, hello: ClientHello) -> Option<(Tunnel, Option<Known>)> {
         let seen = tls::seen(&hello);
         let named = match &hello.server_name {
             Some(name) => self.named(name),
@@ -203,7 +205,7 @@ impl Arrival {
 
     /// Neither TLS nor HTTP, or silence: only report mode lets that through. After silence the server has the chance to
     /// speak, and whoever then speaks is looked at.
-    async fn enter_nameless(mut self, first: Option<First>) -> Option<(Tunnel, Option<(First, Passage)>)> {
+    async fn enter_nameless(mut self, first: Option<First>) -> Option<(Tunnel, Option<Known>)> {
         let to = self.unsaid();
         let source = Source::Known(self.original.ip());
         let opened = match first {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::boxed::in_box;
 use crate::client::Client;
 use crate::flow::judges::Judges;
 use crate::flow::open::Open;
@@ -79,7 +80,7 @@ impl Ledger {
 
     /// Takes a new flow in.
     pub(super) fn enter(&self, ingress: Ingress, client: Client) -> (Arc<Open>, Key) {
-        let record = Box::write(Box::new_uninit(), Record::new(self.ids.next(), ingress, client));
+        let record = in_box(|| Record::new(self.ids.next(), ingress, client));
         let open = Arc::new(Open::new(record, self.judges.epoch()));
         self.metrics.begin(ingress);
         let key = self.registry.insert(Arc::clone(&open));

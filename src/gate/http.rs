@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 use hyper::StatusCode;
 
 use crate::alarm::Alarm;
+use crate::boxed::boxed;
 use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
@@ -73,7 +74,7 @@ async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, drain: d
     let take = || lock(&opening).take();
     let served = serve(client, &exchanges.proxy().bounds, drain, |request, clock| {
         let flow = take().unwrap_or_else(|| exchanges.begin(ingress));
-        Box::pin(exchanges.answer(flow, exchanges.standing(), request, clock))
+        boxed(|| exchanges.answer(flow, exchanges.standing(), request, clock))
     })
     .await;
     finish(&exchanges, served, take(), ingress).await;

@@ -5,7 +5,6 @@
 //! ServerHello and both directions are free, or the second hello is held to the same rules. What the
 //! client sends meanwhile as early data says nothing: a server that retries skips it (§4.2.10).
 
-use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -48,10 +47,9 @@ pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello, leave: Option<Pass
             return None;
         }
     };
-    let Tunnel { proxy, standing, flow, to, client, mut upstream } = tunnel;
-    let alarm = mem::take(upstream.alarm());
+    let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
     let reached = Arc::clone(upstream.reached());
-    let upstream = upstream.open_young(&leave);
+    let (upstream, alarm) = upstream.open_young(&leave);
     let mut handshake = Handshake { proxy, standing, flow, to, reached, client, upstream, alarm };
     let result = handshake.run(hello.length).await;
     let Handshake { flow, client, upstream, alarm, .. } = handshake;

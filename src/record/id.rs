@@ -19,7 +19,7 @@ impl FlowId {
 
 impl fmt::Display for FlowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(&String::from_utf8_lossy(&self.digits()))
     }
 }
 
