@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use self::load::loads::tally::Report;
@@ -138,6 +139,22 @@ async fn tunnels_come_at_a_rate_and_refusals_are_told_apart() {
     let denied = Load { to: "evil.example".to_owned(), ..load };
     let report = overload::run(denied, 500.0, PATIENCE).await.unwrap();
     assert_eq!((report.steps, report.others.get("403")), (0, Some(&100)), "{report}");
+}
+
+#[tokio::test]
+async fn an_alert_is_no_hello() {
+    let stand = Stand::new(10).await;
+    let refuser = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let load = Load { proxy: None, origin: refuser.local_addr().unwrap(), ..stand.load() };
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = refuser.accept().await.unwrap();
+            let _ = client.read(&mut [0; 2048]).await.unwrap();
+            client.write_all(&[21, 3, 3, 0, 2, 2, 49]).await.unwrap();
+        }
+    });
+    let report = tunnels::run(load).await.unwrap();
+    assert_eq!((report.steps, report.others.get("failed")), (0, Some(&10)), "{report}");
 }
 
 #[tokio::test]

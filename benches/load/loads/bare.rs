@@ -15,7 +15,7 @@ use exeat::counters::Counters;
 use exeat::relay::Relay;
 use exeat::silence::Silence;
 use exeat::stream::Stream;
-use exeat::sys::tune;
+use exeat::sys::send_at_once;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
@@ -59,12 +59,11 @@ impl Bare {
     }
 
     async fn carry(self, mut client: TcpStream, origin: SocketAddr, relay: &Relay) -> io::Result<()> {
-        tune(&client)?;
         if self.connect {
             head(&mut client).await?;
         }
         let upstream = TcpStream::connect(origin).await?;
-        tune(&upstream)?;
+        send_at_once(&upstream)?;
         if self.connect {
             client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
         }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::Load;
-use super::wire::Order;
+use super::wire::{self, Order};
 
 /// Why there is no tunnel.
 #[derive(Debug)]
@@ -46,6 +46,9 @@ pub(crate) async fn open(load: &Load, hello: &[u8]) -> Result<TcpStream, Refusal
     stream.write_all(hello).await?;
     let mut answer = [0; 5];
     stream.read_exact(&mut answer).await?;
+    if answer[0] != wire::HANDSHAKE {
+        return Err(io::Error::other("an alert instead of a ServerHello").into());
+    }
     let mut rest = vec![0; usize::from(u16::from_be_bytes([answer[3], answer[4]]))];
     stream.read_exact(&mut rest).await?;
     Ok(stream)

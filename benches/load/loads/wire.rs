@@ -36,8 +36,11 @@ pub(crate) enum Order {
     Upload = b'U' as isize,
 }
 
+/// The type of a record with a hello. A refusal has another: an alert (RFC 8446 §5.1).
+pub(crate) const HANDSHAKE: u8 = 22;
+
 fn record(fragment: &[u8]) -> Vec<u8> {
-    [[22, 3, 1].as_slice(), &vector16(fragment)].concat()
+    [[HANDSHAKE, 3, 1].as_slice(), &vector16(fragment)].concat()
 }
 
 fn handshake(kind: u8, body: &[u8]) -> Vec<u8> {
