@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from place import ORIGIN, PORTS, PROXY
+from rules import RULES, names, parents
 
 ADMIN = 3130
 DNS = 3153
@@ -16,7 +17,7 @@ class Exeat:
     program: pathlib.Path
     name: str = "exeat"
     transparent: bool = False
-    rules: int = 1000
+    rules: int = RULES
     profiles: int = 1
     flows: int = 100_000
     # Whom its profile is for, and what `auth` says in the settings.
@@ -61,9 +62,9 @@ class Exeat:
 
 
 def write_rules(home, rules, generation=0):
-    """Half of them names, half of them wildcards; written beside and renamed, as an editor does."""
+    """Written beside and renamed, as an editor does."""
     new = home / "lists/rules.new"
     with open(new, "w") as file:
-        for number in range(rules):
-            file.write(f"{'*.' if number % 2 else ''}n{number}.g{generation}.d{number % 997}.example.org\n")
+        file.writelines(f"{name}\n" for name in names(rules, generation))
+        file.writelines(f"*.{name}\n" for name in parents(rules, generation))
     new.rename(home / "lists/rules.txt")

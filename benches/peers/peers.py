@@ -1,13 +1,15 @@
-"""How the other proxies are started: one worker, no more logging than they must, as fast as they can be set."""
+"""How the other proxies are started: one worker, no more logging than they must, as fast as they can be set.
+
+Each lets through what exeat does, by the quickest means that it has for a list of names.
+"""
 
 import dataclasses
+import json
 import pathlib
 import shutil
 
 from place import NAMES, ORIGIN, PORTS, PROXY
-
-SERVERS = [f"127.0.0.1:{ORIGIN + turn}" for turn in range(PORTS)]
-
+from rules import RULES, names, parents
 
 class Peer:
     """A program, and the doors by which its clients come: `explicit` (CONNECT, plain HTTP) or `transparent`."""
@@ -30,12 +32,20 @@ class Peer:
         raise NotImplementedError
 
 
+def listed(path, exact="{}", below="*.{}"):
+    """Writes the list into a file, each entry in the proxy's own words."""
+    lines = [exact.format(name) for name in [*NAMES, *names(RULES)]] + [below.format(name) for name in parents(RULES)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 class Squid(Peer):
     name = program = "squid"
 
     def command(self, home, door):
+        rules = listed(home / "rules", below=".{}")
         (home / "squid.conf").write_text(
-            f"http_port 127.0.0.1:{PROXY}\nhttp_access allow all\n"
+            f'http_port 127.0.0.1:{PROXY}\nacl listed dstdomain "{rules}"\nhttp_access allow listed\nhttp_access deny all\n'
             f"pid_filename {home}/pid\ncache deny all\ncache_mem 8 MB\naccess_log none\ncache_log {home}/log\n"
             f"cache_store_log none\nlogfile_rotate 0\ncoredump_dir {home}\nshutdown_lifetime 0 seconds\n"
             "pinger_enable off\nvia off\nforwarded_for delete\nmax_filedescriptors 200000\n"
@@ -44,34 +54,43 @@ class Squid(Peer):
 
 
 class Tinyproxy(Peer):
-    """A thread for each connection, and poll(2)."""
+    """A thread for each connection, and poll(2). It compares a name with one rule after the other."""
 
     name = program = "tinyproxy"
     tunnels_max = 2_000
 
     def command(self, home, door):
+        rules = listed(home / "rules")
         (home / "tinyproxy.conf").write_text(
             f"Port {PROXY}\nListen 127.0.0.1\nTimeout 600\nMaxClients 4000\nLogLevel Critical\n"
-            f'LogFile "{home}/log"\n'
+            f'LogFile "{home}/log"\nFilter "{rules}"\nFilterType fnmatch\nFilterCaseSensitive Yes\nFilterDefaultDeny Yes\n'
         )
         return ["tinyproxy", "-d", "-c", home / "tinyproxy.conf"]
 
 
 class Haproxy(Peer):
+    """It looks names up in a tree, what is below them in a list whose answers it remembers, and addresses in a map; the
+    port is the one that the client chose."""
+
     name = program = "haproxy"
     doors = ("transparent",)
     splice = False
 
     def command(self, home, door):
-        servers = "".join(f"  server s{turn} {server}\n" for turn, server in enumerate(SERVERS))
+        (home / "names").write_text("\n".join([*NAMES, *names(RULES)]) + "\n")
+        (home / "parents").write_text("".join(f".{name}\n" for name in parents(RULES)))
+        (home / "addresses").write_text("".join(f"{name} 127.0.0.1\n" for name in NAMES))
         splice = "  option splice-auto\n" if self.splice else ""
         (home / "haproxy.cfg").write_text(
             "global\n  nbthread 1\ndefaults\n  mode tcp\n"
             f"  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n{splice}frontend front\n"
             f"  bind 127.0.0.1:{PROXY}\n  tcp-request inspect-delay 5s\n"
             "  tcp-request content reject unless { req.ssl_hello_type 1 }\n"
-            "  use_backend origin if { req.ssl_sni -m str origin.example }\n"
-            f"backend origin\n  balance roundrobin\n{servers}"
+            f"  acl listed req.ssl_sni,lower -m str -f {home}/names\n"
+            f"  acl listed req.ssl_sni,lower -m end -f {home}/parents\n"
+            "  tcp-request content reject unless listed\n"
+            f"  tcp-request content set-dst req.ssl_sni,lower,map_str_ip({home}/addresses)\n"
+            "  default_backend chosen\nbackend chosen\n  server chosen *:0\n"
         )
         return ["haproxy", "-db", "-f", home / "haproxy.cfg"]
 
@@ -85,6 +104,8 @@ class HaproxySplice(Haproxy):
 
 
 class Nginx(Peer):
+    """Of a name it knows whether it is listed; where that leads is one group of servers, which it takes in turn."""
+
     name = program = "nginx"
     doors = ("transparent",)
     MODULE = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
@@ -93,11 +114,13 @@ class Nginx(Peer):
         return super().is_installed() and self.MODULE.exists()
 
     def command(self, home, door):
-        servers = "".join(f"server {server}; " for server in SERVERS)
+        servers = "".join(f"server 127.0.0.1:{ORIGIN + turn}; " for turn in range(PORTS))
+        rules = listed(home / "rules", "{} origin;", "*.{} origin;")
         (home / "nginx.conf").write_text(
             f"load_module {self.MODULE};\ndaemon off;\nworker_processes 1;\npid {home}/pid;\n"
             f"error_log {home}/log crit;\nevents {{ worker_connections 20000; }}\n"
-            "stream {\n  map $ssl_preread_server_name $to { origin.example origin; default nowhere; }\n"
+            "stream {\n  map_hash_max_size 4096;\n  map_hash_bucket_size 128;\n"
+            f"  map $ssl_preread_server_name $to {{ hostnames; include {rules}; default nowhere; }}\n"
             f"  upstream origin {{ {servers} }}\n  upstream nowhere {{ server 127.0.0.1:1; }}\n"
             f"  server {{ listen 127.0.0.1:{PROXY} backlog=4096; ssl_preread on; proxy_pass $to; "
             "proxy_timeout 1h; }\n}\n"
@@ -116,25 +139,31 @@ class G3proxy(Given):
     name = "g3proxy"
 
     def command(self, home, door):
-        names = "".join(f"      {name}: [127.0.0.1]\n" for name in NAMES)
+        addresses = "".join(f"      {name}: [127.0.0.1]\n" for name in NAMES)
+        exact, child = (json.dumps(some) for some in ([*NAMES, *names(RULES)], parents(RULES)))
         (home / "g3proxy.yaml").write_text(
             "runtime: { thread_number: 1 }\nlog: discard\n"
             "server:\n  - name: bench\n    escaper: default\n    type: http_proxy\n"
             f'    listen: {{ address: "127.0.0.1:{PROXY}" }}\n'
+            f"    dst_host_filter_set: {{ exact: {exact}, child: {child} }}\n"
             "resolver:\n  - { name: default, type: deny_all }\n"
             "escaper:\n  - name: default\n    type: direct_fixed\n    resolver: default\n"
             "    egress_network_filter: { default: allow, allow: [127.0.0.1] }\n"
-            f"    resolve_redirection:\n{names}"
+            f"    resolve_redirection:\n{addresses}"
         )
         return [self.program, "-C", home, "-c", home / "g3proxy.yaml"]
 
 
 class Smokescreen(Given):
+    """It compares a name with one rule after the other."""
+
     name = "smokescreen"
-    rules = 1
+    rules = RULES
 
     def command(self, home, door):
-        rules = "".join(f"    - n{number}.d{number % 997}.example.org\n" for number in range(self.rules - 1))
+        rules = "".join(
+            f"    - {name}\n" for name in [*names(self.rules - 1), *(f'"*.{name}"' for name in parents(self.rules - 1))]
+        )
         (home / "acl.yaml").write_text(
             "version: v1\nservices: []\ndefault:\n  project: bench\n  action: enforce\n  allowed_domains:\n"
             f'{rules}    - "*.example"\n'

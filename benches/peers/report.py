@@ -44,8 +44,8 @@ def about(samples):
         f"On {machine.get('cores')} cores of {machine.get('cpu')}, Linux {machine.get('kernel')}: the proxy alone on one"
         " core with one worker, load and origin on the other. Rounds"
         f" of each load, of which the medians stand here: {rounds(samples)}; the proxies took turns."
-        " exeat checks server names against 1,000 rules, writes a record of each flow to a file and counts metrics;"
-        " the others have no rules (Smokescreen: one) and no logs (Smokescreen has no switch for its own)."
+        " All have the same 1,000 rules. exeat also writes a record of each flow to a file and counts metrics;"
+        " the others write no logs (Smokescreen has no switch for its own)."
     ]
     lines += [f"Packages of Debian: {versions}."] if versions else []
     lines += [
