@@ -8,19 +8,20 @@ import account
 from loads import next_report
 
 
-def idle(bench, proxies, count, seconds):
-    """{proxy: {tunnels, processes, kb, kb_touched, idle_cpu, ...}}; CPU is seconds for each second, of all tunnels."""
+def idle(bench, proxies, count, seconds, youth):
+    """{proxy: {tunnels, processes, kb, kb_touched, idle_cpu, ...}}; CPU is seconds for each second, of all tunnels, once they
+    are that many seconds old."""
     figures = {}
     for proxy in proxies:
         if not proxy.serves("explicit") or (getattr(proxy, "only", ()) and "idle" not in proxy.only):
             continue
-        figures[proxy.name] = of_one(bench, proxy, min(count, proxy.tunnels_max), seconds)
+        figures[proxy.name] = of_one(bench, proxy, min(count, proxy.tunnels_max), seconds, youth)
         shown = ", ".join(f"{key} {value:.4g}" for key, value in figures[proxy.name].items())
         bench.say(f"idle, {proxy.name}: {shown}")
     bench.samples.find("idle", figures)
 
 
-def of_one(bench, proxy, tunnels, seconds):
+def of_one(bench, proxy, tunnels, seconds, youth):
     """Where no process may open files enough for all of them, several side by side hold a part each."""
     processes = math.ceil(tunnels / bench.tunnels_max)
     with contextlib.ExitStack() as stack:
@@ -31,6 +32,7 @@ def of_one(bench, proxy, tunnels, seconds):
         settle(holders)
         held = max(sum(holder.held for holder in holders), 1)
         after = sum(holder.memory() for holder in holders)
+        time.sleep(youth)
         cpu = sum(holder.cpu() for holder in holders)
         time.sleep(seconds)
         spent = sum(holder.cpu() for holder in holders) - cpu

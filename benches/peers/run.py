@@ -9,15 +9,14 @@ What was measured is kept in a file, so that parts can be measured one after the
 
 import argparse
 import dataclasses
-import json
 import pathlib
-import subprocess
 import tempfile
 
 import peers
 import report
 from auth import auth
 from bench import Bench
+from build import EXEAT, LOAD, ROOT, build
 from compare import compare
 from dns import dns
 from exeat import Exeat
@@ -29,7 +28,6 @@ from overload import overload
 from reload import reload
 from samples import Samples, machine, version
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 PARTS = ("compare", "idle", "growth", "flat", "reload", "overload", "leak", "dns", "auth")
 
 
@@ -54,7 +52,7 @@ def arguments():
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PATH", help="g3proxy, smokescreen")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2, help="of one load")
-    parser.add_argument("--exeat", type=pathlib.Path, help="take this one, do not build it")
+    parser.add_argument("--exeat", type=pathlib.Path, help="take this one, do not build it: that of `make release`, say")
     parser.add_argument("--load", type=pathlib.Path, help="and this load generator")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/performance")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report anew")
@@ -73,27 +71,14 @@ def arguments():
 
 
 def measured(options, out):
-    if options.exeat and options.load:
-        exeat, load = options.exeat.resolve(), options.load.resolve()
-    else:
-        exeat, load = build("dev" if options.smoke else "release")
+    given = {name: path.resolve() for name, path in (("exeat", options.exeat), ("load", options.load)) if path}
+    missing = [target for target in (EXEAT, LOAD) if target[1] not in given]
+    programs = given | (build("dev" if options.smoke else "release", *missing) if missing else {})
     samples = Samples(out / "samples.json")
     samples.machine = machine()
-    with Bench(load, samples, options.rounds, options.seconds) as bench:
-        measure(bench, Exeat(exeat), options)
+    with Bench(programs["load"], samples, options.rounds, options.seconds) as bench:
+        measure(bench, Exeat(programs["exeat"]), options)
     return samples
-
-
-def build(profile):
-    """exeat and the load generator."""
-    command = ["cargo", "build", "--locked", "--profile", profile, "--bins", "--bench", "load"]
-    command += ["--message-format=json"]
-    built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    programs = {}
-    for message in map(json.loads, built.splitlines()):
-        if message.get("executable"):
-            programs[message["target"]["name"]] = pathlib.Path(message["executable"])
-    return programs["exeat"], programs["load"]
 
 
 def measure(bench, exeat, options):
@@ -104,7 +89,8 @@ def measure(bench, exeat, options):
     if "compare" in wanted:
         compare(bench, options.loads.split(","), proxies)
     if "idle" in wanted:
-        idle(bench, proxies, *((100, 0.1) if smoke else (40_000, 5)))
+        # exeat looks at a tunnel 10 and 30 s after it was dialled, and then no more.
+        idle(bench, proxies, *((100, 0.1, 0) if smoke else (40_000, 5, 35)))
     if "growth" in wanted:
         growth(bench, exeat, next(peer for peer in peers.GIVEN if peer.name == "smokescreen"), smoke)
     if "flat" in wanted:
