@@ -15,26 +15,12 @@ ISSUER, AUDIENCE = "https://issuer.example", "exeat"
 
 
 def auth(bench, exeat, tunnels):
-    """Anonymous clients of an exeat without `auth`, and known ones of one with it: {who: [sample, …]}, measured in turn,
-    and {who: instructions a tunnel}."""
-    home = bench.place("explicit").directory("auth")
-    (home / "users").write_text(USER)
-    token = signed(home)
-    known = dataclasses.replace(
-        exeat,
-        client="user:bench",
-        auth=f"auth: {{ basic: {{ file: {home}/users }},"
-        f" jwt: {{ jwks: {home}/jwks.json, issuer: '{ISSUER}', audience: {AUDIENCE} }} }}\n",
-    )
-    ways = {
-        "nobody": (exeat, ()),
-        "a password": (known, ("--authorization", "Basic " + base64.b64encode(b"bench:bench").decode())),
-        "a token": (known, ("--authorization", "Bearer " + token)),
-    }
-    results = {who: [] for who in ways}
+    """Each way in turn: {who: [sample, …]}, and {who: instructions a tunnel}."""
+    known = ways(bench, exeat)
+    results = {who: [] for who in known}
     generator = bench.generator("explicit")
     for _ in range(bench.rounds):
-        for who, (gate, credentials) in ways.items():
+        for who, (gate, credentials) in known.items():
             load = Load("tunnels", ("tunnels", "-c", "64", *credentials))
             with bench.started(gate, "explicit") as process:
                 # The first one is proved, and caches are filled.
@@ -48,9 +34,27 @@ def auth(bench, exeat, tunnels):
     if not shutil.which("valgrind"):
         bench.skip("auth: instructions for each tunnel: valgrind is not installed")
         return
-    counts = {who: count(bench, gate, tunnels, credentials) for who, (gate, credentials) in ways.items()}
+    counts = {who: count(bench, gate, tunnels, credentials) for who, (gate, credentials) in known.items()}
     bench.say(f"auth: instructions a tunnel: {', '.join(f'{who}: {number:,.0f}' for who, number in counts.items())}")
     bench.samples.find("auth, instructions", counts)
+
+
+def ways(bench, exeat):
+    """Anonymous clients of an exeat without `auth`, and known ones of one with it: {who: (exeat, what the load sends)}."""
+    home = bench.place("explicit").directory("auth")
+    (home / "users").write_text(USER)
+    token = signed(home)
+    known = dataclasses.replace(
+        exeat,
+        client="user:bench",
+        auth=f"auth: {{ basic: {{ file: {home}/users }},"
+        f" jwt: {{ jwks: {home}/jwks.json, issuer: '{ISSUER}', audience: {AUDIENCE} }} }}\n",
+    )
+    return {
+        "nobody": (exeat, ()),
+        "a password": (known, ("--authorization", "Basic " + base64.b64encode(b"bench:bench").decode())),
+        "a token": (known, ("--authorization", "Bearer " + token)),
+    }
 
 
 def signed(home):
