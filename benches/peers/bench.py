@@ -48,6 +48,15 @@ class Bench:
         finally:
             place.stop(process)
 
+    @contextlib.contextmanager
+    def mood(self, halting):
+        """Lets the cores halt meanwhile, if they are to."""
+        if halting and self.awake:
+            self.awake.close()
+        yield
+        if halting and self.awake:
+            self.awake = stay_awake()
+
     def say(self, text):
         print(text, flush=True)
 

@@ -12,11 +12,12 @@ def compare(bench, loads, proxies):
         results = {proxy.name: [] for proxy in able}
         results["direct"] = []
         generator = bench.generator(load.door)
-        for turn in range(bench.rounds):
-            if load.door == "explicit":
-                results["direct"].append(sample(bench, generator, load, None, turn))
-            for proxy in able:
-                results[proxy.name].append(sample(bench, generator, load, proxy, turn))
+        with bench.mood(load.halting):
+            for turn in range(bench.rounds):
+                if load.door == "explicit":
+                    results["direct"].append(sample(bench, generator, load, None, turn))
+                for proxy in able:
+                    results[proxy.name].append(sample(bench, generator, load, proxy, turn))
         bench.samples.replace(load.name, {name: samples for name, samples in results.items() if samples})
 
 

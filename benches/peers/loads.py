@@ -19,6 +19,8 @@ class Load:
     unit: str = ""
     # Seconds of the load before it is measured: what a proxy does once, at its first connections, is not what is asked for.
     warm: float = 0.3
+    # Whether the cores may halt, as they do unless they are kept from it.
+    halting: bool = False
 
     @property
     def kind(self):
@@ -32,6 +34,7 @@ class Load:
 def through(door, mark):
     return [
         Load(f"tunnels{mark}", ("tunnels", "-c", "64"), door, "tunnels"),
+        Load(f"tunnels{mark}, cores may halt", ("tunnels", "-c", "64"), door, "tunnels", halting=True),
         Load(f"bulk down 1{mark}", ("bulk", "-c", "1"), door),
         Load(f"bulk down 8{mark}", ("bulk", "-c", "8"), door),
         Load(f"bulk up 1{mark}", ("bulk", "-c", "1", "--upload"), door),

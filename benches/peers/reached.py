@@ -42,22 +42,23 @@ def unknown(what, target):
 
 
 def set_up(samples):
-    rows = compared(
-        samples, "tunnels", EXPLICIT, "rate", "1. CONNECT set-up", "/s", "≥ 1.6", lambda ratio: ratio >= 1.6
-    )
-    ours, bare = samples.median("tunnels", "exeat"), samples.median("tunnels", "bare relay")
-    if ours and bare:
-        ratio = ours["cpu"] / bare["cpu"]
-        rows.append((
-            "CPU of a set-up", f"{ours['cpu']:.0f} us", f"bare relay: {bare['cpu']:.0f} us", f"{ratio:.2f}",
-            "≤ 1.40 (60 us, where the bare relay took 43)", ratio <= 60 / 43,
-        ))
-    at_most = lambda ratio: ratio <= 1
-    rows += compared(samples, "tunnels", EXPLICIT, "p99_us", "p99, 64 at a time", "ms", "≤ 1", at_most, min, 1e-3, 1)
-    rows += compared(
-        samples, "tunnels, SNI", SNI, "rate", "transparent set-up", "/s", "≥ 1", lambda ratio: ratio >= 1
-    )
-    return rows + compared(samples, "tunnels, SNI", SNI, "p99_us", "p99, 64 at a time", "ms", "≤ 1", at_most, min, 1e-3, 1)
+    at_most, at_least = lambda ratio: ratio <= 1, lambda ratio: ratio >= 1
+    rows = []
+    for mood in ("", ", cores may halt"):
+        explicit, transparent = f"tunnels{mood}", f"tunnels, SNI{mood}"
+        rows += compared(
+            samples, explicit, EXPLICIT, "rate", f"1. CONNECT set-up{mood}", "/s", "≥ 1.6", lambda ratio: ratio >= 1.6
+        )
+        ours, bare = samples.median(explicit, "exeat"), samples.median(explicit, "bare relay")
+        if ours and bare:
+            rows.append((
+                "CPU of a set-up", f"{ours['cpu']:.0f} us", f"bare relay: {bare['cpu']:.0f} us",
+                f"{ours['cpu'] / bare['cpu']:.2f}", "≤ 60 us", ours["cpu"] <= 60,
+            ))
+        rows += compared(samples, explicit, EXPLICIT, "p99_us", "p99, 64 at a time", "ms", "≤ 1", at_most, min, 1e-3, 1)
+        rows += compared(samples, transparent, SNI, "rate", f"transparent set-up{mood}", "/s", "≥ 1", at_least)
+        rows += compared(samples, transparent, SNI, "p99_us", "p99, 64 at a time", "ms", "≤ 1", at_most, min, 1e-3, 1)
+    return rows
 
 
 def bulk(samples):
