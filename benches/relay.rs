@@ -19,9 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use socket2::SockRef;
 
-use exeat::alarm::Alarm;
 use exeat::counters::Counters;
-use exeat::relay::Relay;
+use exeat::relay::{Ends, Relay};
 use exeat::silence::Silence;
 use exeat::stream::Stream;
 use exeat::sys::tune;
@@ -135,11 +134,8 @@ impl Design {
                     let copy = tokio::io::copy_bidirectional_with_sizes;
                     copy(&mut client, &mut upstream, buffer, buffer).await.unwrap();
                 } else {
-                    let (client, upstream) = (Stream::new(client), Stream::new(upstream));
-                    relay
-                        .carry(client, upstream, Alarm::default(), &Counters::default(), pending())
-                        .await
-                        .unwrap();
+                    let ends = Box::new(Ends::new(Stream::new(client), Stream::new(upstream)));
+                    relay.carry(ends, &Counters::default(), pending()).await.unwrap();
                 }
             });
         }

@@ -20,7 +20,8 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::policy::{Passage, Question, Seen};
-use crate::proxy::{Ends, Proxy, Standing};
+use crate::proxy::{Proxy, Standing};
+use crate::relay::Ends;
 use crate::stream::Stream;
 
 pub use first::{First, first_bytes, is_silent};

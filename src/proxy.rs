@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use hyper::header::HeaderMap;
 
-use crate::alarm::Alarm;
 use crate::auth::Authenticator;
 use crate::client::{Client, User};
 use crate::clock::today;
@@ -22,10 +21,9 @@ use crate::guard;
 use crate::host::Name;
 use crate::policy::explain::{self, Denial};
 use crate::policy::{Inquiry, Passage, Policy, Question, Subject, Verdict};
-use crate::relay::Relay;
+use crate::relay::{Ends, Relay};
 use crate::reply::Refusal;
 use crate::silence::Silence;
-use crate::stream::Stream;
 use crate::via::Via;
 
 /// What all doors and gates share.
@@ -41,15 +39,6 @@ pub struct Proxy {
     pub relay: Relay,
     pub bounds: Bounds,
     pub via: Via,
-}
-
-/// The two connections of a tunnel, and how long they are waited for.
-#[derive(Debug)]
-pub struct Ends {
-    pub client: Stream,
-    pub upstream: Stream,
-    /// The timer of the steps before.
-    pub alarm: Alarm,
 }
 
 /// Bounds on what a client may send before it is judged, and on how long it may take for that and for its exchanges.
@@ -198,16 +187,11 @@ impl Proxy {
         Course { parent: verdict.parent().cloned(), outgoing: self.dialer.outgoing(&verdict).cloned() }
     }
 
-    /// Relays to the end, and ends the flow. The ends come in a box, since a future keeps its arguments beside
-    /// what it makes of them.
+    /// Relays to the end, and ends the flow.
     pub async fn tunnel(&self, flow: Flow, ends: Box<Ends>) {
         flow.opened();
-        let carried = {
-            let ends = ends;
-            let stop = async { flow.stopped().await.into() };
-            self.relay.carry(ends.client, ends.upstream, ends.alarm, flow.counters(), stop)
-        };
-        let end = carried.await;
+        let stop = async { flow.stopped().await.into() };
+        let end = self.relay.carry(ends, flow.counters(), stop).await;
         flow.end(end);
     }
 

@@ -33,6 +33,22 @@ pub struct Relay {
     pipes: Pipes,
 }
 
+/// The two connections of a tunnel, and how long they are waited for.
+#[derive(Debug)]
+pub struct Ends {
+    pub client: Stream,
+    pub upstream: Stream,
+    /// The timer of the steps before.
+    pub alarm: Alarm,
+}
+
+impl Ends {
+    /// Two connections that were not waited for yet.
+    pub fn new(client: Stream, upstream: Stream) -> Self {
+        Self { client, upstream, alarm: Alarm::default() }
+    }
+}
+
 impl Relay {
     /// As many pipes of 256 KiB as the kernel grants a user without privileges (16,384 pages); two
     /// file descriptors each.
@@ -53,60 +69,52 @@ impl Relay {
     /// says why if it ended earlier. The end of one side is passed on and leaves the other
     /// direction open. A reset by one side resets the other; silence or `stop` reset both, since an
     /// orderly end would tell the peers that they have everything. An upstream that is older than [`YOUTH`] is kept alive.
-    pub fn carry<'a>(
-        &'a self,
-        client: Stream,
-        upstream: Stream,
-        alarm: Alarm,
-        counters: &'a Counters,
-        stop: impl Future<Output = Error> + 'a,
-    ) -> impl Future<Output = Result<(), Error>> + 'a {
-        // Built here and moved into the future as it is: an async fn would keep its arguments twice.
+    /// The ends stay where they are, in their box.
+    pub async fn carry(
+        &self,
+        ends: Box<Ends>,
+        counters: &Counters,
+        stop: impl Future<Output = Error>,
+    ) -> Result<(), Error> {
         let now = Instant::now();
         let mut tunnel = Tunnel {
+            ends,
             sent: Direction::new(&counters.sent, &self.pipes),
             received: Direction::new(&counters.received, &self.pipes),
-            client,
-            upstream,
             silence: self.silence,
             last: now,
-            alarm,
             half_closed: false,
             young_until: Some(now + YOUTH),
         };
-        async move {
-            let end = {
-                let mut stop = pin!(stop);
-                poll_fn(|cx| {
-                    if let Poll::Ready(error) = stop.as_mut().poll(cx) {
-                        return Poll::Ready(Err(error));
-                    }
-                    if let Poll::Ready(end) = tunnel.poll(cx) {
-                        return Poll::Ready(end);
-                    }
-                    tunnel.poll_silence(cx).map(|()| Err(Error::IdleTimeout))
-                })
-                .await
-            };
-            if let Some(peer) = tunnel.close(&end) {
-                // Boxed, as it is rare and would make every tunnel's future larger.
-                Box::pin(peer.close_lingering(&[])).await;
-            }
-            end
+        let end = {
+            let mut stop = pin!(stop);
+            poll_fn(|cx| {
+                if let Poll::Ready(error) = stop.as_mut().poll(cx) {
+                    return Poll::Ready(Err(error));
+                }
+                if let Poll::Ready(end) = tunnel.poll(cx) {
+                    return Poll::Ready(end);
+                }
+                tunnel.poll_silence(cx).map(|()| Err(Error::IdleTimeout))
+            })
+            .await
+        };
+        if let Some(peer) = tunnel.close(&end) {
+            // Boxed, as it is rare and would make every tunnel's future larger.
+            Box::pin(peer.close_lingering(&[])).await;
         }
+        end
     }
 }
 
 /// One flow's two connections and the two directions between them.
 struct Tunnel<'a> {
-    client: Stream,
-    upstream: Stream,
+    ends: Box<Ends>,
     sent: Direction<'a>,
     received: Direction<'a>,
     silence: Silence,
     /// When a byte moved last, or a side ended.
     last: Instant,
-    alarm: Alarm,
     half_closed: bool,
     /// Until then the upstream need not be kept alive; `None`: it is.
     young_until: Option<Instant>,
@@ -118,14 +126,15 @@ impl Tunnel<'_> {
         // Replies first: an upstream that answers and resets, as one does that refuses an upload, is
         // heard out before a write to it fails. The kernel tells of a reset once and then shows an
         // orderly end, so after a fault nothing is read any more.
-        let received = self.received.poll(cx, &mut self.upstream, &mut self.client, self.sent.ended());
+        let Ends { client, upstream, .. } = &mut *self.ends;
+        let received = self.received.poll(cx, upstream, client, self.sent.ended());
         if let Poll::Ready(Err(fault)) = received {
             return Poll::Ready(Err(match fault {
                 Fault::Source => Error::UpstreamReset,
                 Fault::Sink => Error::ClientReset,
             }));
         }
-        let sent = self.sent.poll(cx, &mut self.client, &mut self.upstream, self.received.ended());
+        let sent = self.sent.poll(cx, client, upstream, self.received.ended());
         if let Poll::Ready(Err(fault)) = sent {
             return Poll::Ready(Err(match fault {
                 Fault::Source => Error::ClientReset,
@@ -145,24 +154,25 @@ impl Tunnel<'_> {
         self.half_closed = half_closed;
         let due = self.last + self.silence.limit(half_closed);
         if let Some(young) = self.young_until {
-            ready!(self.alarm.poll(young.min(due), cx));
+            ready!(self.ends.alarm.poll(young.min(due), cx));
             self.young_until = None;
-            self.upstream.keep_alive();
+            self.ends.upstream.keep_alive();
         }
-        self.alarm.poll(due, cx)
+        self.ends.alarm.poll(due, cx)
     }
 
     /// Closes both sides as the end demands. A peer that is to be told of a reset, but has been
     /// sent all that the other side had to say, is returned: resetting it at once could take back
     /// bytes that are still on their way to it.
     fn close(self, end: &Result<(), Error>) -> Option<Stream> {
+        let Self { ends, sent, received, .. } = self;
         let (peer, has_everything) = match end {
             Ok(()) => return None,
-            Err(Error::ClientReset) => (self.upstream, self.sent.ended()),
-            Err(Error::UpstreamReset) => (self.client, self.received.ended()),
+            Err(Error::ClientReset) => (ends.upstream, sent.ended()),
+            Err(Error::UpstreamReset) => (ends.client, received.ended()),
             Err(_) => {
-                self.client.reset();
-                self.upstream.reset();
+                ends.client.reset();
+                ends.upstream.reset();
                 return None;
             }
         };
@@ -194,12 +204,18 @@ mod tests {
         (far, Stream::new(listener.accept().await.unwrap().0))
     }
 
+    /// A client, an upstream, and our ends of their connections.
+    async fn peers() -> (TcpStream, TcpStream, Box<Ends>) {
+        let ((client_peer, client), (upstream_peer, upstream)) = (pair().await, pair().await);
+        (client_peer, upstream_peer, Box::new(Ends::new(client, upstream)))
+    }
+
     #[tokio::test]
     async fn the_future_of_a_tunnel_is_small() {
         let relay = Relay::new(SILENCE, 1);
         let counters = Counters::default();
-        let ((_client, from_client), (_upstream, to_upstream)) = (pair().await, pair().await);
-        let future = relay.carry(from_client, to_upstream, Alarm::default(), &counters, pending());
+        let (_client, _upstream, ends) = peers().await;
+        let future = relay.carry(ends, &counters, pending());
         let size = size_of_val(&future);
         assert!(size <= 1024, "{size} bytes");
     }
@@ -208,8 +224,8 @@ mod tests {
     async fn the_upstream_of_a_tunnel_that_lives_is_kept_alive() {
         let relay = Relay::new(SILENCE, 1);
         let counters = Counters::default();
-        let ((_client, from_client), (mut upstream, to_upstream)) = (pair().await, pair().await);
-        let socket = to_upstream.bare().unwrap().as_fd().try_clone_to_owned().unwrap();
+        let (_client, mut upstream, ends) = peers().await;
+        let socket = ends.upstream.bare().unwrap().as_fd().try_clone_to_owned().unwrap();
         let is_kept = || socket2::SockRef::from(&socket).keepalive().unwrap();
         let looks = async {
             sleep(YOUTH - Duration::from_secs(1)).await;
@@ -221,7 +237,7 @@ mod tests {
         };
         tokio::select! {
             () = looks => {}
-            end = relay.carry(from_client, to_upstream, Alarm::default(), &counters, pending()) => panic!("{end:?}"),
+            end = relay.carry(ends, &counters, pending()) => panic!("{end:?}"),
         }
     }
 
@@ -230,8 +246,8 @@ mod tests {
         for (size, pipes) in [(1000, 0), (8 << 20, 1)] {
             let relay = Relay::new(SILENCE, 4);
             let counters = Counters::default();
-            let ((mut client, from_client), (mut upstream, to_upstream)) = (pair().await, pair().await);
-            let tunnel = relay.carry(from_client, to_upstream, Alarm::default(), &counters, pending());
+            let (mut client, mut upstream, ends) = peers().await;
+            let tunnel = relay.carry(ends, &counters, pending());
             let sides = async {
                 let mut received = vec![0; size];
                 let sent = vec![7; size];

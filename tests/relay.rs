@@ -14,10 +14,9 @@ use tokio::sync::{RwLock, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use exeat::alarm::Alarm;
 use exeat::counters::Counters;
 use exeat::error::Error;
-use exeat::relay::Relay;
+use exeat::relay::{self, Relay};
 use exeat::silence::Silence;
 use exeat::stream::Stream;
 
@@ -70,7 +69,8 @@ impl Ends {
             let (relay, counters) = (relay.clone(), counters.clone());
             let from_client = Stream::new(from_client).with_head(Bytes::from_static(heads[0]));
             let to_upstream = Stream::new(to_upstream).with_head(Bytes::from_static(heads[1]));
-            async move { relay.carry(from_client, to_upstream, Alarm::default(), &counters, stop).await }
+            let ends = Box::new(relay::Ends::new(from_client, to_upstream));
+            async move { relay.carry(ends, &counters, stop).await }
         });
         Self { client, upstream, counters, tunnel }
     }

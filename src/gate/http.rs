@@ -24,7 +24,6 @@ use std::sync::{Arc, Mutex};
 
 use hyper::StatusCode;
 
-use crate::alarm::Alarm;
 use crate::boxed::boxed;
 use crate::drain;
 use crate::error::Error;
@@ -32,7 +31,8 @@ use crate::flow::Flow;
 use crate::gate::Tunnel;
 use crate::ingress::Ingress;
 use crate::lock::lock;
-use crate::proxy::{Ends, Proxy, Standing};
+use crate::proxy::{Proxy, Standing};
+use crate::relay::Ends;
 use crate::reply;
 use crate::stream::Stream;
 
@@ -85,7 +85,7 @@ async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, drain: d
 pub async fn finish(exchanges: &Exchanges, served: Served, waiting: Option<Flow>, ingress: Ingress) {
     let Served { stream, ended } = served;
     if let Some(switched) = exchanges.take_switched() {
-        let ends = Box::new(Ends { client: stream, upstream: switched.upstream, alarm: Alarm::default() });
+        let ends = Box::new(Ends::new(stream, switched.upstream));
         return exchanges.proxy().tunnel(switched.flow, ends).await;
     }
     let (error, told) = match ended {

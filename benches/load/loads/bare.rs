@@ -10,9 +10,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use clap::Args;
-use exeat::alarm::Alarm;
 use exeat::counters::Counters;
-use exeat::relay::Relay;
+use exeat::relay::{Ends, Relay};
 use exeat::silence::Silence;
 use exeat::stream::Stream;
 use exeat::sys::send_at_once;
@@ -71,11 +70,8 @@ impl Bare {
             tokio::try_join!(pour(&client, &upstream), pour(&upstream, &client))?;
             return Ok(());
         }
-        let (client, upstream) = (Stream::new(client), Stream::new(upstream));
-        relay
-            .carry(client, upstream, Alarm::default(), &Counters::default(), pending())
-            .await
-            .map_err(io::Error::other)
+        let ends = Box::new(Ends::new(Stream::new(client), Stream::new(upstream)));
+        relay.carry(ends, &Counters::default(), pending()).await.map_err(io::Error::other)
     }
 }
 
