@@ -12,6 +12,7 @@ use crate::boxed::boxed;
 use crate::client::{Client, Origin};
 use crate::dns;
 use crate::drain;
+use crate::error::Error;
 use crate::explicit;
 use crate::flow::{Connections, Permit};
 use crate::gate::http::Pool;
@@ -92,10 +93,10 @@ impl Door {
     }
 
     /// Lets a connection in on which nothing comes before the door's own.
-    fn admit(self, connection: Connection) {
-        let Connection { client, stream, local, drain, mut permit } = connection;
-        if let Some(stream) = self.count(&client, stream, local, &mut permit, true) {
-            self.enter(Connection { client, stream, local, drain, permit });
+    fn admit(self, mut connection: Connection) {
+        match self.count(&connection.client, &mut connection.permit, true) {
+            Ok(()) => self.enter(connection),
+            Err(error) => self.turn_away(connection.client, connection.stream, connection.local, error),
         }
     }
 
@@ -105,7 +106,10 @@ impl Door {
         let arrived = async {
             let (client, stream) = preamble.name(client, stream).await?;
             // Before a handshake, which costs more than all else, but in which a refusal could not be said either.
-            let stream = self.count(&client, stream, local, &mut permit, preamble.tls.is_none())?;
+            if let Err(error) = self.count(&client, &mut permit, preamble.tls.is_none()) {
+                self.turn_away(client, stream, local, error);
+                return None;
+            }
             preamble.shake(client, stream).await
         };
         let arrived = tokio::select! {
@@ -123,29 +127,32 @@ impl Door {
         }
     }
 
-    /// Counts a connection as its client's; one too many comes back only if the door can tell its client so.
-    fn count(
-        &self,
-        client: &Client,
-        stream: Stream,
-        local: SocketAddr,
-        permit: &mut Permit,
-        in_the_clear: bool,
-    ) -> Option<Stream> {
-        let (ledger, ingress, hears) = match self {
-            // Which of the door's two kinds it would have been is not known.
-            Self::Explicit(proxy, _) => (&proxy.ledger, Ingress::Forward, in_the_clear),
-            Self::Transparent(door) => (&door.proxy.ledger, Ingress::Transparent, false),
+    /// Counts a connection as its client's. One too many is let in all the same if the door can tell its client so.
+    fn count(&self, client: &Client, permit: &mut Permit, in_the_clear: bool) -> Result<(), Error> {
+        match self {
+            Self::Explicit(..) => permit.belongs_to(client.ip(), in_the_clear),
+            Self::Transparent(_) => permit.belongs_to(client.ip(), false),
             // It has a bound of its own, so that names are found whatever else a client has open.
-            Self::Dns(_) => return Some(stream),
-        };
-        let Err(error) = permit.belongs_to(client.ip(), hears) else { return Some(stream) };
-        let flow = ledger.begin(ingress, client.clone());
-        if let (Self::Transparent(_), Some(socket)) = (self, stream.bare()) {
-            flow.to(&redirected::original(sys::original_destination(socket, local)));
+            Self::Dns(_) => Ok(()),
         }
+    }
+
+    /// Resets a connection whose client can't be told why.
+    fn turn_away(&self, client: Client, stream: Stream, local: SocketAddr, error: Error) {
+        let flow = match self {
+            // Which of the door's two kinds it would have been is not known.
+            Self::Explicit(proxy, _) => proxy.ledger.begin(Ingress::Forward, client),
+            Self::Transparent(door) => {
+                let flow = door.proxy.ledger.begin(Ingress::Transparent, client);
+                if let Some(socket) = stream.bare() {
+                    flow.to(&redirected::original(sys::original_destination(socket, local)));
+                }
+                flow
+            }
+            // It counts none, and has none too many.
+            Self::Dns(_) => return,
+        };
         reset(flow, stream, error);
-        None
     }
 
     /// Serves a connection in a task of its own, which gets it in a box: what is spawned is copied five times until it
