@@ -12,6 +12,7 @@ use crate::cli::{DENIED, Format, USAGE, json, print};
 use crate::clock::today;
 use crate::config::Settings;
 use crate::mistake::{Mistake, Place, Severity};
+use crate::plural::plural;
 use crate::policy::Policy;
 use crate::policy::document::{Known, Sources};
 use crate::policy::expectation::Failure;
@@ -126,13 +127,13 @@ impl Report {
         let (errors, warnings) = (self.count(Severity::Error), self.count(Severity::Warning));
         let mut summary = String::new();
         if errors == 0 {
-            let files = counted(self.files.len(), "file");
-            let (profiles, rules) = (counted(self.profiles, "profile"), counted(self.rules, "rule"));
+            let files = plural(self.files.len(), "file");
+            let (profiles, rules) = (plural(self.profiles, "profile"), plural(self.rules, "rule"));
             summary += &format!("{files}, {profiles}, {rules}: ");
         }
-        summary += &format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"));
+        summary += &format!("{}, {}", plural(errors, "error"), plural(warnings, "warning"));
         if errors == 0 {
-            let passed = counted(self.passed, "test");
+            let passed = plural(self.passed, "test");
             // Writing to a String can't fail.
             let _ = write!(summary, ", {passed} passed, {} failed", self.failures.len());
         }
@@ -182,11 +183,6 @@ fn unlooked(policy: &Policy) -> Option<Mistake> {
         names.join(", ")
     );
     Some(Mistake::warning(Place::start(file), what).hint("exeat check --config exeat.yaml looks"))
-}
-
-fn counted(count: usize, thing: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{plural}")
 }
 
 #[derive(Serialize)]

@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::plural::plural;
+
 /// Flows of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
@@ -44,9 +46,4 @@ impl fmt::Display for Count {
             None => Ok(()),
         }
     }
-}
-
-/// `1 flow`, `2 flows`.
-pub(super) fn plural(count: u64, thing: &str) -> String {
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }

@@ -9,11 +9,12 @@ use crate::destination::Destination;
 use crate::guard;
 use crate::host::{Host, Name};
 use crate::learn::collapse::collapse;
-use crate::learn::count::{Count, plural};
+use crate::learn::count::Count;
 use crate::learn::draft::{Entry, On, Rule};
 use crate::learn::group::{Apart, Group, Named};
 use crate::learn::rules::{Inside, Terms, terms};
 use crate::learn::unusual::{Refused, Why, domain, is_flood, is_long};
+use crate::plural::plural;
 use crate::policy::document::has_one_owner;
 use crate::policy::pattern::Pattern;
 use crate::reason::Reason;
@@ -129,8 +130,8 @@ impl<'g> Settled<'g> {
         let count: Count = names.iter().map(|(_, named)| named.total()).chain([more]).collect();
         let pattern = Pattern::parse(&format!("*.{below}")).ok().filter(has_one_owner);
         let shown = match more.is_zero() {
-            true => format!("{} below {below}", plural(names.len() as u64, "name")),
-            false => format!("more than {} below {below}", plural(names.len() as u64, "name")),
+            true => format!("{} below {below}", plural(names.len(), "name")),
+            false => format!("more than {} below {below}", plural(names.len(), "name")),
         };
         let rules = pattern.map(|pattern| Rule::new(On::Name(pattern))).into_iter().collect();
         let order = (reversed(below), 0);

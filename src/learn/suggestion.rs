@@ -8,12 +8,13 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::learn::count::{Count, plural};
+use crate::learn::count::Count;
 use crate::learn::draft::{self, Draft, Profile, unused};
 use crate::learn::group::Group;
 use crate::learn::options::By;
 use crate::learn::settle::Settled;
 use crate::learn::tally::{Key, Tally};
+use crate::plural::plural;
 use crate::policy::terms;
 use crate::policy::who::Who;
 use crate::reason::Reason;
