@@ -199,9 +199,15 @@ impl Default for Settings {
 impl Settings {
     /// Reads a settings file, and with it every mistake in it.
     pub fn load(path: &Path) -> Result<Self, Vec<Mistake>> {
+        Self::load_over(Self::default(), path)
+    }
+
+    /// The same for a command that has defaults of its own: they hold where the file says nothing, and count as if they
+    /// stood in it.
+    pub fn load_over(defaults: Self, path: &Path) -> Result<Self, Vec<Mistake>> {
         let text = file::read(path, SIZE_MAX);
         let text = text.map_err(|error| vec![Mistake::error(Place::start(path), error.to_string())])?;
-        Self::parse(path, &text)
+        reading::settings(defaults, path, &text)
     }
 
     /// The parents that policies may name.
@@ -217,7 +223,7 @@ impl Settings {
 
     /// Reads the text of a settings file; paths in it are relative to its directory.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Vec<Mistake>> {
-        reading::settings(path, text)
+        reading::settings(Self::default(), path, text)
     }
 }
 

@@ -22,11 +22,11 @@ pub(super) struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// The settings of the file, or the defaults, with the policy that the flags say over theirs.
-    pub(super) fn settings(&self) -> Result<Settings, Vec<Mistake>> {
+    /// What the file says over the defaults of the command, with the policy that the flags say over theirs.
+    pub(super) fn settings(&self, defaults: Settings) -> Result<Settings, Vec<Mistake>> {
         let mut settings = match &self.config {
-            Some(path) => Settings::load(path)?,
-            None => Settings::default(),
+            Some(path) => Settings::load_over(defaults, path)?,
+            None => defaults,
         };
         if !self.policy.is_empty() || !self.allow.is_empty() {
             settings.policy = self.policy.clone();

@@ -105,7 +105,7 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
 
 /// The settings of the file, or the defaults, and what the flags say over them.
 fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
-    let mut settings = args.policy.settings()?;
+    let mut settings = args.policy.settings(Settings::default())?;
     if !args.listen.is_empty() {
         settings.listen.explicit = args.listen.iter().copied().map(Listener::from).collect();
     }

@@ -18,9 +18,9 @@ use crate::yaml::{Field, Reader};
 /// The audit path that means the standard output.
 const STDOUT: &str = "-";
 
-/// Reads the whole text; a text with an error is refused with all its mistakes.
-pub(super) fn settings(path: &Path, text: &str) -> Result<Settings, Vec<Mistake>> {
-    let mut settings = Settings::default();
+/// Reads the whole text over the defaults; a text with an error is refused with all its mistakes.
+pub(super) fn settings(defaults: Settings, path: &Path, text: &str) -> Result<Settings, Vec<Mistake>> {
+    let mut settings = defaults;
     let mut reader = Reader::new(Arc::from(path));
     let directory = path.parent().unwrap_or(Path::new(""));
     if let Some(root) = reader.parse(text).filter(|root| !root.is_null()) {
@@ -76,11 +76,15 @@ fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Se
     if let Some(field) = fields.get("dns") {
         dns(reader, field, &mut settings.dns);
     }
-    settings.outgoing = fields.get("outgoing").and_then(|field| outgoing(reader, field)).map(Arc::new);
+    if let Some(field) = fields.get("outgoing") {
+        settings.outgoing = outgoing(reader, field).map(Arc::new);
+    }
     if let Some(field) = fields.get("parents") {
         settings.parents = parents::read(reader, field, directory);
     }
-    settings.auth = fields.get("auth").and_then(|field| credentials::read(reader, field, directory));
+    if let Some(field) = fields.get("auth") {
+        settings.auth = credentials::read(reader, field, directory);
+    }
     if let Some(field) = fields.get("admin_expose") {
         let words = [("metrics", Expose::Metrics), ("all", Expose::All)];
         set(&mut settings.admin_expose, reader.word(field, &words));

@@ -63,11 +63,10 @@ impl RunArgs {
     /// The settings of the file, or the defaults, and what the flags say over them; what they say of listeners and
     /// users means nothing here. The standard output is the command's.
     pub(super) fn settings(&self) -> Result<Settings, Vec<Mistake>> {
-        let mut settings = self.policy.settings()?;
+        let mut defaults = Settings::default();
         // One command may have as many as the limit on open files allows, unless somebody says otherwise.
-        if settings.limits.flows == Settings::default().limits.flows {
-            settings.limits.flows = None;
-        }
+        defaults.limits.flows = None;
+        let mut settings = self.policy.settings(defaults)?;
         if let Some(audit) = &self.audit {
             settings.audit.path = audit.clone();
         }
@@ -80,5 +79,45 @@ impl RunArgs {
             settings.timeouts.head = settings.timeouts.idle;
         }
         Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::num::NonZeroUsize;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn settings(words: &[&str]) -> Settings {
+        let words = [&["exeat"], words, &["--", "true"]].concat();
+        Typed::try_parse_from(words).unwrap().run.settings().unwrap()
+    }
+
+    #[test]
+    fn a_limit_on_flows_that_is_written_counts_whatever_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let limit = |text: &str| {
+            fs::write(file.path(), text).unwrap();
+            settings(&["--config", file.path().to_str().unwrap()]).limits.flows.map(NonZeroUsize::get)
+        };
+        assert_eq!(settings(&[]).limits.flows, None);
+        for (text, expected) in [
+            ("", None),
+            ("limits: { head_bytes: 65536 }", None),
+            ("limits: { flows: 0 }", None),
+            ("limits: { flows: 99999 }", Some(99_999)),
+            ("limits: { flows: 100000 }", Some(100_000)),
+        ] {
+            assert_eq!(limit(text), expected, "{text}");
+        }
     }
 }
