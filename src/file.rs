@@ -13,8 +13,9 @@ pub enum ReadError {
     Io(#[from] io::Error),
     #[error("it is a directory")]
     Directory,
-    #[error("it is larger than {} MiB", .0 >> 20)]
-    TooLarge(u64),
+    /// Its size, where that was announced, and the most that is read.
+    #[error("it is larger than {}{}", bound(*limit), announced(*size))]
+    TooLarge { size: Option<u64>, limit: u64 },
     #[error("it is not UTF-8 at line {}, column {}", .0.line, .0.column)]
     NotUtf8(At),
 }
@@ -38,11 +39,14 @@ pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
     if about.is_dir() {
         return Err(ReadError::Directory);
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(limit)).unwrap_or_default());
+    if about.len() > limit {
+        return Err(ReadError::TooLarge { size: Some(about.len()), limit });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or_default());
     // The length may be unknown (a pipe) or grow meanwhile, so what comes is bounded, not what was announced.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(ReadError::TooLarge(limit));
+        return Err(ReadError::TooLarge { size: None, limit });
     }
     Ok(bytes)
 }
@@ -53,6 +57,17 @@ pub fn directory(path: &Path) -> &Path {
         Some(directory) if directory != Path::new("") => directory,
         _ => Path::new("."),
     }
+}
+
+fn bound(limit: u64) -> String {
+    match limit >> 20 {
+        0 => format!("{limit} bytes"),
+        mebibytes => format!("{mebibytes} MiB"),
+    }
+}
+
+fn announced(size: Option<u64>) -> String {
+    size.map(|size| format!(": {size} bytes")).unwrap_or_default()
 }
 
 /// The position behind a text.
@@ -90,13 +105,16 @@ mod tests {
             (b"\xef\xbb\xbfa", Ok("a")),
             (b"", Ok("")),
             (b"12345678", Ok("12345678")),
-            (b"123456789", Err("it is larger than 0 MiB")),
+            (b"123456789", Err("it is larger than 8 bytes: 9 bytes")),
             (b"\xc3\xa4\n\xc3\xa4b\xff", Err("it is not UTF-8 at line 2, column 3")),
         ] {
             std::fs::write(&path, bytes).unwrap();
             let read = read(&path, 8).map_err(|error| error.to_string());
             assert_eq!(read.as_deref().map_err(String::as_str), expected, "{bytes:?}");
         }
+        // What never ends announces nothing.
+        let endless = read(Path::new("/dev/zero"), 3 << 20).map_err(|error| error.to_string());
+        assert_eq!(endless, Err("it is larger than 3 MiB".to_owned()));
         assert!(matches!(read(directory.path(), 8), Err(ReadError::Directory)));
         assert!(matches!(read(&directory.path().join("none"), 8), Err(ReadError::Io(_))));
     }

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{geteuid, getpid, set_child_subreaper};
 
+use crate::file::{self, ReadError};
 use crate::jail::channel::{Channel, Layout, News, Order};
 use crate::jail::doors::{PORTS_MAX, take, workers};
 use crate::jail::fault::{Fault, Step};
@@ -18,6 +19,9 @@ use crate::jail::redirect::Redirect;
 use crate::jail::running::{Running, bury};
 use crate::jail::stage::{SELF, STAGE};
 use crate::server::Doors;
+
+/// What the command needs of it are a few lines.
+const RESOLV_CONF_MAX: u64 = 1 << 20;
 
 /// What is to run in the jail.
 #[derive(Clone, Debug)]
@@ -137,7 +141,13 @@ fn layout(plan: &Plan) -> io::Result<Layout> {
         fs::canonicalize(path)
             .map_err(|error| io::Error::new(error.kind(), format!("--share {}: {error}", path.display())))
     });
-    let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let resolv_conf = Path::new("/etc/resolv.conf");
+    let resolv_conf = file::read(resolv_conf, RESOLV_CONF_MAX).unwrap_or_else(|error| {
+        if matches!(error, ReadError::TooLarge { .. }) {
+            tracing::warn!("{}: {error}; the command has no search domains", resolv_conf.display());
+        }
+        String::new()
+    });
     let kept = resolv_conf.lines().filter(|line| {
         let key = line.split_whitespace().next();
         matches!(key, Some("search" | "domain" | "options"))

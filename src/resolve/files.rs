@@ -1,13 +1,13 @@
 //! The files of the local machine that say where names lead: `hosts` and `resolv.conf`.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use foldhash::fast::RandomState;
 
+use crate::file::{self, ReadError};
 use crate::host::Name;
 
 /// The server of a machine whose `resolv.conf` names none (resolv.conf(5)).
@@ -17,23 +17,46 @@ const DNS_PORT: u16 = 53;
 /// As many as libc heeds (`MAXNS`): whoever is listed behind them has never been asked.
 const SERVERS_MAX: usize = 3;
 
+/// Lists of names to block have several MiB. Part of a longer file would send names elsewhere than it says, so none of it
+/// counts.
+const HOSTS_MAX: u64 = 64 << 20;
+/// What libc heeds of it is a few lines.
+const RESOLV_CONF_MAX: u64 = 1 << 20;
+
 /// Why a file can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {error}", path.display())]
 pub struct FileError {
     path: PathBuf,
     #[source]
-    error: io::Error,
+    error: Unusable,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Other(#[from] io::Error),
 }
 
 impl FileError {
     pub(super) fn new(path: &Path, error: io::Error) -> Self {
-        Self { path: path.to_owned(), error }
+        Self { path: path.to_owned(), error: error.into() }
     }
 
     pub(super) fn is_not_found(&self) -> bool {
-        self.error.kind() == io::ErrorKind::NotFound
+        matches!(&self.error, Unusable::Read(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound)
     }
+}
+
+/// The text of a file of at most `limit` bytes. It belongs to the whole machine, so what is not UTF-8 in it is no mistake.
+fn read(path: &Path, limit: u64) -> Result<String, FileError> {
+    let bytes = file::read_bytes(path, limit);
+    let bytes = bytes.map_err(|error| FileError { path: path.to_owned(), error: error.into() })?;
+    // Most are UTF-8, and are not copied.
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// The names of a hosts file with their addresses, in the order of the file. Every dial looks here first, and the file is
@@ -43,8 +66,7 @@ pub(super) struct Hosts(HashMap<Name, Vec<IpAddr>, RandomState>);
 
 impl Hosts {
     pub(super) fn read(path: &Path) -> Result<Self, FileError> {
-        let text = fs::read(path).map_err(|error| FileError::new(path, error))?;
-        Ok(Self::parse(&String::from_utf8_lossy(&text)))
+        Ok(Self::parse(&read(path, HOSTS_MAX)?))
     }
 
     /// The addresses of a name, or `None` for a name that the file does not have.
@@ -75,8 +97,7 @@ impl Hosts {
 
 /// The servers of a `resolv.conf`; one that names no usable server is an error.
 pub fn read_resolv_conf(path: &Path) -> Result<Vec<SocketAddr>, FileError> {
-    let text = fs::read(path).map_err(|error| FileError::new(path, error))?;
-    let servers = parse_servers(&String::from_utf8_lossy(&text));
+    let servers = parse_servers(&read(path, RESOLV_CONF_MAX)?);
     if servers.is_empty() {
         let error = io::Error::new(io::ErrorKind::InvalidData, "it names no usable DNS server");
         return Err(FileError::new(path, error));

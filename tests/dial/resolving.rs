@@ -1,6 +1,6 @@
 //! What is asked of which source, and what becomes of the answers.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -365,6 +365,39 @@ async fn a_broken_file_is_told_and_the_last_good_one_stays() {
     let error = resolver.reload().unwrap_err().to_string();
     assert!(error.starts_with(&hosts.display().to_string()), "{error}");
     assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
+}
+
+#[tokio::test]
+async fn files_that_are_too_long_are_refused_whole_and_the_last_good_ones_stay() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.set("b.example", &["192.0.2.2"]);
+    let resolv_conf = directory.path().join("resolv.conf");
+    let nameserver = format!("nameserver {}\n", dns.address());
+    write(&resolv_conf, &nameserver);
+    let settings = settings(&directory, &dns);
+    let hosts = settings.hosts.clone().unwrap();
+    let names = "192.0.2.1 a.example\n";
+    write(&hosts, names);
+    let settings = Settings { servers: Vec::new(), resolv_conf: resolv_conf.clone(), ..settings };
+    let resolver = Resolver::new(settings.clone()).unwrap();
+
+    for (path, text, mebibytes) in [(&hosts, names, 64_u64), (&resolv_conf, &nameserver, 1)] {
+        let most = mebibytes << 20;
+        // What would count stands at the start, and a hole follows it.
+        let resize = |size| File::options().write(true).open(path).unwrap().set_len(size).unwrap();
+        resize(most + 1);
+        let error = resolver.reload().unwrap_err().to_string();
+        let expected = format!("{}: it is larger than {mebibytes} MiB: {} bytes", path.display(), most + 1);
+        assert_eq!(error, expected);
+        assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]), "{error}");
+        assert_eq!(resolve(&resolver, "b.example").await, ok(&["192.0.2.2"]), "{error}");
+        if path == &hosts {
+            assert_eq!(Resolver::new(settings.clone()).unwrap_err().to_string(), expected);
+        }
+        resize(most);
+        resolver.reload().unwrap();
+        write(path, text);
+    }
 }
 
 #[tokio::test]
