@@ -148,6 +148,7 @@ fn all() -> Vec<(&'static str, fn())> {
         rules::printing_needs_neither_privileges_nor_exeat_and_prints_what_apply_applies,
         rules::nothing_is_applied_while_nobody_listens_for_one_of_the_families,
         rules::nothing_is_applied_where_one_family_can_not_be_locked,
+        rules::what_a_failed_apply_can_not_put_back_is_told,
         rules::status_tells_what_is_missing_and_what_was_counted,
     ];
     tests.to_vec()

@@ -51,8 +51,8 @@ struct RemoveArgs {
 /// Runs the command.
 pub(super) fn run(args: LockdownArgs) -> ExitCode {
     let done = match args.command {
-        LockdownCommand::Print(args) => match args.plan() {
-            Ok(plan) => return print(&firewall::text(&plan, args.format.format()), ExitCode::SUCCESS),
+        LockdownCommand::Print(args) => match args.meant() {
+            Ok(meant) => return print(&firewall::text(&meant.plan, args.format.format()), ExitCode::SUCCESS),
             Err(complaint) => Err(Refusal::Usage(complaint)),
         },
         LockdownCommand::Apply(args) => apply::run(&args),

@@ -61,10 +61,14 @@ pub enum FirewallError {
     #[error("{} could not be locked, and all is as before: {error}", family.name())]
     Undone { family: Family, error: CommandError },
     /// What had been changed could not be put back.
-    #[error("{} could not be locked: {error}; and putting back what was there failed: {undoing}", family.name())]
-    Halfway { family: Family, error: CommandError, undoing: CommandError },
+    #[error("{} could not be locked: {error}; and putting back what was there failed: {}", family.name(), of_each(undoing))]
+    Halfway { family: Family, error: CommandError, undoing: Vec<(Family, CommandError)> },
     #[error("{0}")]
     Other(#[from] CommandError),
+}
+
+fn of_each(errors: &[(Family, CommandError)]) -> String {
+    errors.iter().map(|(family, error)| format!("{}: {error}", family.name())).collect::<Vec<_>>().join("; ")
 }
 
 impl FirewallError {
@@ -188,10 +192,12 @@ fn apply_iptables(plan: &Plan, variant: Variant) -> Result<(), FirewallError> {
         let family = change.family;
         let Err(error) = load(family, variant, &change.text, false) else { continue };
         // All of them are tried, whichever fails.
-        let undone: Vec<_> = changes[..=index].iter().map(|change| undo(change, variant)).collect();
-        return Err(match undone.into_iter().find_map(Result::err) {
-            None => FirewallError::Undone { family, error },
-            Some(undoing) => FirewallError::Halfway { family, error, undoing },
+        let undone = changes[..=index].iter();
+        let undoing = undone.filter_map(|change| Some((change.family, undo(change, variant).err()?)));
+        let undoing: Vec<(Family, CommandError)> = undoing.collect();
+        return Err(match undoing.is_empty() {
+            true => FirewallError::Undone { family, error },
+            false => FirewallError::Halfway { family, error, undoing },
         });
     }
     // Another shape needed them.

@@ -14,16 +14,22 @@ fn saved(world: &World) -> String {
 
 /// Runs apply with programs of ours before those of the system.
 fn apply_with(world: &World, name: &str, script: &str) -> Ran {
+    apply_among(world, &[(name, script)], &[])
+}
+
+fn apply_among(world: &World, programs: &[(&str, &str)], more: &[&str]) -> Ran {
     let directory = world.path("tools");
     fs::create_dir_all(&directory).unwrap();
-    let file = format!("{directory}/{name}");
-    fs::write(&file, script).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, script) in programs {
+        let file = format!("{directory}/{name}");
+        fs::write(&file, script).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let path = format!("PATH={directory}:{}", std::env::var("PATH").unwrap());
     let (binary, settings) = (world.binary.to_str().unwrap(), world.path("exeat.yaml"));
     let words = ["env", &path, binary, "lockdown", "apply", "--uid", "61002", "--config", &settings];
-    let ran = world.locked().run(As::Root, &words, "");
-    fs::remove_file(&file).unwrap();
+    let ran = world.locked().run(As::Root, &[&words, more].concat(), "");
+    fs::remove_dir_all(&directory).unwrap();
     ran
 }
 
@@ -108,6 +114,43 @@ pub(crate) fn nothing_is_applied_where_one_family_can_not_be_locked() {
         "{status:?}"
     );
     assert_eq!(world.exeat(&["lockdown", "status", "--ipv4-only"]).code, Some(0));
+}
+
+pub(crate) fn what_a_failed_apply_can_not_put_back_is_told() {
+    let world = World::gateway();
+    let gateway = world.locked();
+    fs::write(world.path("exeat.yaml"), "").unwrap();
+    // The real `ip`, save that it takes no rule away.
+    let script = "#!/bin/sh\ncase \"$*\" in *'rule del'*) echo no rule goes >&2; exit 2;; esac\nPATH=${PATH#*:} exec ip \"$@\"\n";
+    let broken = "#!/bin/sh\necho no IPv6 here >&2\nexit 3\n";
+    let how = ["--ahead", "--gateway", "--interface", "in0", "--tproxy"];
+    let refused = apply_among(&world, &[("ip", script), ("ip6tables-save", broken)], &how);
+    assert_eq!(refused.code, Some(1));
+    for told in [
+        "IPv6 can't be locked: ip6tables-save failed: no IPv6 here",
+        "no rule was applied; --ipv4-only",
+        "the routes of IPv4 are kept, `exeat lockdown remove` tries again: ip -4 rule del",
+        "failed: no rule goes",
+        "the routes of IPv6 are kept",
+    ] {
+        assert!(refused.err.contains(told), "{told}: {refused:?}");
+    }
+    assert!(gateway.must("ip -6 rule").contains("lookup 3129"));
+    world.exeat(&["lockdown", "remove"]).good();
+    assert!(!gateway.must("ip -6 rule").contains("lookup 3129"));
+
+    // Both families come halfway, and stay there.
+    let script = "#!/bin/sh\ncase \"$*\" in *--test*) exit 0;; esac\necho broken >&2\nexit 4\n";
+    let fails = "#!/bin/sh\ncase \"$*\" in *--test*) exit 0;; esac\nflag=${0%/*}/once\nif [ -e \"$flag\" ]; then echo stuck >&2; exit 4; \
+                 fi\n: > \"$flag\"\nPATH=${PATH#*:} exec iptables-restore \"$@\"\n";
+    let halfway =
+        apply_among(&world, &[("iptables-restore", fails), ("ip6tables-restore", script)], &how[..4]);
+    assert_eq!(halfway.code, Some(1));
+    assert!(
+        halfway.err.contains("IPv6 could not be locked") && halfway.err.contains("failed: IPv4: "),
+        "{halfway:?}"
+    );
+    world.exeat(&["lockdown", "remove"]).good();
 }
 
 pub(crate) fn status_tells_what_is_missing_and_what_was_counted() {

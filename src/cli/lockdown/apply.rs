@@ -1,9 +1,12 @@
 //! `exeat lockdown apply`: look first, then lock.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 
 use super::Refusal;
-use super::arguments::RuleArgs;
+use super::arguments::{Meant, RuleArgs};
+use crate::lockdown::commands::CommandError;
 use crate::lockdown::firewall::{self, Format};
 use crate::lockdown::plan::{Exit, Shape};
 use crate::lockdown::rule::Family;
@@ -25,9 +28,9 @@ pub(super) struct ApplyArgs {
 
 /// Runs the command; what comes back says what is in force.
 pub(super) fn run(args: &ApplyArgs) -> Result<String, Refusal> {
-    let mut plan = args.rules.plan().map_err(Refusal::Usage)?;
+    let Meant { mut plan, dns_servers } = args.rules.meant().map_err(Refusal::Usage)?;
     let format = args.rules.format.format();
-    look(args, &plan)?;
+    look(args, &plan, &dns_servers)?;
     let locked = is_locked(&plan, format);
     let before = old_connections(&plan, locked)?;
     let loose = tracking::loose().map_err(|error| {
@@ -58,14 +61,29 @@ fn put_in_force(plan: &Plan, format: Format) -> Result<(), String> {
     tracing::debug!(forgotten, "connections that conntrack had taken up in their middle");
     let new_routes = add_routes(plan)?;
     let Err(error) = firewall::apply(plan, format) else { return Ok(()) };
-    for family in new_routes {
-        let removed = routes::remove(family);
-        drop(removed);
-    }
+    let kept = take_back(&new_routes, routes::remove);
     let ipv6 = matches!(&error, firewall::FirewallError::Refused { family: Family::V6, .. });
-    let hint =
-        if ipv6 { "\nnothing was applied; --ipv4-only locks IPv4 and leaves IPv6 as it is" } else { "" };
-    Err(format!("{error}{hint}"))
+    let hint = match ipv6 {
+        true => format!("\n{}; --ipv4-only locks IPv4 and leaves IPv6 as it is", applied(&kept)),
+        false => String::new(),
+    };
+    Err(format!("{error}{hint}{kept}"))
+}
+
+/// What there is of a lockdown that was refused.
+fn applied(kept: &str) -> &'static str {
+    if kept.is_empty() { "nothing was applied" } else { "no rule was applied" }
+}
+
+/// Removes what was added before it failed. A line for each family of which something is kept all the same; without the
+/// program there can't be anything.
+fn take_back(families: &[Family], remove: impl Fn(Family) -> Result<bool, CommandError>) -> String {
+    let line = |family: &Family| {
+        let error = remove(*family).err().filter(|error| !error.is_not_found())?;
+        let family = family.name();
+        Some(format!("\nthe routes of {family} are kept, `exeat lockdown remove` tries again: {error}"))
+    };
+    families.iter().filter_map(line).collect()
 }
 
 /// The families whose routes were not there before.
@@ -81,19 +99,16 @@ fn add_routes(plan: &Plan) -> Result<Vec<Family>, String> {
         }
         added.push(family);
         if let Err(error) = there.and_then(|_| routes::add(family)) {
-            for family in added {
-                let removed = routes::remove(family);
-                drop(removed);
-            }
-            let family = family.name();
-            return Err(format!("{family} can't be locked by TPROXY: {error}\nnothing was applied"));
+            let kept = take_back(&added, routes::remove);
+            let (family, applied) = (family.name(), applied(&kept));
+            return Err(format!("{family} can't be locked by TPROXY: {error}\n{applied}{kept}"));
         }
     }
     Ok(added)
 }
 
 /// What must be so before anything is changed. At boot a lock that lets nothing through is better than none.
-fn look(args: &ApplyArgs, plan: &Plan) -> Result<(), Refusal> {
+fn look(args: &ApplyArgs, plan: &Plan, dns_servers: &[SocketAddr]) -> Result<(), Refusal> {
     let mut complaints = Vec::new();
     let closed = listeners::closed(plan);
     if !closed.is_empty() && !args.ahead {
@@ -111,8 +126,7 @@ fn look(args: &ApplyArgs, plan: &Plan) -> Result<(), Refusal> {
         ));
     }
     let instance = matches!(plan.shape, Shape::Instance { .. });
-    let servers = args.rules.dns_servers().map_err(Refusal::Usage)?;
-    if let Some(stub) = stub::find(&servers).filter(|_| instance && !args.ignore_stub) {
+    if let Some(stub) = stub::find(dns_servers).filter(|_| instance && !args.ignore_stub) {
         let complaint = about(&stub);
         match args.ahead {
             true => tracing::warn!("{complaint}"),
@@ -204,5 +218,32 @@ fn forget_other(plan: &Plan, format: Format) {
         {
             tracing::warn!("earlier rules of another format stay: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_taken_back_is_told_in_the_words_of_the_command() {
+        let remove = |family| match family {
+            Family::V4 => Ok(true),
+            Family::V6 => {
+                let command = "ip -6 rule del pref 3129".to_owned();
+                Err(CommandError::Failed {
+                    command,
+                    said: "RTNETLINK answers: Operation not permitted".to_owned(),
+                })
+            }
+        };
+        let told = "\nthe routes of IPv6 are kept, `exeat lockdown remove` tries again: ip -6 rule del pref 3129 failed: \
+                    RTNETLINK answers: Operation not permitted";
+        assert_eq!(take_back(&Family::BOTH, remove), told);
+        assert_eq!(take_back(&[Family::V4], remove), "");
+        let missing = |_| Err(CommandError::Start("ip".to_owned(), io::ErrorKind::NotFound.into()));
+        assert_eq!(take_back(&Family::BOTH, missing), "");
     }
 }

@@ -103,9 +103,18 @@ pub(super) struct RuleArgs {
     pub format: Words,
 }
 
+/// What that comes to.
+#[derive(Debug)]
+pub(super) struct Meant {
+    pub plan: Plan,
+    /// The DNS servers that exeat is told to ask; none: those of the system.
+    pub dns_servers: Vec<SocketAddr>,
+}
+
 impl RuleArgs {
-    /// The plan, or what is wrong with what was said.
-    pub(super) fn plan(&self) -> Result<Plan, String> {
+    /// What is meant, or what is wrong with what was said. The settings are read here alone: a pipe has them once, and a
+    /// file may change.
+    pub(super) fn meant(&self) -> Result<Meant, String> {
         if self.allow_udp.len() != self.to.len() {
             return Err("each --allow-udp PORT needs its own --to CIDR".to_owned());
         }
@@ -128,12 +137,7 @@ impl RuleArgs {
         plan.allowances = self.allow_cidr.iter().copied().map(Allowance::Network).chain(ports).collect();
         plan.served_udp.clone_from(&self.serve_udp);
         plan.kept_tcp.clone_from(&self.keep_port);
-        Ok(plan)
-    }
-
-    /// The DNS servers that exeat is told to ask; none: those of the system.
-    pub(super) fn dns_servers(&self) -> Result<Vec<SocketAddr>, String> {
-        Ok(self.settings()?.servers)
+        Ok(Meant { plan, dns_servers: settings.dns_servers })
     }
 
     fn settings(&self) -> Result<Said, String> {
@@ -144,7 +148,7 @@ impl RuleArgs {
         Ok(Said {
             transparent: port(&settings.listen.transparent),
             dns: port(&settings.listen.dns),
-            servers: settings.dns.servers.iter().map(|server| server.address).collect(),
+            dns_servers: settings.dns.servers.iter().map(|server| server.address).collect(),
         })
     }
 }
@@ -154,7 +158,7 @@ impl RuleArgs {
 struct Said {
     transparent: Option<u16>,
     dns: Option<u16>,
-    servers: Vec<SocketAddr>,
+    dns_servers: Vec<SocketAddr>,
 }
 
 fn port() -> clap::builder::RangedI64ValueParser<u16> {
@@ -199,6 +203,10 @@ fn mark(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::process::Command;
+    use std::thread;
+
     use clap::Parser;
 
     use super::*;
@@ -211,7 +219,28 @@ mod tests {
 
     fn plan(line: &str) -> Result<Plan, String> {
         let words = ["exeat"].into_iter().chain(line.split_ascii_whitespace());
-        Typed::try_parse_from(words).map_err(|error| error.to_string())?.rules.plan()
+        let typed = Typed::try_parse_from(words).map_err(|error| error.to_string())?;
+        typed.rules.meant().map(|meant| meant.plan)
+    }
+
+    #[test]
+    fn settings_may_come_through_a_pipe() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("exeat.yaml");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let writer = thread::spawn({
+            let pipe = pipe.clone();
+            move || {
+                let text = "listen: { transparent: [\"127.0.0.1:4129\"], dns: [\"127.0.0.1:4153\"] }\n\
+                            dns: { servers: [192.0.2.53] }\n";
+                fs::write(pipe, text).unwrap();
+            }
+        });
+        let typed = Typed::try_parse_from(["exeat".as_ref(), "--config".as_ref(), pipe.as_os_str()]).unwrap();
+        let meant = typed.rules.meant().unwrap();
+        writer.join().unwrap();
+        assert_eq!((meant.plan.transparent_port, meant.plan.dns_port), (4129, 4153));
+        assert_eq!(meant.dns_servers, ["192.0.2.53:53".parse().unwrap()]);
     }
 
     #[test]
