@@ -13,6 +13,9 @@ use crate::mistake::{Mistake, Place};
 
 /// How deep includes may go; Squid has the same bound.
 const DEPTH_MAX: usize = 16;
+/// How many files may be included. Squid has no bound, but where each of sixteen files includes the next one twice, the
+/// last one is read 65,536 times.
+const FILES_MAX: usize = 1000;
 
 /// One line, after its continuations are joined.
 #[derive(Clone, Debug)]
@@ -48,6 +51,11 @@ pub(super) fn items(directive: &Directive, path: &str) -> Result<Vec<String>, Mi
 struct Reading {
     directives: Vec<Directive>,
     mistakes: Vec<Mistake>,
+    /// How many files were included, and how long all are.
+    included: usize,
+    bytes: u64,
+    /// A bound was met: whatever else there is, is not read.
+    is_over: bool,
 }
 
 impl Reading {
@@ -57,6 +65,11 @@ impl Reading {
             Err(error) => return self.mistakes.push(Mistake::error(Place::start(path), error.to_string())),
         };
         let path: Arc<Path> = path.into();
+        self.bytes += text.len() as u64;
+        if self.bytes > SIZE_MAX {
+            let what = format!("with it the files are larger than {} MiB together", SIZE_MAX >> 20);
+            return self.stop(Mistake::error(Place::start(&path), what));
+        }
         // Whether the lines of each open `if` count.
         let mut conditions: Vec<bool> = Vec::new();
         for (line, text) in joined(&text) {
@@ -75,24 +88,47 @@ impl Reading {
                 ("else", []) => conditions.iter_mut().next_back().into_iter().for_each(|last| *last = !*last),
                 ("endif", []) => drop(conditions.pop()),
                 _ if conditions.contains(&false) => {}
-                ("include", files) if depth < DEPTH_MAX => {
-                    for included in files.iter().map(|file| beside(&path, file)) {
-                        match found(&included) {
-                            Ok(files) => files.iter().for_each(|file| self.file(file, depth + 1)),
-                            Err(error) => {
-                                let what = format!("it includes {}: {error}", included.display());
-                                self.mistakes.push(Mistake::error(place(), what));
-                            }
-                        }
-                    }
-                }
-                ("include", _) => {
-                    self.mistakes
-                        .push(Mistake::error(place(), format!("includes go deeper than {DEPTH_MAX} files")));
+                ("include", files) => {
+                    files.iter().for_each(|file| self.include(&place(), &beside(&path, file), depth));
                 }
                 _ => self.directives.push(Directive { file: Arc::clone(&path), line, text, words }),
             }
         }
+    }
+
+    /// Reads the files that a line of a file of this depth includes.
+    fn include(&mut self, place: &Place, path: &Path, depth: usize) {
+        if self.is_over {
+            return;
+        }
+        if depth == DEPTH_MAX {
+            let what = format!("includes go deeper than {DEPTH_MAX} files");
+            return self.stop(Mistake::error(place.clone(), what));
+        }
+        let files = match found(path) {
+            Ok(files) => files,
+            Err(error) => {
+                let what = format!("it includes {}: {error}", path.display());
+                return self.mistakes.push(Mistake::error(place.clone(), what));
+            }
+        };
+        for file in files {
+            if self.is_over {
+                return;
+            }
+            if self.included == FILES_MAX {
+                let what =
+                    format!("it includes {}, and {FILES_MAX} files are included before", file.display());
+                return self.stop(Mistake::error(place.clone(), what));
+            }
+            self.included += 1;
+            self.file(&file, depth + 1);
+        }
+    }
+
+    fn stop(&mut self, mistake: Mistake) {
+        self.is_over = true;
+        self.mistakes.push(mistake);
     }
 }
 
@@ -165,10 +201,82 @@ fn found(path: &Path) -> io::Result<Vec<PathBuf>> {
         if glob.is_match(entry.file_name()) {
             files.push(entry.path());
         }
+        // More than that are refused whichever they are.
+        if files.len() > FILES_MAX {
+            break;
+        }
     }
     files.sort();
     match files.is_empty() {
         true => Err(io::Error::new(io::ErrorKind::NotFound, "there is no such file")),
         false => Ok(files),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn written(files: &[(&str, &str)]) -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        directory
+    }
+
+    /// The mistakes in a squid.conf and what it includes, without the directory that they are in.
+    fn mistakes(directory: &TempDir) -> Vec<String> {
+        let mistakes = read(&directory.path().join("squid.conf")).err().unwrap_or_default();
+        let prefix = format!("{}/", directory.path().display());
+        mistakes.iter().map(|mistake| mistake.to_string().replace(&prefix, "")).collect()
+    }
+
+    #[test]
+    fn a_thousand_files_may_be_included() {
+        let directory = written(&[("squid.conf", "http_access deny all\ninclude *.acl\n")]);
+        for number in 0..FILES_MAX {
+            fs::write(directory.path().join(format!("{number}.acl")), "acl a src 192.0.2.1\n").unwrap();
+        }
+        let directives = read(&directory.path().join("squid.conf")).unwrap();
+        assert_eq!(directives.len(), 1 + FILES_MAX);
+        // One that is listed by its name, and one more of the many.
+        for (name, last) in [("one.inc", "one.inc"), ("z.acl", "z.acl")] {
+            fs::write(directory.path().join(name), "").unwrap();
+            let text = "http_access deny all\ninclude *.acl one.inc\n";
+            fs::write(directory.path().join("squid.conf"), text).unwrap();
+            let told =
+                format!("squid.conf:2:1: error: it includes {last}, and 1000 files are included before");
+            assert_eq!(mistakes(&directory), [told]);
+        }
+    }
+
+    #[test]
+    fn what_includes_itself_or_others_many_times_is_refused_once() {
+        let deep = "squid.conf:1:1: error: includes go deeper than 16 files";
+        for text in ["include squid.conf\n", "include squid.conf squid.conf\ninclude squid.conf\n"] {
+            assert_eq!(mistakes(&written(&[("squid.conf", text)])), [deep], "{text}");
+        }
+        // What is not deep may be as much.
+        let wide = "include a.inc a.inc a.inc a.inc\n".repeat(16);
+        let told = mistakes(&written(&[
+            ("squid.conf", &wide),
+            ("a.inc", &wide.replace("a.inc", "b.inc")),
+            ("b.inc", ""),
+        ]));
+        assert_eq!(told, ["a.inc:7:1: error: it includes b.inc, and 1000 files are included before"]);
+    }
+
+    #[test]
+    fn the_files_have_a_bound_together() {
+        let half = format!("# {}\n", " ".repeat(40 << 20));
+        let directory = written(&[
+            ("squid.conf", "include half.inc\ninclude half.inc\ninclude none\n"),
+            ("half.inc", &half),
+        ]);
+        let told = "half.inc:1:1: error: with it the files are larger than 64 MiB together";
+        assert_eq!(mistakes(&directory), [told]);
     }
 }
