@@ -109,7 +109,8 @@ fn flow(
     let subject = policy.subject(client);
     for seen in [Seen::Unknown, Seen::Tls { server_name: to.host.name(), ech: false }] {
         flow.seen(seen);
-        let verdict = policy.decide(&subject, &Question { to, seen, address: None }, TODAY);
+        let question = Question { to, seen, address: None };
+        let verdict = policy.decide(&subject, &question, TODAY);
         flow.verdict(&verdict, profiles, Duration::from_nanos(300));
     }
     flow.dialled(Some(upstream()), Duration::from_micros(300), Duration::from_micros(900));

@@ -98,7 +98,8 @@ impl Tunnel {
         if !policy.listed(subject, self.to.port).unread {
             return false;
         }
-        let verdict = policy.decide(subject, &self.question(Seen::Unread), today());
+        let question = self.question(Seen::Unread);
+        let verdict = policy.decide(subject, &question, today());
         verdict.pass(self.upstream.reached().parent()).is_ok()
     }
 
@@ -112,7 +113,8 @@ impl Tunnel {
             return Ok(leave);
         }
         self.flow.seen(seen);
-        let verdict = self.proxy.judge(&self.flow, &self.standing, &self.question(seen));
+        let question = self.question(seen);
+        let verdict = self.proxy.judge(&self.flow, &self.standing, &question);
         verdict.pass(self.upstream.reached().parent())
     }
 

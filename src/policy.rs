@@ -76,9 +76,14 @@ impl Policy {
     }
 
     /// The decision: no I/O, no clock but `today`, no allocation. The subject must be this policy's own.
-    pub fn decide<'a>(&'a self, subject: &'a Subject, question: &Question<'a>, today: Date) -> Verdict<'a> {
+    pub fn decide<'a>(
+        &'a self,
+        subject: &'a Subject,
+        question: &'a Question<'a>,
+        today: Date,
+    ) -> Verdict<'a> {
         debug_assert_eq!(subject.revision, self.revision(), "a subject of another revision");
-        verdict::decide(&self.rules, subject, *question, today)
+        verdict::decide(&self.rules, subject, question, today)
     }
 
     /// Which allow rules of the client list a port, whatever their names: where none does, there is nothing to wait for.

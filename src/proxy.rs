@@ -108,7 +108,12 @@ impl Proxy {
     }
 
     /// Asks the policy, and tells the flow what it said.
-    pub fn judge<'a>(&self, flow: &Flow, standing: &'a Standing, question: &Question<'a>) -> Verdict<'a> {
+    pub fn judge<'a>(
+        &self,
+        flow: &Flow,
+        standing: &'a Standing,
+        question: &'a Question<'a>,
+    ) -> Verdict<'a> {
         let began = Instant::now();
         let verdict = standing.policy.decide(&standing.subject, question, today());
         flow.verdict(&verdict, standing.subject.profile_names(), began.elapsed());
@@ -154,7 +159,7 @@ impl Proxy {
         &self,
         flow: &Flow,
         standing: &'a Standing,
-        question: &Question<'a>,
+        question: &'a Question<'a>,
         source: Source,
     ) -> Result<(Upstream, Verdict<'a>), Error> {
         let admission = self.judge(flow, standing, question).admit()?;

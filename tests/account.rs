@@ -107,7 +107,8 @@ fn judge(policy: &Policy, flow: &Flow) {
     let seen = Seen::Tls { server_name: to.host.name(), ech: false };
     flow.to(&to);
     flow.seen(seen);
-    let verdict = policy.decide(&subject, &Question { to: &to, seen, address: None }, today());
+    let question = Question { to: &to, seen, address: None };
+    let verdict = policy.decide(&subject, &question, today());
     flow.verdict(&verdict, subject.profile_names(), Duration::from_nanos(300));
 }
 

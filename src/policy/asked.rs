@@ -1,11 +1,13 @@
 //! What a person asks about: a host, a host and port, or a URL, and the answer to it.
 
+use std::iter;
+
 use jiff::civil::Date;
 
 use crate::destination::Destination;
 use crate::host::{Host, HostError};
 use crate::policy::pattern::Pattern;
-use crate::policy::{Policy, Question, Seen, Subject, Verdict};
+use crate::policy::{Policy, Question, Seen, Subject};
 
 /// A destination as a person names it, and what is assumed to be inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,21 +65,21 @@ impl Asked {
         }
     }
 
-    /// The verdict as far as it can be told without a connection: the address a name leads to is unknown.
-    pub fn verdict<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, today: Date) -> Verdict<'a> {
-        let ask = |seen| policy.decide(subject, &Question { to: &self.to, seen, address: None }, today);
-        let tls = Seen::Tls { server_name: self.to.host.name(), ech: false };
+    /// The question as far as it can be put without a connection: the address a name leads to is unknown. Where anything
+    /// may be inside, it is about what the policy allows.
+    pub fn question(&self, policy: &Policy, subject: &Subject, today: Date) -> Question<'_> {
+        let about = |seen| Question { to: &self.to, seen, address: None };
+        let tls = about(Seen::Tls { server_name: self.to.host.name(), ech: false });
         match &self.inside {
-            Inside::Tls => ask(tls),
-            Inside::Http { method, path } => ask(Seen::Http { method, path }),
+            Inside::Tls => tls,
+            Inside::Http { method, path } => about(Seen::Http { method, path }),
             Inside::Any => {
-                let first = ask(tls);
-                let others = [Seen::Http { method: "GET", path: "/" }, Seen::Other];
-                let allows = |verdict: &Verdict<'_>| verdict.is_allow() && !verdict.would_deny;
-                if allows(&first) {
-                    return first;
-                }
-                others.into_iter().map(ask).find(allows).unwrap_or(first)
+                let others = [Seen::Http { method: "GET", path: "/" }, Seen::Other].map(about);
+                let allows = |question: &Question<'_>| {
+                    let verdict = policy.decide(subject, question, today);
+                    verdict.is_allow() && !verdict.would_deny
+                };
+                iter::once(tls).chain(others).find(allows).unwrap_or(tls)
             }
         }
     }

@@ -112,7 +112,8 @@ impl Expectation {
     /// Asks the policy, and says in what it fails.
     pub fn failure(&self, policy: &Policy, today: Date) -> Option<Failure> {
         let subject = policy.subject(&self.client);
-        let verdict = self.asked.verdict(policy, &subject, today);
+        let question = self.asked.question(policy, &subject, today);
+        let verdict = policy.decide(&subject, &question, today);
         let is_allowed = verdict.is_allow();
         if is_allowed == self.allow && self.reason.is_none_or(|reason| reason == verdict.reason) {
             return None;

@@ -70,7 +70,8 @@ pub struct Requires {
 /// Asks the policy and puts its answer into words.
 pub fn explain(policy: &Policy, client: &Client, asked: &Asked, today: Date) -> Explanation {
     let subject = policy.subject(client);
-    let verdict = asked.verdict(policy, &subject, today);
+    let question = asked.question(policy, &subject, today);
+    let verdict = policy.decide(&subject, &question, today);
     let deciding = verdict.rule.filter(|_| verdict.is_allow() && !verdict.would_deny);
     Explanation {
         verdict: if verdict.is_allow() { "allow" } else { "deny" },

@@ -164,13 +164,14 @@ fn leaves_come_from_allowing_verdicts_alone() {
     let today = date(2026, 11, 22);
     let (to, denied_to) =
         (Destination::parse("static.crates.io:443").unwrap(), Destination::parse("crates.io:443").unwrap());
-    let mut denied =
-        policy.decide(&subject, &Question { to: &denied_to, seen: Seen::Unknown, address: None }, today);
+    let question = Question { to: &denied_to, seen: Seen::Unknown, address: None };
+    let mut denied = policy.decide(&subject, &question, today);
     // What a verdict tells may be changed by whoever holds it; what it allows may not.
     denied.reason = Reason::Allowed;
     assert!(!denied.is_allow() && denied.admit().is_err() && denied.pass(None).is_err());
 
-    let verdict = policy.decide(&subject, &Question { to: &to, seen: Seen::Unknown, address: None }, today);
+    let question = Question { to: &to, ..question };
+    let verdict = policy.decide(&subject, &question, today);
     assert!(matches!(verdict.pass(None), Err(Error::Internal(_))));
     let admission = verdict.admit().unwrap();
     assert_eq!(admission.to(), &to);
@@ -179,8 +180,8 @@ fn leaves_come_from_allowing_verdicts_alone() {
     assert!(matches!(metadata.admit(), Err(Error::Denied(Reason::AddressProhibited))));
 
     let server_name = to.host.name();
-    let seen = Seen::Tls { server_name, ech: false };
-    let verdict = policy.decide(&subject, &Question { to: &to, seen, address: None }, today);
+    let question = Question { seen: Seen::Tls { server_name, ech: false }, ..question };
+    let verdict = policy.decide(&subject, &question, today);
     assert!(verdict.pass(None).is_ok());
 }
 
@@ -201,15 +202,12 @@ fn the_rule_that_allows_says_which_way_and_no_other_rule_may_use_it() {
         [("a.example:443", Some("corp")), ("direct.example:443", None), ("dmz.example:443", Some("dmz"))]
     {
         let to = Destination::parse(to).unwrap();
-        let decide = |seen| {
-            let question = Question { to: &to, seen, address: None };
-            policy.decide(&subject, &question, date(2026, 11, 22))
-        };
-        let admission = decide(Seen::Unknown).admit().unwrap();
+        let outside = Question { to: &to, seen: Seen::Unknown, address: None };
+        let admission = policy.decide(&subject, &outside, date(2026, 11, 22)).admit().unwrap();
         assert_eq!(admission.parent().map(|parent| &**parent), parent, "{to}");
-        let hello = Seen::Tls { server_name: to.host.name(), ech: false };
+        let inside = Question { seen: Seen::Tls { server_name: to.host.name(), ech: false }, ..outside };
         for through in [None, Some("corp"), Some("dmz")] {
-            match decide(hello).pass(through) {
+            match policy.decide(&subject, &inside, date(2026, 11, 22)).pass(through) {
                 Ok(_) => assert_eq!(through, parent, "{to}"),
                 Err(error) => assert!(through != parent && matches!(error, Error::OtherWay), "{to}: {error}"),
             }
@@ -240,7 +238,8 @@ fn in_report_mode_the_first_profile_that_says_anything_says_which_way() {
         let verdict = policy.decide(&subject, &question, date(2026, 11, 22));
         assert_eq!(verdict.parent().map(|parent| &**parent), parent, "{to}");
         // It goes on as it went, whatever is inside.
-        let inside = policy.decide(&subject, &Question { seen: Seen::Other, ..question }, date(2026, 11, 22));
+        let question = Question { seen: Seen::Other, ..question };
+        let inside = policy.decide(&subject, &question, date(2026, 11, 22));
         assert!(inside.would_deny && inside.pass(parent).is_ok(), "{to}");
     }
 }

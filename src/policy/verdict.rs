@@ -50,7 +50,10 @@ pub struct Passage(());
 struct Case<'a> {
     rules: &'a Rules,
     subject: &'a Subject,
-    question: Question<'a>,
+    /// Not the question itself, as a verdict is handed on from one step of a flow to the next.
+    question: &'a Question<'a>,
+    /// That of the question, or one that was found since.
+    address: Option<IpAddr>,
     today: Date,
 }
 
@@ -58,10 +61,10 @@ struct Case<'a> {
 pub(super) fn decide<'a>(
     rules: &'a Rules,
     subject: &'a Subject,
-    question: Question<'a>,
+    question: &'a Question<'a>,
     today: Date,
 ) -> Verdict<'a> {
-    Case { rules, subject, question, today }.decide()
+    Case { rules, subject, question, address: question.address, today }.decide()
 }
 
 impl<'a> Verdict<'a> {
@@ -151,8 +154,7 @@ impl<'a> Admission<'a> {
 
     /// The verdict with this resolved address: the rule that allows it must be one that accepts all the rest too.
     pub fn accepts(&self, address: IpAddr) -> Verdict<'a> {
-        let question = Question { address: Some(address), ..self.0.case.question };
-        let case = Case { question, ..self.0.case };
+        let case = Case { address: Some(address), ..self.0.case };
         let verdict = match self.0.allows {
             Some(row) => case.decide_address(row),
             None => case.decide(),
@@ -166,12 +168,16 @@ impl<'a> Admission<'a> {
 
 impl<'a> Case<'a> {
     fn decide(self) -> Verdict<'a> {
-        self.verdict(judge(self.rules, self.subject, &self.question, self.today))
+        self.verdict(judge(self.rules, self.subject, &self.question(), self.today))
     }
 
     /// The same where `row` is the rule that allowed all but the address.
     fn decide_address(self, row: &'a Row) -> Verdict<'a> {
-        self.verdict(judge_address(self.rules, self.subject, &self.question, self.today, row))
+        self.verdict(judge_address(self.rules, self.subject, &self.question(), self.today, row))
+    }
+
+    fn question(self) -> Question<'a> {
+        Question { address: self.address, ..*self.question }
     }
 
     fn verdict(self, finding: Finding<'a>) -> Verdict<'a> {
@@ -200,6 +206,6 @@ impl<'a> Case<'a> {
 
 impl fmt::Debug for Case<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.question, f)
+        fmt::Debug::fmt(&self.question(), f)
     }
 }

@@ -181,7 +181,8 @@ impl Ask<'_> {
         let verdict = self.policy.decide(&subject, &question, self.today);
         assert_eq!(verdict.is_allow(), verdict.admit().is_ok());
         // Whoever was admitted before the address was known gets the same answer.
-        let before = self.policy.decide(&subject, &Question { address: None, ..question }, self.today);
+        let question = Question { address: None, ..question };
+        let before = self.policy.decide(&subject, &question, self.today);
         if let (Some(address), Ok(admission)) = (self.address, before.admit()) {
             assert_eq!(format!("{:?}", admission.accepts(address)), format!("{verdict:?}"));
         }
