@@ -76,7 +76,7 @@ pub struct Upstream {
 /// A connection, where it leads, and the verdict on that.
 struct Won<'a> {
     stream: Stream,
-    reached: Reached,
+    reached: Arc<Reached>,
     verdict: Verdict<'a>,
 }
 
@@ -142,7 +142,7 @@ impl Dialer {
                 let stream = connect(address, outgoing.as_deref()).await?;
                 Ok(Won {
                     stream,
-                    reached: Reached { address: Some(address), through: None, outgoing },
+                    reached: Arc::new(Reached { address: Some(address), through: None, outgoing }),
                     verdict,
                 })
             })
@@ -162,7 +162,7 @@ impl Dialer {
         let (to, families) = (admission.to(), self.families(admission));
         let answers = self.answers(to, source, families);
         // Built here and moved into the future as it is: an async fn would keep what it is built of beside it.
-        let mut race = Race::new(answers, (to.port, families), delay, screen, attempt);
+        let mut race = Race::new(answers, (to.port, families), (start, delay), screen, attempt);
         if let Source::Prefer(address) = source {
             race.prefer(address);
         }
@@ -172,8 +172,8 @@ impl Dialer {
             let result = alarm.before(deadline, pin!(race.run())).await;
             let Won { stream, reached, verdict } = result.unwrap_or_else(|| Err(race.timed_out()))?;
             let looked_up = race.first_address.unwrap_or(start);
-            let (dns, connect) = (looked_up - start, looked_up.elapsed());
-            Ok((Upstream { stream, reached: Arc::new(reached), dns, connect, alarm }, verdict))
+            let (dns, connect) = (looked_up - start, race.now - looked_up);
+            Ok((Upstream { stream, reached, dns, connect, alarm }, verdict))
         }
     }
 

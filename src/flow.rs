@@ -96,6 +96,11 @@ impl Flow {
         self.open.id
     }
 
+    /// When it began.
+    pub fn begun(&self) -> tokio::time::Instant {
+        self.open.begun
+    }
+
     /// The door it came through.
     pub fn ingress(&self) -> Ingress {
         self.open.ingress

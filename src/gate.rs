@@ -137,7 +137,8 @@ impl Tunnel {
         if self.standing.subject.reports() && self.server_speaks_first().await? {
             return Ok(First::Other);
         }
-        first_bytes(&mut self.client, &self.flow, self.upstream.alarm(), self.proxy.bounds.head).await
+        let deadline = Instant::now() + self.proxy.bounds.head;
+        first_bytes(&mut self.client, &self.flow, self.upstream.alarm(), deadline).await
     }
 
     /// Report mode lets protocols pass in which the server speaks first, and nobody has said whether this is

@@ -230,7 +230,8 @@ impl Arrival {
         if (may_be_silent || standing.subject.reports()) && is_silent(client, flow, SILENCE).await? {
             return Ok(None);
         }
-        first_bytes(client, flow, &mut Alarm::default(), self.proxy.bounds.head).await.map(Some)
+        let deadline = flow.begun() + self.proxy.bounds.head;
+        first_bytes(client, flow, &mut Alarm::default(), deadline).await.map(Some)
     }
 
     /// Judges what is said to be inside, and connects.

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -37,6 +38,8 @@ pub(super) struct Race<'a, 'f, W, S, A> {
     attempt: A,
     /// How long an attempt has before the next one joins it.
     delay: Duration,
+    /// When the turn that it has began: all that a turn does is done at once.
+    pub(super) now: Instant,
     waiting: Waiting,
     attempts: Vec<Attempt<'f, W>>,
     started: usize,
@@ -72,7 +75,7 @@ where
     pub(super) fn new(
         answers: Answers,
         (port, families): (u16, Families),
-        delay: Duration,
+        (start, delay): (Instant, Duration),
         screen: S,
         attempt: A,
     ) -> Self {
@@ -83,6 +86,7 @@ where
             screen,
             attempt,
             delay,
+            now: start,
             waiting: Waiting::of(families),
             attempts: Vec::new(),
             started: 0,
@@ -99,9 +103,16 @@ where
         self.waiting.prefer(address);
     }
 
-    /// Runs until a connection stands or nothing is left to try.
+    /// Runs until a connection stands or nothing is left to try. Its first turn is at the start.
     pub(super) async fn run(&mut self) -> Result<W, Failed<'a>> {
-        poll_fn(|cx| self.poll(cx)).await
+        let mut is_first = true;
+        poll_fn(|cx| {
+            if !mem::take(&mut is_first) {
+                self.now = Instant::now();
+            }
+            self.poll(cx)
+        })
+        .await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<W, Failed<'a>>> {
@@ -127,6 +138,7 @@ where
                 let next = self.next_start.filter(|_| !self.waiting.is_empty());
                 let Some(time) = next else { return Poll::Pending };
                 ready!(self.alarm.poll(time, cx));
+                self.next_start = None;
             }
         }
     }
@@ -140,11 +152,11 @@ where
         match found {
             Ok(Some(addresses)) => {
                 let first = self.first_address.is_none();
-                self.first_address.get_or_insert_with(Instant::now);
+                self.first_address.get_or_insert(self.now);
                 self.waiting.add(addresses);
                 self.is_open = self.answers.is_open();
                 if first && self.waiting.misses_preferred() {
-                    self.next_start = Some(Instant::now() + PREFERENCE_DELAY);
+                    self.next_start = Some(self.now + PREFERENCE_DELAY);
                     self.holds = true;
                 }
             }
@@ -169,7 +181,7 @@ where
                     continue;
                 }
             }
-            self.next_start = Some(Instant::now() + self.delay);
+            self.next_start = Some(self.now + self.delay);
             self.started += 1;
             if self.started == ATTEMPTS_MAX {
                 self.waiting = Waiting::default();
@@ -180,8 +192,7 @@ where
 
     fn is_due(&self) -> bool {
         let is_alone = self.attempts.is_empty() && !self.holds;
-        let is_time = || self.next_start.is_none_or(|time| Instant::now() >= time);
-        !self.waiting.is_empty() && (is_alone || is_time())
+        !self.waiting.is_empty() && (is_alone || self.next_start.is_none())
     }
 }
 

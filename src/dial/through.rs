@@ -94,7 +94,7 @@ impl Dialer {
                 let (stream, url) = self.ask(parent, Ask::Tunnel(&to), outgoing.as_ref(), deadline).await?;
                 let through = Through { parent: Arc::clone(parent), url, forwards: false };
                 let reached = Reached { address: Some(address), through: Some(through), outgoing };
-                Ok(Won { stream, reached, verdict })
+                Ok(Won { stream, reached: Arc::new(reached), verdict })
             })
         };
         self.race((admission, source), (start, TUNNEL_DELAY), screen, attempt).await
@@ -191,7 +191,8 @@ impl Dialer {
             Box::pin(async move { connect(address, outgoing.as_deref()).await })
         };
         let answers = self.answers(to, Source::LookUp, families);
-        let mut race = Race::new(answers, (to.port, families), ATTEMPT_DELAY, screen, attempt);
+        let times = (Instant::now(), ATTEMPT_DELAY);
+        let mut race = Race::new(answers, (to.port, families), times, screen, attempt);
         let stream = race.run().await.map_err(|failed| failed.error)?;
         stream.keep_alive();
         Ok(parent.secure(member, stream).await?)

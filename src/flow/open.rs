@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Instant;
 
 use prometheus::IntCounter;
+use tokio::time::Instant;
 
 use crate::counters::Counters;
 use crate::flow::stop::Switch;

@@ -23,14 +23,13 @@ pub enum First {
     Other,
 }
 
-/// Reads until it is clear what the client speaks. The bytes stay in its head.
+/// Reads until it is clear what the client speaks, or it is too late. The bytes stay in its head.
 pub async fn first_bytes(
     client: &mut Stream,
     flow: &Flow,
     alarm: &mut Alarm,
-    time: Duration,
+    deadline: Instant,
 ) -> Result<First, Error> {
-    let deadline = Instant::now() + time;
     loop {
         let need = match sniff::first_bytes(client.head()) {
             Sniff::Found(sniff::First::Tls(hello)) => return Ok(First::Hello(hello)),

@@ -78,7 +78,8 @@ pub async fn refuse(flow: Flow, client: Stream, error: Error) {
 impl Handshake {
     /// Passes the first hello on, and nothing behind it until the server has answered.
     async fn run(&mut self, length: usize) -> Result<(), Error> {
-        let deadline = Instant::now() + self.proxy.bounds.silence.idle;
+        let now = Instant::now();
+        let (deadline, mut youth) = (now + self.proxy.bounds.silence.idle, now + YOUTH);
         let hello = self.client.take_head(length);
         let write = self.upstream.write_all(&hello);
         within(&self.flow, &mut self.alarm, deadline, Error::IdleTimeout, pin!(write))
@@ -86,7 +87,6 @@ impl Handshake {
             .map_err(|_| Error::UpstreamReset)?;
         self.flow.counters().add_sent(hello.len());
         drop(hello);
-        let mut youth = Instant::now() + YOUTH;
         loop {
             match server_hello(self.upstream.head()) {
                 Sniff::Found(ServerHello::Retry) => return self.second().await,
