@@ -11,7 +11,7 @@ use hyper::body::Body;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response, StatusCode};
 
-use crate::boxed::boxed;
+use crate::boxed::{boxed, in_box};
 use crate::client::Client;
 use crate::destination::Destination;
 use crate::dial::{Source, Upstream};
@@ -119,9 +119,9 @@ impl Door {
 }
 
 impl Opened {
-    fn tunnel(self, proxy: Arc<Proxy>, client: Stream) -> Tunnel {
+    fn tunnel(self, proxy: Arc<Proxy>, client: Stream) -> Box<Tunnel> {
         let Self { standing, flow, to, upstream } = self;
-        Tunnel { proxy, standing, flow, to, client, upstream }
+        in_box(|| Tunnel { proxy, standing, flow, to, client, upstream })
     }
 }
 

@@ -13,6 +13,7 @@ use std::task::Poll;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
+use crate::boxed::in_box;
 use crate::clock::today;
 use crate::destination::Destination;
 use crate::dial::Upstream;
@@ -29,7 +30,8 @@ pub use first::{First, first_bytes, is_silent};
 /// A ClientHello may be this long; a request's head has the bound of the settings.
 const HELLO_MAX: usize = 64 * 1024;
 
-/// A connection that stands, between a client and an upstream, through which nothing has passed yet.
+/// A connection that stands, between a client and an upstream, through which nothing has passed yet. It goes from one
+/// future to the next in a box, as each would copy it otherwise, some more than once.
 #[derive(Debug)]
 pub struct Tunnel {
     pub proxy: Arc<Proxy>,
@@ -70,7 +72,7 @@ pub fn carry(
 impl Tunnel {
     /// Finds out what is inside and judges it, unless that was done before it was dialled. Requests are served here; the
     /// rest is left to be relayed.
-    pub async fn judge(mut self, known: Option<Known>, drain: drain::Watch) -> Option<Passed> {
+    pub async fn judge(mut self: Box<Self>, known: Option<Known>, drain: drain::Watch) -> Option<Passed> {
         let (first, leave) = match known {
             Some((first, leave)) => (Ok(first), Some(leave)),
             // A rule that does not look inside must not wait for a client that lets the server speak first.
@@ -119,13 +121,9 @@ impl Tunnel {
     }
 
     /// Leaves to the relay what needs no gate of its own, if it may pass.
-    fn pass_as(self, seen: Seen<'static>, leave: Option<Passage>) -> Option<Passed> {
+    fn pass_as(self: Box<Self>, seen: Seen<'static>, leave: Option<Passage>) -> Option<Passed> {
         match self.pass(seen, leave) {
-            Ok(leave) => {
-                let (upstream, alarm) = self.upstream.open_young(&leave);
-                let ends = Box::new(Ends { client: self.client, upstream, alarm });
-                Some(Passed { flow: self.flow, ends })
-            }
+            Ok(leave) => Some(Passed { flow: self.flow, ends: open(self.client, self.upstream, &leave) }),
             Err(error) => {
                 reset(self.flow, self.client, error);
                 None
@@ -158,6 +156,12 @@ impl Tunnel {
         };
         within(&self.flow, &mut Alarm::default(), deadline, Error::IdleTimeout, pin!(first)).await?
     }
+}
+
+/// The ends of a tunnel that something may pass through now.
+fn open(client: Stream, upstream: Upstream, leave: &Passage) -> Box<Ends> {
+    let (upstream, alarm) = upstream.open_young(leave);
+    in_box(|| Ends { client, upstream, alarm })
 }
 
 /// Ends a flow whose first bytes are refused: TLS has a word for it.
@@ -211,7 +215,7 @@ mod tests {
         fn size<F>(_: impl FnOnce(Arc<Proxy>, Pin<Box<Ready<Option<Passed>>>>, Held) -> F) -> usize {
             size_of::<F>()
         }
-        fn judging<F>(_: impl FnOnce(Tunnel, Option<Known>, drain::Watch) -> F) -> usize {
+        fn judging<F>(_: impl FnOnce(Box<Tunnel>, Option<Known>, drain::Watch) -> F) -> usize {
             size_of::<F>()
         }
         let (tunnel, judging) = (size(carry), judging(Tunnel::judge));

@@ -108,12 +108,7 @@ impl Proxy {
     }
 
     /// Asks the policy, and tells the flow what it said.
-    pub fn judge<'a>(
-        &self,
-        flow: &Flow,
-        standing: &'a Standing,
-        question: &'a Question<'a>,
-    ) -> Verdict<'a> {
+    pub fn judge<'a>(&self, flow: &Flow, standing: &'a Standing, question: &'a Question<'a>) -> Verdict<'a> {
         let began = Instant::now();
         let verdict = standing.policy.decide(&standing.subject, question, today());
         flow.verdict(&verdict, standing.subject.profile_names(), began.elapsed());

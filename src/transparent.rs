@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alarm::Alarm;
-use crate::boxed::boxed;
+use crate::boxed::{boxed, in_box};
 use crate::client::Client;
 use crate::clock::today;
 use crate::destination::Destination;
@@ -90,7 +90,7 @@ impl Door {
         stream: Stream,
         local: SocketAddr,
         drain: drain::Watch,
-    ) -> Option<(Tunnel, Option<Known>)> {
+    ) -> Option<(Box<Tunnel>, Option<Known>)> {
         let Self { proxy, pool, names } = self;
         let flow = proxy.ledger.begin(Ingress::Transparent, client.clone());
         let standing = proxy.standing(client);
@@ -167,7 +167,7 @@ impl Arrival {
     }
 
     /// Relays to the original address without a look inside.
-    async fn enter_unread(mut self, to: Destination) -> Option<(Tunnel, Option<Known>)> {
+    async fn enter_unread(mut self, to: Destination) -> Option<(Box<Tunnel>, Option<Known>)> {
         match self.open(&to, Seen::Unread, Source::Known(self.original.ip())).await {
             Ok((upstream, leave)) => Some((self.tunnel(to, upstream), Some((First::Unread, leave)))),
             Err(error) => {
@@ -187,7 +187,7 @@ impl Arrival {
         reset(self.flow, self.client, error);
     }
 
-    async fn enter_tls(mut self, hello: ClientHello) -> Option<(Tunnel, Option<Known>)> {
+    async fn enter_tls(mut self, hello: ClientHello) -> Option<(Box<Tunnel>, Option<Known>)> {
         let seen = tls::seen(&hello);
         let named = match &hello.server_name {
             Some(name) => self.named(name),
@@ -205,7 +205,7 @@ impl Arrival {
 
     /// Neither TLS nor HTTP, or silence: only report mode lets that through. After silence the server has the chance to
     /// speak, and whoever then speaks is looked at.
-    async fn enter_nameless(mut self, first: Option<First>) -> Option<(Tunnel, Option<Known>)> {
+    async fn enter_nameless(mut self, first: Option<First>) -> Option<(Box<Tunnel>, Option<Known>)> {
         let to = self.unsaid();
         let source = Source::Known(self.original.ip());
         let opened = match first {
@@ -262,9 +262,9 @@ impl Arrival {
     }
 
     /// The tunnel that this has become.
-    fn tunnel(self, to: Destination, upstream: Upstream) -> Tunnel {
+    fn tunnel(self, to: Destination, upstream: Upstream) -> Box<Tunnel> {
         let Self { proxy, standing, flow, client, .. } = self;
-        Tunnel { proxy, standing, flow, to, client, upstream }
+        in_box(|| Tunnel { proxy, standing, flow, to, client, upstream })
     }
 }
 

@@ -11,12 +11,11 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::destination::Destination;
 use crate::dial::Reached;
 use crate::error::Error;
 use crate::flow::Flow;
-use crate::gate::{HELLO_MAX, Passed, Tunnel, arrived, within};
+use crate::gate::{HELLO_MAX, Passed, Tunnel, arrived, open, within};
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
 use crate::relay::Ends;
@@ -34,13 +33,11 @@ struct Handshake {
     flow: Flow,
     to: Destination,
     reached: Arc<Reached>,
-    client: Stream,
-    upstream: Stream,
-    alarm: Alarm,
+    ends: Box<Ends>,
 }
 
 /// Judges a tunnel by its ClientHello, unless there is `leave` for that, and by the second one if there is to be one.
-pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello, leave: Option<Passage>) -> Option<Passed> {
+pub(super) async fn judge(tunnel: Box<Tunnel>, hello: ClientHello, leave: Option<Passage>) -> Option<Passed> {
     let leave = match tunnel.pass(seen(&hello), leave) {
         Ok(leave) => leave,
         Err(error) => {
@@ -48,17 +45,17 @@ pub(super) async fn judge(tunnel: Tunnel, hello: ClientHello, leave: Option<Pass
             return None;
         }
     };
-    let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
+    let Tunnel { proxy, standing, flow, to, client, upstream } = *tunnel;
     let reached = Arc::clone(upstream.reached());
-    let (upstream, alarm) = upstream.open_young(&leave);
-    let mut handshake = Handshake { proxy, standing, flow, to, reached, client, upstream, alarm };
+    let ends = open(client, upstream, &leave);
+    let mut handshake = Handshake { proxy, standing, flow, to, reached, ends };
     let result = handshake.run(hello.length).await;
-    let Handshake { flow, client, upstream, alarm, .. } = handshake;
+    let Handshake { flow, ends, .. } = handshake;
     match result {
-        Ok(()) => Some(Passed { flow, ends: Box::new(Ends { client, upstream, alarm }) }),
+        Ok(()) => Some(Passed { flow, ends }),
         Err(error) => {
-            upstream.reset();
-            refuse(flow, client, error).await;
+            ends.upstream.reset();
+            refuse(flow, ends.client, error).await;
             None
         }
     }
@@ -80,15 +77,16 @@ impl Handshake {
     async fn run(&mut self, length: usize) -> Result<(), Error> {
         let now = Instant::now();
         let (deadline, mut youth) = (now + self.proxy.bounds.silence.idle, now + YOUTH);
-        let hello = self.client.take_head(length);
-        let write = self.upstream.write_all(&hello);
-        within(&self.flow, &mut self.alarm, deadline, Error::IdleTimeout, pin!(write))
+        let Ends { client, upstream, alarm } = &mut *self.ends;
+        let hello = client.take_head(length);
+        let write = upstream.write_all(&hello);
+        within(&self.flow, alarm, deadline, Error::IdleTimeout, pin!(write))
             .await?
             .map_err(|_| Error::UpstreamReset)?;
         self.flow.counters().add_sent(hello.len());
         drop(hello);
         loop {
-            match server_hello(self.upstream.head()) {
+            match server_hello(self.ends.upstream.head()) {
                 Sniff::Found(ServerHello::Retry) => return self.second().await,
                 // Final, or no TLS server at all: no second hello is of any use to the client.
                 Sniff::Found(ServerHello::Final) | Sniff::NotThis => return Ok(()),
@@ -97,7 +95,7 @@ impl Handshake {
                     Ok(true) => {}
                     Ok(false) => return Ok(()),
                     Err(Error::IdleTimeout) if youth < deadline => {
-                        self.upstream.keep_alive();
+                        self.ends.upstream.keep_alive();
                         youth = deadline;
                     }
                     Err(error) => return Err(error),
@@ -109,7 +107,7 @@ impl Handshake {
     /// Reads on in the server's answer; `false` says that no more is needed of it: it has ended, or a client
     /// that has sent nothing more has. What the client sends meanwhile is kept.
     async fn server_says_more(&mut self, deadline: Instant) -> Result<bool, Error> {
-        let (client, upstream) = (&mut self.client, &mut self.upstream);
+        let Ends { client, upstream, alarm } = &mut *self.ends;
         let mut client_open = true;
         let read = async {
             loop {
@@ -127,27 +125,28 @@ impl Handshake {
                 }
             }
         };
-        within(&self.flow, &mut self.alarm, deadline, Error::IdleTimeout, pin!(read)).await?
+        within(&self.flow, alarm, deadline, Error::IdleTimeout, pin!(read)).await?
     }
 
     /// Passes the HelloRetryRequest on and judges the hello that comes back.
     async fn second(&mut self) -> Result<(), Error> {
         let deadline = Instant::now() + self.proxy.bounds.head;
-        let request = self.upstream.take_head(ANSWER_MAX);
-        let write = self.client.write_all(&request);
-        within(&self.flow, &mut self.alarm, deadline, Error::HeadTimeout, pin!(write))
+        let Ends { client, upstream, alarm } = &mut *self.ends;
+        let request = upstream.take_head(ANSWER_MAX);
+        let write = client.write_all(&request);
+        within(&self.flow, alarm, deadline, Error::HeadTimeout, pin!(write))
             .await?
             .map_err(|_| Error::ClientReset)?;
         self.flow.counters().add_received(request.len());
         drop(request);
         let hello = loop {
-            let need = match second_hello(self.client.head()) {
+            let need = match second_hello(self.ends.client.head()) {
                 Sniff::Found(hello) => break hello,
                 Sniff::NotThis => return Err(Error::ClientReset),
                 Sniff::Bad(what) => return Err(Error::BadClientHello(what)),
                 Sniff::Incomplete { need } => need,
             };
-            while self.client.head().len() < need {
+            while self.ends.client.head().len() < need {
                 self.client_says_more(deadline).await?;
             }
         };
@@ -156,7 +155,7 @@ impl Handshake {
 
     /// Reads on in what the client sends. What the server adds meanwhile is kept; its end is the handshake's.
     async fn client_says_more(&mut self, deadline: Instant) -> Result<(), Error> {
-        let (client, upstream) = (&mut self.client, &mut self.upstream);
+        let Ends { client, upstream, alarm } = &mut *self.ends;
         let read = async {
             loop {
                 tokio::select! {
@@ -170,7 +169,7 @@ impl Handshake {
                 }
             }
         };
-        within(&self.flow, &mut self.alarm, deadline, Error::HeadTimeout, pin!(read)).await?
+        within(&self.flow, alarm, deadline, Error::HeadTimeout, pin!(read)).await?
     }
 
     fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {
