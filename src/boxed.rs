@@ -1,4 +1,7 @@
 //! What is large is made where it stays.
+//!
+//! A future that is awaited is made, and then moved to where it is awaited, with all its room. One that is pinned first is
+//! made there: hence `pin!(future).await` on the way of a tunnel, where futures have hundreds of bytes.
 
 use std::pin::Pin;
 

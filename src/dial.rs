@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
+use crate::boxed::boxed;
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::families::Families;
@@ -138,7 +139,7 @@ impl Dialer {
             Ok((verdict, fits(outgoing, address)?))
         };
         let attempt = |address, (verdict, outgoing): Screened<'a>| -> Attempt<'_, Won<'a>> {
-            Box::pin(async move {
+            boxed(|| async move {
                 let stream = connect(address, outgoing.as_deref()).await?;
                 Ok(Won {
                     stream,
@@ -147,7 +148,7 @@ impl Dialer {
                 })
             })
         };
-        self.race((admission, source), (Instant::now(), ATTEMPT_DELAY), screen, attempt).await
+        pin!(self.race((admission, source), (Instant::now(), ATTEMPT_DELAY), screen, attempt)).await
     }
 
     /// Tries the addresses of the destination, each so much later than the one before it, until one of them does or

@@ -2,6 +2,7 @@
 
 mod http2;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ async fn gated(
         finish(&door.exchanges, served, None, Ingress::Forward).await;
         return None;
     };
-    opened.tunnel(proxy, served.stream).judge(None, drain).await
+    pin!(opened.tunnel(proxy, served.stream).judge(None, drain)).await
 }
 
 impl Door {
@@ -104,7 +105,8 @@ impl Door {
     }
 
     async fn connect(&self, request: Request<RequestBody>) -> Response<ReplyBody> {
-        match connect(&self.exchanges, &request).await {
+        let opened = pin!(connect(&self.exchanges, &request)).await;
+        match opened {
             Ok(opened) => {
                 *self.opened() = Some(opened);
                 Response::new(Either::Left(Full::default()))
@@ -160,7 +162,8 @@ async fn connect<B: Body>(
         Ok(standing) => standing,
         Err(error) => return Err(refuse(flow, error, Some(&to))),
     };
-    match open(exchanges, &flow, &mut standing, &to).await {
+    let opened = pin!(open(exchanges, &flow, &mut standing, &to)).await;
+    match opened {
         Ok(upstream) => {
             flow.status(StatusCode::OK.as_u16());
             Ok(Opened { standing, flow, to, upstream })
@@ -226,7 +229,7 @@ async fn open(
     let question = Question { to, seen: Seen::Unknown, address: None };
     let proxy = exchanges.proxy();
     *standing = proxy.settle(flow, standing, &question).await;
-    proxy.connect(flow, standing, &question, Source::LookUp).await
+    pin!(proxy.connect(flow, standing, &question, Source::LookUp)).await
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub fn carry(
 ) -> impl Future<Output = ()> {
     async move {
         if let Some(passed) = gated.await {
-            proxy.tunnel(passed.flow, passed.ends).await;
+            pin!(proxy.tunnel(passed.flow, passed.ends)).await;
         }
         drop(held);
     }
@@ -81,7 +81,7 @@ impl Tunnel {
         };
         match first {
             Ok(First::Unread) => self.pass_as(Seen::Unread, leave),
-            Ok(First::Hello(hello)) => tls::judge(self, hello, leave).await,
+            Ok(First::Hello(hello)) => pin!(tls::judge(self, hello, leave)).await,
             Ok(First::Request) => {
                 http::enter(self, drain).await;
                 None

@@ -3,6 +3,7 @@
 mod settle;
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -132,7 +133,7 @@ impl Proxy {
         question: &Question<'_>,
         source: Source,
     ) -> Result<(Upstream, Passage), Error> {
-        let (upstream, verdict) = self.dial(flow, standing, question, source).await?;
+        let (upstream, verdict) = pin!(self.dial(flow, standing, question, source)).await?;
         flow.decided(&verdict);
         let leave = verdict.pass(upstream.reached().parent())?;
         Ok((upstream, leave))
@@ -146,7 +147,7 @@ impl Proxy {
         question: &Question<'_>,
         source: Source,
     ) -> Result<Upstream, Error> {
-        self.dial(flow, standing, question, source).await.map(|(upstream, _)| upstream)
+        pin!(self.dial(flow, standing, question, source)).await.map(|(upstream, _)| upstream)
     }
 
     /// Decides, admits, dials. The verdict is the last one: with the address, where that is known here.
@@ -161,10 +162,11 @@ impl Proxy {
         if let Some(parent) = admission.parent() {
             flow.reached(None, Some(parent));
         }
+        let dialling = pin!(self.dialer.dial(&admission, source));
         let dialled = tokio::select! {
             biased;
             stop = flow.stopped() => return Err(stop.into()),
-            dialled = self.dialer.dial(&admission, source) => dialled,
+            dialled = dialling => dialled,
         };
         let (upstream, verdict) = dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {
@@ -191,7 +193,7 @@ impl Proxy {
     pub async fn tunnel(&self, flow: Flow, ends: Box<Ends>) {
         flow.opened();
         let stop = async { flow.stopped().await.into() };
-        let end = self.relay.carry(ends, flow.counters(), stop).await;
+        let end = pin!(self.relay.carry(ends, flow.counters(), stop)).await;
         flow.end(end);
     }
 

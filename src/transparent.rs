@@ -5,6 +5,7 @@
 //! the name or nothing. Where no name is ever said, the address is looked up among those that names had.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,8 +80,8 @@ impl Door {
         local: SocketAddr,
         drain: drain::Watch,
     ) -> Option<Passed> {
-        let (tunnel, known) = self.tunnel(client, stream, local, drain.clone()).await?;
-        tunnel.judge(known, drain).await
+        let (tunnel, known) = pin!(self.tunnel(client, stream, local, drain.clone())).await?;
+        pin!(tunnel.judge(known, drain)).await
     }
 
     /// Serves a connection until it ends, or leads to an upstream.
@@ -118,7 +119,7 @@ impl Door {
         }
         let may_be_silent = asks && !listed.inside && !matches!(original.port(), HTTP | HTTPS);
         match arrival.first_bytes(may_be_silent).await {
-            Ok(Some(First::Hello(hello))) => arrival.enter_tls(hello).await,
+            Ok(Some(First::Hello(hello))) => pin!(arrival.enter_tls(hello)).await,
             Ok(Some(First::Request)) => {
                 let Arrival { proxy, standing, flow, client, original, .. } = arrival;
                 // Boxed, so that a connection which has yet to say what it is does not take that much memory.
@@ -194,7 +195,8 @@ impl Arrival {
             None => redirected::original(self.original),
         };
         let to = redirected::destination(&self.standing, named, self.original, seen);
-        match self.open(&to, seen, Source::Prefer(self.original.ip())).await {
+        let opened = pin!(self.open(&to, seen, Source::Prefer(self.original.ip()))).await;
+        match opened {
             Ok((upstream, leave)) => Some((self.tunnel(to, upstream), Some((First::Hello(hello), leave)))),
             Err(error) => {
                 tls::refuse(self.flow, self.client, error).await;
@@ -242,13 +244,13 @@ impl Arrival {
         source: Source,
     ) -> Result<(Upstream, Passage), Error> {
         let question = self.ask(to, seen).await?;
-        self.proxy.open(&self.flow, &self.standing, &question, source).await
+        pin!(self.proxy.open(&self.flow, &self.standing, &question, source)).await
     }
 
     /// Connects before anybody knows what is inside.
     async fn connect(&mut self, to: &Destination, source: Source) -> Result<Upstream, Error> {
         let question = self.ask(to, Seen::Unknown).await?;
-        self.proxy.connect(&self.flow, &self.standing, &question, source).await
+        pin!(self.proxy.connect(&self.flow, &self.standing, &question, source)).await
     }
 
     /// The question to judge by, once there is a place for the flow and whoever may have to be asked was.

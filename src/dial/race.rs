@@ -215,9 +215,10 @@ impl From<Error> for Setback {
 /// The first attempt to end. They are few: to ask each one costs less than to know which one called.
 fn poll_ended<W>(attempts: &mut Vec<Attempt<'_, W>>, cx: &mut Context<'_>) -> Poll<Result<W, Setback>> {
     for index in 0..attempts.len() {
-        if let Poll::Ready(ended) = attempts[index].as_mut().poll(cx) {
+        let ended = attempts[index].as_mut().poll(cx);
+        if ended.is_ready() {
             drop(attempts.remove(index));
-            return Poll::Ready(ended);
+            return ended;
         }
     }
     Poll::Pending

@@ -4,6 +4,7 @@
 //! the parent does, it is asked for the name, and what that leads to is the parent's to judge.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use hyper::header::HeaderValue;
 use tokio::time::{Instant, timeout};
 
 use crate::alarm::Alarm;
+use crate::boxed::boxed;
 use crate::destination::Destination;
 use crate::dial::race::{Attempt, Race};
 use crate::dial::{ATTEMPT_DELAY, Dialer, Failed, Reached, Screened, Source, Upstream, Won, connect, fits};
@@ -89,7 +91,7 @@ impl Dialer {
         }
         let screen = |address| self.screen(admission, address);
         let attempt = |address: SocketAddr, (verdict, outgoing): Screened<'a>| -> Attempt<'_, Won<'a>> {
-            Box::pin(async move {
+            boxed(|| async move {
                 let to = Destination::new(Host::Ip(address.ip()), address.port());
                 let (stream, url) = self.ask(parent, Ask::Tunnel(&to), outgoing.as_ref(), deadline).await?;
                 let through = Through { parent: Arc::clone(parent), url, forwards: false };
@@ -97,7 +99,7 @@ impl Dialer {
                 Ok(Won { stream, reached: Arc::new(reached), verdict })
             })
         };
-        self.race((admission, source), (start, TUNNEL_DELAY), screen, attempt).await
+        pin!(self.race((admission, source), (start, TUNNEL_DELAY), screen, attempt)).await
     }
 
     /// Asks the proxies of a parent one after the other, until one does what is asked for or refuses to. Those that
@@ -188,7 +190,7 @@ impl Dialer {
             false => fits(outgoing.cloned(), address),
         };
         let attempt = |address, outgoing: Option<Arc<Outgoing>>| -> Attempt<'_, Stream> {
-            Box::pin(async move { connect(address, outgoing.as_deref()).await })
+            boxed(|| async move { connect(address, outgoing.as_deref()).await })
         };
         let answers = self.answers(to, Source::LookUp, families);
         let times = (Instant::now(), ATTEMPT_DELAY);

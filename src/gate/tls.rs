@@ -49,7 +49,7 @@ pub(super) async fn judge(tunnel: Box<Tunnel>, hello: ClientHello, leave: Option
     let reached = Arc::clone(upstream.reached());
     let ends = open(client, upstream, &leave);
     let mut handshake = Handshake { proxy, standing, flow, to, reached, ends };
-    let result = handshake.run(hello.length).await;
+    let result = pin!(handshake.run(hello.length)).await;
     let Handshake { flow, ends, .. } = handshake;
     match result {
         Ok(()) => Some(Passed { flow, ends }),
