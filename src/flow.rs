@@ -249,11 +249,6 @@ impl Flow {
         Meter(Arc::clone(&self.open))
     }
 
-    /// Resolves when the flow has to end before its peers end it.
-    pub fn stopped(&self) -> Stopped<'_> {
-        Stopped(&self.open.switch)
-    }
-
     /// Says that a drop from here on is the client's doing: hyper drops a request's future with its connection.
     pub fn ends_with_connection(&self) {
         self.open.facts(|facts| facts.ends_with_connection = true);

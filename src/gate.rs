@@ -5,10 +5,8 @@ pub mod http;
 pub mod redirected;
 pub mod tls;
 
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 
 use tokio::time::Instant;
 
@@ -184,13 +182,12 @@ async fn within<T>(
     alarm: &mut Alarm,
     deadline: Instant,
     late: Error,
-    mut step: impl Future<Output = T> + Unpin,
+    step: impl Future<Output = T> + Unpin,
 ) -> Result<T, Error> {
-    let step = poll_fn(|cx| match pin!(flow.stopped()).poll(cx) {
-        Poll::Ready(stop) => Poll::Ready(Err(stop.into())),
-        Poll::Pending => Pin::new(&mut step).poll(cx).map(Ok),
-    });
-    alarm.before(deadline, step).await.unwrap_or(Err(late))
+    match alarm.before(deadline, pin!(flow.unless_stopped(step))).await {
+        Some(done) => Ok(done?),
+        None => Err(late),
+    }
 }
 
 /// The client ends before it has said what it wants.

@@ -97,11 +97,7 @@ impl Proxy {
         headers: &HeaderMap,
     ) -> Result<Option<Arc<User>>, Error> {
         let Some(auth) = &self.auth else { return Ok(None) };
-        let user = tokio::select! {
-            biased;
-            stop = flow.stopped() => return Err(stop.into()),
-            user = auth.identify(client, headers) => user?,
-        };
+        let user = flow.unless_stopped(auth.identify(client, headers)).await??;
         if let Some(user) = &user {
             flow.user(user);
         }
@@ -163,11 +159,7 @@ impl Proxy {
             flow.reached(None, Some(parent));
         }
         let dialling = pin!(self.dialer.dial(&admission, source));
-        let dialled = tokio::select! {
-            biased;
-            stop = flow.stopped() => return Err(stop.into()),
-            dialled = dialling => dialled,
-        };
+        let dialled = pin!(flow.unless_stopped(dialling)).await?;
         let (upstream, verdict) = dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {
                 flow.decider(rule);

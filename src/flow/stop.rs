@@ -1,12 +1,14 @@
 //! Tells an open flow to end before its peers do.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
 use crate::error::Error;
+use crate::flow::Flow;
 
 /// Why an open flow has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,29 @@ impl Switch {
             DRAINING => Some(Stop::Draining),
             _ => None,
         }
+    }
+}
+
+impl Flow {
+    /// Resolves when the flow has to end before its peers end it.
+    pub fn stopped(&self) -> Stopped<'_> {
+        Stopped(&self.open.switch)
+    }
+
+    /// What comes of a step, unless the flow has to end before it is done. A step that need not wait need not be called
+    /// back either: only before a wait it costs more than a look.
+    pub async fn unless_stopped<T>(&self, step: impl Future<Output = T>) -> Result<T, Stop> {
+        let mut step = pin!(step);
+        poll_fn(|context| {
+            if let Some(stop) = self.open.switch.thrown() {
+                return Poll::Ready(Err(stop));
+            }
+            match step.as_mut().poll(context) {
+                Poll::Ready(done) => Poll::Ready(Ok(done)),
+                Poll::Pending => Pin::new(&mut self.stopped()).poll(context).map(Err),
+            }
+        })
+        .await
     }
 }
 

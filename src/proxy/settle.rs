@@ -47,12 +47,8 @@ impl Proxy {
         wish: &Wish,
         looks_up: bool,
     ) -> Arc<Standing> {
-        let answer = tokio::select! {
-            biased;
-            // It is denied like any other, by the policy that there was.
-            _ = flow.stopped() => Answer::Nothing,
-            answer = consent.wait(wish, looks_up) => answer,
-        };
+        // If it has to end meanwhile, it is denied like any other, by the policy that there was.
+        let answer = flow.unless_stopped(consent.wait(wish, looks_up)).await.unwrap_or(Answer::Nothing);
         match answer {
             Answer::Once(leave) => {
                 flow.leave(leave);
