@@ -243,6 +243,6 @@ mod tests {
         }
 
         let connect = size(Door::connect);
-        assert!(connect <= 2048, "{connect}");
+        assert!(connect <= 1920, "{connect}");
     }
 }

@@ -217,6 +217,6 @@ mod tests {
         }
         let (tunnel, judging) = (size(carry), judging(Tunnel::judge));
 
-        assert!(tunnel <= 800 && judging <= 2688, "{tunnel} and, until it is judged, {judging}");
+        assert!(tunnel <= 768 && judging <= 1920, "{tunnel} and, until it is judged, {judging}");
     }
 }
