@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
-use crate::boxed::boxed;
+use crate::boxed::{boxed, in_box};
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::families::Families;
@@ -63,7 +63,7 @@ pub enum Source {
 }
 
 /// A connection that stands and has carried nothing. It gives up its stream for a passage alone,
-/// so nothing moves before what is inside was judged.
+/// so nothing moves before what is inside was judged. It comes in a box, as many hands pass it on.
 #[derive(Debug)]
 pub struct Upstream {
     stream: Stream,
@@ -74,10 +74,9 @@ pub struct Upstream {
     alarm: Alarm,
 }
 
-/// A connection, where it leads, and the verdict on that.
+/// A connection, and the verdict on where it leads.
 struct Won<'a> {
-    stream: Stream,
-    reached: Arc<Reached>,
+    upstream: Box<Upstream>,
     verdict: Verdict<'a>,
 }
 
@@ -129,7 +128,7 @@ impl Dialer {
         &self,
         admission: &Admission<'a>,
         source: Source,
-    ) -> Result<(Upstream, Verdict<'a>), Failed<'a>> {
+    ) -> Result<(Box<Upstream>, Verdict<'a>), Failed<'a>> {
         if let Some(parent) = admission.parent() {
             // Boxed, so that a flow which goes straight does not take that much memory.
             return Box::pin(self.dial_through(parent, admission, source)).await;
@@ -141,11 +140,8 @@ impl Dialer {
         let attempt = |address, (verdict, outgoing): Screened<'a>| -> Attempt<'_, Won<'a>> {
             boxed(|| async move {
                 let stream = connect(address, outgoing.as_deref()).await?;
-                Ok(Won {
-                    stream,
-                    reached: Arc::new(Reached { address: Some(address), through: None, outgoing }),
-                    verdict,
-                })
+                let reached = Reached { address: Some(address), through: None, outgoing };
+                Ok(Won { upstream: Upstream::new(stream, reached), verdict })
             })
         };
         pin!(self.race((admission, source), (Instant::now(), ATTEMPT_DELAY), screen, attempt)).await
@@ -159,7 +155,7 @@ impl Dialer {
         (start, delay): (Instant, Duration),
         screen: impl Fn(SocketAddr) -> Result<Screened<'a>, Failed<'a>>,
         attempt: impl Fn(SocketAddr, Screened<'a>) -> Attempt<'f, Won<'a>>,
-    ) -> impl Future<Output = Result<(Upstream, Verdict<'a>), Failed<'a>>> {
+    ) -> impl Future<Output = Result<(Box<Upstream>, Verdict<'a>), Failed<'a>>> {
         let (to, families) = (admission.to(), self.families(admission));
         let answers = self.answers(to, source, families);
         // Built here and moved into the future as it is: an async fn would keep what it is built of beside it.
@@ -171,10 +167,11 @@ impl Dialer {
         async move {
             let mut alarm = Alarm::default();
             let result = alarm.before(deadline, pin!(race.run())).await;
-            let Won { stream, reached, verdict } = result.unwrap_or_else(|| Err(race.timed_out()))?;
+            let Won { mut upstream, verdict } = result.unwrap_or_else(|| Err(race.timed_out()))?;
             let looked_up = race.first_address.unwrap_or(start);
-            let (dns, connect) = (looked_up - start, race.now - looked_up);
-            Ok((Upstream { stream, reached, dns, connect, alarm }, verdict))
+            (upstream.dns, upstream.connect) = (looked_up - start, race.now - looked_up);
+            upstream.alarm = alarm;
+            Ok((upstream, verdict))
         }
     }
 
@@ -221,6 +218,12 @@ impl Dialer {
 }
 
 impl Upstream {
+    /// A connection that has come to stand. How long that took is for the whole dial to say.
+    fn new(stream: Stream, reached: Reached) -> Box<Self> {
+        let (dns, connect, alarm) = (Duration::ZERO, Duration::ZERO, Alarm::default());
+        in_box(|| Self { stream, reached: Arc::new(reached), dns, connect, alarm })
+    }
+
     /// The stream, ready for the bytes that the passage is for, and kept alive.
     pub fn open(self, passage: &Passage) -> Stream {
         let (stream, _) = self.open_young(passage);

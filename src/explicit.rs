@@ -47,7 +47,7 @@ struct Opened {
     standing: Arc<Standing>,
     flow: Flow,
     to: Destination,
-    upstream: Upstream,
+    upstream: Box<Upstream>,
 }
 
 /// Serves one connection to its end; the permit to have it is given back then.
@@ -224,7 +224,7 @@ async fn open(
     flow: &Flow,
     standing: &mut Arc<Standing>,
     to: &Destination,
-) -> Result<Upstream, Error> {
+) -> Result<Box<Upstream>, Error> {
     flow.take_permit()?;
     let question = Question { to, seen: Seen::Unknown, address: None };
     let proxy = exchanges.proxy();

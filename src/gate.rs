@@ -37,7 +37,7 @@ pub struct Tunnel {
     pub flow: Flow,
     pub to: Destination,
     pub client: Stream,
-    pub upstream: Upstream,
+    pub upstream: Box<Upstream>,
 }
 
 /// What is inside a tunnel, and leave for that to pass, where both were found before it was dialled.
@@ -81,7 +81,7 @@ impl Tunnel {
             Ok(First::Unread) => self.pass_as(Seen::Unread, leave),
             Ok(First::Hello(hello)) => pin!(tls::judge(self, hello, leave)).await,
             Ok(First::Request) => {
-                http::enter(self, drain).await;
+                http::enter(*self, drain).await;
                 None
             }
             Ok(First::Other) => self.pass_as(Seen::Other, leave),
@@ -119,9 +119,9 @@ impl Tunnel {
     }
 
     /// Leaves to the relay what needs no gate of its own, if it may pass.
-    fn pass_as(self: Box<Self>, seen: Seen<'static>, leave: Option<Passage>) -> Option<Passed> {
+    fn pass_as(self, seen: Seen<'static>, leave: Option<Passage>) -> Option<Passed> {
         match self.pass(seen, leave) {
-            Ok(leave) => Some(Passed { flow: self.flow, ends: open(self.client, self.upstream, &leave) }),
+            Ok(leave) => Some(Passed { flow: self.flow, ends: open(self.client, *self.upstream, &leave) }),
             Err(error) => {
                 reset(self.flow, self.client, error);
                 None

@@ -128,7 +128,7 @@ impl Proxy {
         standing: &Standing,
         question: &Question<'_>,
         source: Source,
-    ) -> Result<(Upstream, Passage), Error> {
+    ) -> Result<(Box<Upstream>, Passage), Error> {
         let (upstream, verdict) = pin!(self.dial(flow, standing, question, source)).await?;
         flow.decided(&verdict);
         let leave = verdict.pass(upstream.reached().parent())?;
@@ -142,7 +142,7 @@ impl Proxy {
         standing: &Standing,
         question: &Question<'_>,
         source: Source,
-    ) -> Result<Upstream, Error> {
+    ) -> Result<Box<Upstream>, Error> {
         pin!(self.dial(flow, standing, question, source)).await.map(|(upstream, _)| upstream)
     }
 
@@ -153,7 +153,7 @@ impl Proxy {
         standing: &'a Standing,
         question: &'a Question<'a>,
         source: Source,
-    ) -> Result<(Upstream, Verdict<'a>), Error> {
+    ) -> Result<(Box<Upstream>, Verdict<'a>), Error> {
         let admission = self.judge(flow, standing, question).admit()?;
         if let Some(parent) = admission.parent() {
             flow.reached(None, Some(parent));

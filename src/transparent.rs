@@ -242,13 +242,13 @@ impl Arrival {
         to: &Destination,
         seen: Seen<'_>,
         source: Source,
-    ) -> Result<(Upstream, Passage), Error> {
+    ) -> Result<(Box<Upstream>, Passage), Error> {
         let question = self.ask(to, seen).await?;
         pin!(self.proxy.open(&self.flow, &self.standing, &question, source)).await
     }
 
     /// Connects before anybody knows what is inside.
-    async fn connect(&mut self, to: &Destination, source: Source) -> Result<Upstream, Error> {
+    async fn connect(&mut self, to: &Destination, source: Source) -> Result<Box<Upstream>, Error> {
         let question = self.ask(to, Seen::Unknown).await?;
         pin!(self.proxy.connect(&self.flow, &self.standing, &question, source)).await
     }
@@ -264,7 +264,7 @@ impl Arrival {
     }
 
     /// The tunnel that this has become.
-    fn tunnel(self, to: Destination, upstream: Upstream) -> Box<Tunnel> {
+    fn tunnel(self, to: Destination, upstream: Box<Upstream>) -> Box<Tunnel> {
         let Self { proxy, standing, flow, client, .. } = self;
         in_box(|| Tunnel { proxy, standing, flow, to, client, upstream })
     }

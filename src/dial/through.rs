@@ -11,7 +11,6 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 use tokio::time::{Instant, timeout};
 
-use crate::alarm::Alarm;
 use crate::boxed::boxed;
 use crate::destination::Destination;
 use crate::dial::race::{Attempt, Race};
@@ -71,7 +70,7 @@ impl Dialer {
         name: &str,
         admission: &Admission<'a>,
         source: Source,
-    ) -> Result<(Upstream, Verdict<'a>), Failed<'a>> {
+    ) -> Result<(Box<Upstream>, Verdict<'a>), Failed<'a>> {
         let start = Instant::now();
         let deadline = start + self.timeout;
         let Some(parent) = self.parents.get(name) else {
@@ -85,9 +84,10 @@ impl Dialer {
             let outgoing = admission.outgoing().or(self.outgoing.as_ref()).cloned();
             let (stream, url) = self.ask(parent, ask, outgoing.as_ref(), deadline).await?;
             let through = Through { parent: Arc::clone(parent), url, forwards };
-            let reached = Arc::new(Reached { address: None, through: Some(through), outgoing });
-            let (dns, connect, alarm) = (Duration::ZERO, start.elapsed(), Alarm::default());
-            return Ok((Upstream { stream, reached, dns, connect, alarm }, admission.verdict()));
+            let reached = Reached { address: None, through: Some(through), outgoing };
+            let mut upstream = Upstream::new(stream, reached);
+            upstream.connect = start.elapsed();
+            return Ok((upstream, admission.verdict()));
         }
         let screen = |address| self.screen(admission, address);
         let attempt = |address: SocketAddr, (verdict, outgoing): Screened<'a>| -> Attempt<'_, Won<'a>> {
@@ -96,7 +96,7 @@ impl Dialer {
                 let (stream, url) = self.ask(parent, Ask::Tunnel(&to), outgoing.as_ref(), deadline).await?;
                 let through = Through { parent: Arc::clone(parent), url, forwards: false };
                 let reached = Reached { address: Some(address), through: Some(through), outgoing };
-                Ok(Won { stream, reached: Arc::new(reached), verdict })
+                Ok(Won { upstream: Upstream::new(stream, reached), verdict })
             })
         };
         pin!(self.race((admission, source), (start, TUNNEL_DELAY), screen, attempt)).await

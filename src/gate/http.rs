@@ -46,9 +46,9 @@ pub use serve::{Ended, Served, serve};
 
 /// Serves the requests inside a tunnel. The first one carries on the flow that opened the tunnel, so
 /// that each has one record.
-pub(super) fn enter(tunnel: Box<Tunnel>, drain: drain::Watch) -> impl Future<Output = ()> {
+pub(super) fn enter(tunnel: Tunnel, drain: drain::Watch) -> impl Future<Output = ()> {
     // Taken apart here: an async fn would keep the tunnel beside its parts.
-    let Tunnel { proxy, standing, flow, to, client, upstream } = *tunnel;
+    let Tunnel { proxy, standing, flow, to, client, upstream } = tunnel;
     let exchanges = Exchanges::new(proxy, standing, Home::tunnel(to, upstream));
     serve_inside(exchanges, flow, client, drain)
 }

@@ -47,7 +47,7 @@ pub(super) async fn judge(tunnel: Box<Tunnel>, hello: ClientHello, leave: Option
     };
     let Tunnel { proxy, standing, flow, to, client, upstream } = *tunnel;
     let reached = Arc::clone(upstream.reached());
-    let ends = open(client, upstream, &leave);
+    let ends = open(client, *upstream, &leave);
     let mut handshake = Handshake { proxy, standing, flow, to, reached, ends };
     let result = pin!(handshake.run(hello.length)).await;
     let Handshake { flow, ends, .. } = handshake;

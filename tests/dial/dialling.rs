@@ -69,7 +69,7 @@ impl Scene {
     }
 
     /// Dials as a flow does, and says of a failure its error and the rule that decided.
-    pub(crate) async fn dial(&self, host: &str, port: u16) -> Result<Upstream, (Error, Option<String>)> {
+    pub(crate) async fn dial(&self, host: &str, port: u16) -> Result<Box<Upstream>, (Error, Option<String>)> {
         let to = Destination::parse(&format!("{host}:{port}")).unwrap();
         let subject = self.policy.subject(&client());
         let question = Question { to: &to, seen: Seen::Unknown, address: None };
@@ -235,7 +235,7 @@ async fn an_upstream_carries_bytes_once_it_is_open() {
     let upstream = scene.dial("a.example", port).await.unwrap();
     assert_eq!(upstream.reached().address.unwrap(), listeners[0].local_addr().unwrap());
     let to = Destination::parse(&format!("a.example:{port}")).unwrap();
-    let mut stream = scene.open(upstream, &to);
+    let mut stream = scene.open(*upstream, &to);
     let socket = SockRef::from(stream.bare().unwrap());
     assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
     stream.write_all(b"hello").await.unwrap();

@@ -34,13 +34,13 @@ pub struct OnlyUpstream {
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// No request has passed yet.
-    Dialled(Upstream),
+    Dialled(Box<Upstream>),
     Idle(Lease),
 }
 
 impl Home {
     /// A tunnel whose connection stands.
-    pub(super) fn tunnel(to: Destination, upstream: Upstream) -> Self {
+    pub(super) fn tunnel(to: Destination, upstream: Box<Upstream>) -> Self {
         Self::Tunnel(Arc::new(OnlyUpstream { to, upstream: Mutex::new(Some(Waiting::Dialled(upstream))) }))
     }
 

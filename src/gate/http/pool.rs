@@ -196,7 +196,7 @@ impl Lease {
     /// its answers may have so many bytes.
     pub(super) async fn open(
         key: Key,
-        upstream: Upstream,
+        upstream: Box<Upstream>,
         passage: &Passage,
         head_bytes: usize,
     ) -> Result<Self, hyper::Error> {

@@ -170,7 +170,7 @@ impl Route {
         &self,
         standing: &Standing,
         question: &Question<'_>,
-        upstream: Upstream,
+        upstream: Box<Upstream>,
         leave: Passage,
     ) -> Result<(Lease, Passage), Error> {
         let key = Key::new(standing, question, upstream.reached().course());
