@@ -121,17 +121,18 @@ impl Dialer {
         self.outgoing.as_ref()
     }
 
-    /// Connects to the destination, whose addresses come from `source`. An address that may not be dialled
-    /// is passed over and never spoils another. Dropping the future ends every attempt. With the connection comes the
-    /// verdict on its address, or, where a parent looks that up, the admission's own.
+    /// Connects to the destination, whose addresses come from `source`; the time for that began at `start`, just now. An
+    /// address that may not be dialled is passed over and never spoils another. Dropping the future ends every attempt.
+    /// With the connection comes the verdict on its address, or, where a parent looks that up, the admission's own.
     pub async fn dial<'a>(
         &self,
         admission: &Admission<'a>,
         source: Source,
+        start: Instant,
     ) -> Result<(Box<Upstream>, Verdict<'a>), Failed<'a>> {
         if let Some(parent) = admission.parent() {
             // Boxed, so that a flow which goes straight does not take that much memory.
-            return Box::pin(self.dial_through(parent, admission, source)).await;
+            return Box::pin(self.dial_through(parent, admission, source, start)).await;
         }
         let screen = |address| {
             let (verdict, outgoing) = self.screen(admission, address)?;
@@ -144,7 +145,7 @@ impl Dialer {
                 Ok(Won { upstream: Upstream::new(stream, reached), verdict })
             })
         };
-        pin!(self.race((admission, source), (Instant::now(), ATTEMPT_DELAY), screen, attempt)).await
+        pin!(self.race((admission, source), (start, ATTEMPT_DELAY), screen, attempt)).await
     }
 
     /// Tries the addresses of the destination, each so much later than the one before it, until one of them does or

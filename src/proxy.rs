@@ -5,10 +5,11 @@ mod settle;
 use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::header::HeaderMap;
+use tokio::time::Instant;
 
 use crate::auth::Authenticator;
 use crate::client::{Client, User};
@@ -106,10 +107,21 @@ impl Proxy {
 
     /// Asks the policy, and tells the flow what it said.
     pub fn judge<'a>(&self, flow: &Flow, standing: &'a Standing, question: &'a Question<'a>) -> Verdict<'a> {
+        self.judge_timed(flow, standing, question).0
+    }
+
+    /// The same, and when that was done.
+    fn judge_timed<'a>(
+        &self,
+        flow: &Flow,
+        standing: &'a Standing,
+        question: &'a Question<'a>,
+    ) -> (Verdict<'a>, Instant) {
         let began = Instant::now();
         let verdict = standing.policy.decide(&standing.subject, question, today());
-        flow.verdict(&verdict, standing.subject.profile_names(), began.elapsed());
-        verdict
+        let now = Instant::now();
+        flow.verdict(&verdict, standing.subject.profile_names(), now - began);
+        (verdict, now)
     }
 
     /// Asks the policy whether the client may know where a name leads, and tells the flow what it said.
@@ -154,11 +166,12 @@ impl Proxy {
         question: &'a Question<'a>,
         source: Source,
     ) -> Result<(Box<Upstream>, Verdict<'a>), Error> {
-        let admission = self.judge(flow, standing, question).admit()?;
+        let (verdict, now) = self.judge_timed(flow, standing, question);
+        let admission = verdict.admit()?;
         if let Some(parent) = admission.parent() {
             flow.reached(None, Some(parent));
         }
-        let dialling = pin!(self.dialer.dial(&admission, source));
+        let dialling = pin!(self.dialer.dial(&admission, source, now));
         let dialled = pin!(flow.unless_stopped(dialling)).await?;
         let (upstream, verdict) = dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {

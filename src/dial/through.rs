@@ -70,8 +70,8 @@ impl Dialer {
         name: &str,
         admission: &Admission<'a>,
         source: Source,
+        start: Instant,
     ) -> Result<(Box<Upstream>, Verdict<'a>), Failed<'a>> {
-        let start = Instant::now();
         let deadline = start + self.timeout;
         let Some(parent) = self.parents.get(name) else {
             return Err(Error::Internal(format!("the settings have no parent {name}").into()).into());
