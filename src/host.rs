@@ -155,6 +155,17 @@ impl fmt::Debug for Name {
     }
 }
 
+/// Which bytes are letters, digits, hyphens or underscores: a table, since each byte of each name is looked up.
+const IN_LABELS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'-' || byte as u8 == b'_';
+        byte += 1;
+    }
+    table
+};
+
 /// Letters, digits, hyphen (not at an end) and underscore, which real service names use.
 fn check_label(label: &[u8]) -> Result<(), HostError> {
     if label.is_empty() {
@@ -163,7 +174,7 @@ fn check_label(label: &[u8]) -> Result<(), HostError> {
     if label.len() > LABEL_MAX {
         return Err(HostError::LabelTooLong);
     }
-    if !label.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+    if !label.iter().all(|&byte| IN_LABELS[usize::from(byte)]) {
         return Err(HostError::BadCharacter);
     }
     if label.starts_with(b"-") || label.ends_with(b"-") {
