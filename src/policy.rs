@@ -49,6 +49,7 @@ pub struct Policy {
     ports: Box<[PortsOf]>,
     has_outgoing: bool,
     has_parents: bool,
+    has_ends: bool,
 }
 
 impl Policy {
@@ -132,6 +133,11 @@ impl Policy {
         self.has_parents
     }
 
+    /// Whether any rule ends one day. Where none does, all days are the same.
+    pub fn has_ends(&self) -> bool {
+        self.has_ends
+    }
+
     /// The parents that its profiles and rules name.
     pub fn parents(&self) -> BTreeSet<&str> {
         let ways = self.rules.profiles.iter().map(|profile| &profile.way);
@@ -162,7 +168,8 @@ impl Builder {
         rules.revision = revision;
         let ports = PortsOf::all(&rules);
         let has_outgoing = rules.profiles.iter().any(|profile| profile.outgoing.is_some());
-        let mut policy = Policy { rules, clients, ports, has_outgoing, has_parents: false };
+        let has_ends = rules.terms.iter().any(|terms| terms.until.is_some());
+        let mut policy = Policy { rules, clients, ports, has_outgoing, has_parents: false, has_ends };
         policy.has_parents = !policy.parents().is_empty();
         policy
     }

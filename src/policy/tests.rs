@@ -129,6 +129,8 @@ fn ports_and_dates_say_whether_a_rule_takes_part() {
     assert_eq!(policy.next_expiry(date(2026, 12, 24)), Some(date(2026, 12, 24)));
     assert_eq!(policy.next_expiry(date(2026, 12, 25)), Some(last));
     assert_eq!(policy.next_expiry(date(2027, 2, 1)), None);
+    let endless = Draft::new(everyone()).rule("a.example", allow()).finish();
+    assert!(policy.has_ends() && !endless.has_ends());
 }
 
 #[test]
