@@ -21,7 +21,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Readiness};
 use crate::auth::Authenticator;
-use crate::client::Origin;
 use crate::dns;
 use crate::drain;
 use crate::flow::Connections;
@@ -30,7 +29,7 @@ use crate::policy::Policy;
 use crate::proxy::Proxy;
 use crate::reload::{Grants, InForce, Reload};
 use crate::server::accept::{Door, Entrance};
-use crate::server::listeners::{Connected, Listeners, with_client};
+use crate::server::listeners::{Listeners, pause};
 use crate::server::preamble::{Preamble, Preambles};
 use crate::server::workers::Workers;
 use crate::transparent;
@@ -184,10 +183,9 @@ async fn end(proxy: &Proxy, trigger: drain::Trigger, drain: Duration, mut signal
 
 async fn serve_admin(listener: TcpListener, state: Arc<admin::State>) {
     loop {
-        if let Some(Connected { socket, .. }) =
-            with_client(listener.accept().await, Origin::Network, None).await
-        {
-            tokio::spawn(admin::serve_connection(socket, Arc::clone(&state)));
+        match listener.accept().await {
+            Ok((socket, _)) => drop(tokio::spawn(admin::serve_connection(socket, Arc::clone(&state)))),
+            Err(error) => pause(error).await,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::gate::http::Pool;
 use crate::gate::{redirected, reset};
 use crate::ingress::Ingress;
 use crate::proxy::Proxy;
-use crate::server::listeners::{Connected, only_address, with_client};
+use crate::server::listeners::{only_address, pause};
 use crate::server::preamble::{Arrived, Preamble};
 use crate::stream::Stream;
 use crate::sys;
@@ -80,9 +80,15 @@ impl Door {
                 accepted = accepted => accepted,
             };
             let Some((room, accepted)) = accepted else { return };
-            let Some(Connected { socket, local, client }) = with_client(accepted, origin, only).await else {
-                continue;
+            let (socket, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    pause(error).await;
+                    continue;
+                }
             };
+            let Some(local) = only.or_else(|| socket.local_addr().ok()) else { continue };
+            let client = origin.client(peer, local.ip());
             let (stream, permit) = (Stream::new(socket), connections.open(room));
             let connection = Connection { client, stream, local, drain: drain.clone(), permit };
             match &preamble {

@@ -4,16 +4,16 @@ use std::io;
 use std::net::{self, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::sleep;
 
-use crate::client::{Client, Origin};
+use crate::client::Origin;
 use crate::config::Listen;
 use crate::server::StartError;
 use crate::server::workers::Workers;
 use crate::sys;
 
-/// After a failed accept: file descriptors don't come back at once.
+/// File descriptors don't come back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The sockets of each door, and where their clients are.
@@ -47,14 +47,6 @@ pub struct Doors {
     pub workers: usize,
     /// Where they are to be found from outside; a jail with a network of its own has none that is.
     pub outside: Vec<SocketAddr>,
-}
-
-/// A connection, and who is at its other end.
-pub(super) struct Connected {
-    pub(super) socket: TcpStream,
-    /// Our end.
-    pub(super) local: SocketAddr,
-    pub(super) client: Client,
 }
 
 impl Listeners {
@@ -179,22 +171,8 @@ pub(super) fn only_address(listener: &TcpListener) -> Option<SocketAddr> {
     listener.local_addr().ok().filter(is_one).filter(|_| !sys::takes_any_address(listener))
 }
 
-/// The socket and its client, unless accepting failed; `only` is the listener's [`only_address`].
-pub(super) async fn with_client(
-    accepted: io::Result<(TcpStream, SocketAddr)>,
-    origin: Origin,
-    only: Option<SocketAddr>,
-) -> Option<Connected> {
-    match accepted {
-        Ok((socket, peer)) => {
-            let local = only.map_or_else(|| socket.local_addr().ok(), Some)?;
-            let client = origin.client(peer, local.ip());
-            Some(Connected { socket, local, client })
-        }
-        Err(error) => {
-            tracing::warn!(%error, "accepting a connection failed");
-            sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
+/// Waits after a failed accept.
+pub(super) async fn pause(error: io::Error) {
+    tracing::warn!(%error, "accepting a connection failed");
+    sleep(ACCEPT_PAUSE).await;
 }
