@@ -217,7 +217,7 @@ mod tests {
         let (_client, _upstream, ends) = peers().await;
         let future = relay.carry(ends, &counters, pending());
         let size = size_of_val(&future);
-        assert!(size <= 1024, "{size} bytes");
+        assert!(size <= 384, "{size} bytes");
     }
 
     #[tokio::test(start_paused = true)]
