@@ -80,7 +80,7 @@ impl Door {
         local: SocketAddr,
         drain: drain::Watch,
     ) -> Option<Passed> {
-        let (tunnel, known) = pin!(self.tunnel(client, stream, local, drain.clone())).await?;
+        let (tunnel, known) = pin!(self.tunnel(client, stream, local, &drain)).await?;
         pin!(tunnel.judge(known, drain)).await
     }
 
@@ -90,7 +90,7 @@ impl Door {
         client: Client,
         stream: Stream,
         local: SocketAddr,
-        drain: drain::Watch,
+        drain: &drain::Watch,
     ) -> Option<(Box<Tunnel>, Option<Known>)> {
         let Self { proxy, pool, names } = self;
         let flow = proxy.ledger.begin(Ingress::Transparent, client.clone());
@@ -123,7 +123,8 @@ impl Door {
             Ok(Some(First::Request)) => {
                 let Arrival { proxy, standing, flow, client, original, .. } = arrival;
                 // Boxed, so that a connection which has yet to say what it is does not take that much memory.
-                Box::pin(enter_redirected(proxy, pool, standing, flow, original, client, drain)).await;
+                Box::pin(enter_redirected(proxy, pool, standing, flow, original, client, drain.clone()))
+                    .await;
                 None
             }
             Ok(None) if !arrival.standing.subject.reports() => {
