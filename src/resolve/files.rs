@@ -1,6 +1,6 @@
 //! The files of the local machine that say where names lead: `hosts` and `resolv.conf`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -81,17 +81,15 @@ impl Hosts {
             let mut words = words(line, "#");
             let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
             for name in words.filter_map(|word| Name::parse(word).ok()) {
-                hosts.add(name, address);
+                hosts.0.entry(name).or_default().push(address);
             }
         }
-        hosts
-    }
-
-    fn add(&mut self, name: Name, address: IpAddr) {
-        let addresses = self.0.entry(name).or_default();
-        if !addresses.contains(&address) {
-            addresses.push(address);
+        for addresses in hosts.0.values_mut().filter(|addresses| addresses.len() > 1) {
+            // Not by a look at all of them for each: a file has room for millions of one name.
+            let mut known = HashSet::with_capacity_and_hasher(addresses.len(), RandomState::default());
+            addresses.retain(|address| known.insert(*address));
         }
+        hosts
     }
 }
 
@@ -141,6 +139,8 @@ fn words<'a>(line: &'a str, comment: &'static str) -> impl Iterator<Item = &'a s
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn found(hosts: &Hosts, name: &str) -> Option<Vec<String>> {
@@ -171,6 +171,18 @@ mod tests {
             let addresses = addresses.map(|list| list.into_iter().map(str::to_owned).collect());
             assert_eq!(found(&hosts, name), addresses, "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_may_have_a_great_many_addresses() {
+        let lines =
+            (0..200_000_u32).map(|number| format!("{} a.example\n", Ipv4Addr::from(0x0b00_0000 + number)));
+        let text: String = lines.collect();
+        let began = Instant::now();
+        let hosts = Hosts::parse(&(text.clone() + &text));
+        assert_eq!(found(&hosts, "a.example").map(|addresses| addresses.len()), Some(200_000));
+        // One look at all of them for each takes minutes.
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     }
 
     #[test]
