@@ -19,7 +19,9 @@ use crate::stream::Stream;
 const BURST: usize = 512 * 1024;
 /// A direction is bulk when this many reads in a row fill the whole buffer,
 const FULL_READS: u16 = 2;
-/// and no longer when a splice moves less than this.
+/// and no longer when this many splices in a row move less than so much. One or two do where the source is slower than
+/// the tunnel, and to copy meanwhile costs three times as much.
+const SHORT_SPLICES: u8 = 4;
 const SHORT_SPLICE: usize = 16 * 1024;
 /// Where no pipe is to be had, this many full reads (64 MiB) pass before it is tried again.
 const FULL_READS_WITHOUT_PIPE: u16 = 1024;
@@ -31,6 +33,8 @@ pub(super) struct Direction<'a> {
     stage: Stage,
     /// How many full reads are still missing until splicing pays; 0 while splicing.
     missing: u16,
+    /// How many splices in a row were short.
+    short: u8,
     moved: bool,
 }
 
@@ -52,7 +56,8 @@ enum Stage {
 
 impl<'a> Direction<'a> {
     pub(super) fn new(counter: &'a AtomicU64, pipes: &'a Pipes) -> Self {
-        Self { counter, pipes, held: Held::Nothing, stage: Stage::Open, missing: FULL_READS, moved: false }
+        let (held, stage) = (Held::Nothing, Stage::Open);
+        Self { counter, pipes, held, stage, missing: FULL_READS, short: 0, moved: false }
     }
 
     /// Moves what can be moved now; ready when the source's end has been passed on. If this is the `last` direction to
@@ -150,8 +155,9 @@ impl<'a> Direction<'a> {
     /// Keeps what was spliced, and judges by its size whether to go on splicing.
     fn hold(&mut self, pipe: Pipe) -> usize {
         let count = pipe.held();
-        if count < SHORT_SPLICE {
-            self.missing = FULL_READS;
+        self.short = if count < SHORT_SPLICE { self.short + 1 } else { 0 };
+        if self.short == SHORT_SPLICES {
+            (self.missing, self.short) = (FULL_READS, 0);
         }
         if count == 0 {
             self.pipes.give_back(pipe);
