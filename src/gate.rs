@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::boxed::in_box;
-use crate::clock::today;
 use crate::destination::Destination;
 use crate::dial::Upstream;
 use crate::drain;
@@ -99,8 +98,7 @@ impl Tunnel {
             return false;
         }
         let question = self.question(Seen::Unread);
-        let verdict = policy.decide(subject, &question, today());
-        verdict.pass(self.upstream.reached().parent()).is_ok()
+        self.standing.decide(&question).pass(self.upstream.reached().parent()).is_ok()
     }
 
     fn question<'a>(&'a self, seen: Seen<'a>) -> Question<'a> {

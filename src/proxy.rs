@@ -3,6 +3,7 @@
 mod settle;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,16 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// What the policy says to a question today.
+    pub fn decide<'a>(&'a self, question: &'a Question<'a>) -> Verdict<'a> {
+        self.policy.decide(&self.subject, question, self.today())
+    }
+
+    /// Whether, by the policy of today, the client may know where a name leads, or that it leads to this address.
+    pub fn inquire(&self, name: &Name, address: Option<IpAddr>) -> Inquiry<'_> {
+        self.policy.inquire(&self.subject, name, address, self.today())
+    }
+
     /// The day to judge by. To ask for it takes a third of the time that it takes to judge, so where no rule ever ends, and
     /// every day would do, nobody is asked.
     fn today(&self) -> Date {
@@ -127,7 +138,7 @@ impl Proxy {
         question: &'a Question<'a>,
     ) -> (Verdict<'a>, Instant) {
         let began = Instant::now();
-        let verdict = standing.policy.decide(&standing.subject, question, standing.today());
+        let verdict = standing.decide(question);
         let now = Instant::now();
         flow.verdict(&verdict, standing.subject.profile_names(), now - began);
         (verdict, now)
@@ -136,7 +147,7 @@ impl Proxy {
     /// Asks the policy whether the client may know where a name leads, and tells the flow what it said.
     pub fn inquire<'a>(&self, flow: &Flow, standing: &'a Standing, name: &Name) -> Inquiry<'a> {
         let began = Instant::now();
-        let inquiry = standing.policy.inquire(&standing.subject, name, None, standing.today());
+        let inquiry = standing.inquire(name, None);
         flow.inquiry(&inquiry, standing.subject.profile_names(), began.elapsed());
         inquiry
     }
@@ -195,11 +206,10 @@ impl Proxy {
     /// Which way a connection for this question would take, by what is known so far. Where the policy has no say in it,
     /// it is not asked.
     pub fn course(&self, standing: &Standing, question: &Question<'_>) -> Course {
-        let Standing { policy, subject, .. } = standing;
-        if !policy.has_outgoing() && !policy.has_parents() {
+        if !standing.policy.has_outgoing() && !standing.policy.has_parents() {
             return Course { parent: None, outgoing: self.dialer.default_outgoing().cloned() };
         }
-        let verdict = policy.decide(subject, question, today());
+        let verdict = standing.decide(question);
         Course { parent: verdict.parent().cloned(), outgoing: self.dialer.outgoing(&verdict).cloned() }
     }
 

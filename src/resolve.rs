@@ -31,7 +31,7 @@ use crate::tls::trust::{self, TrustError};
 pub use answers::{Answers, Failure};
 pub use circle::Circle;
 use files::Hosts;
-pub use files::{FileError, read_resolv_conf};
+pub use files::{FileError, RESOLV_CONF_MAX, read_resolv_conf};
 pub use server::{Server, ServerError};
 use servers::Servers;
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 use crate::alarm::Alarm;
 use crate::boxed::{boxed, in_box};
 use crate::client::Client;
-use crate::clock::today;
 use crate::destination::Destination;
 use crate::dial::{Source, Upstream};
 use crate::drain;
@@ -144,10 +143,9 @@ impl Arrival {
     /// The destination that a rule which does not look inside allows: the address itself, or a name that had it. Of
     /// several names any will do, as nobody can tell which one the client meant.
     fn unread(&self) -> Option<Destination> {
-        let Standing { policy, subject, .. } = &*self.standing;
         let is_allowed = |to: &Destination| {
             let question = Question { to, seen: Seen::Unread, address: Some(self.original.ip()) };
-            policy.decide(subject, &question, today()).is_allow()
+            self.standing.decide(&question).is_allow()
         };
         let original = redirected::original(self.original);
         if is_allowed(&original) {

@@ -10,7 +10,6 @@ use hickory_proto::rr::{RData, RecordType};
 use tokio::time::timeout;
 
 use crate::client::{Client, network};
-use crate::clock::today;
 use crate::destination::Destination;
 use crate::dns::message::{Question, Reply, Request};
 use crate::dns::{Denied, Door, Https};
@@ -130,7 +129,7 @@ fn screen(
 ) -> Result<Vec<IpAddr>, Error> {
     let mut first = None;
     let screened = addresses.into_iter().filter(|&address| {
-        let inquiry = standing.policy.inquire(&standing.subject, name, Some(address), today());
+        let inquiry = standing.inquire(name, Some(address));
         if !inquiry.is_allow() {
             first.get_or_insert((address, inquiry));
         }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use crate::clock::today;
 use crate::destination::Destination;
 use crate::host::Host;
 use crate::policy::{Question, Seen};
@@ -22,12 +21,10 @@ pub fn destination(
     address: SocketAddr,
     seen: Seen<'_>,
 ) -> Destination {
-    let Standing { policy, subject, .. } = standing;
-    if !policy.has_networks() {
+    if !standing.policy.has_networks() {
         return named;
     }
-    let reason =
-        |to: &Destination| policy.decide(subject, &Question { to, seen, address: None }, today()).reason;
+    let reason = |to: &Destination| standing.decide(&Question { to, seen, address: None }).reason;
     if matches!(reason(&named), Reason::Allowed | Reason::DeniedByRule) {
         return named;
     }

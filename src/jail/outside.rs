@@ -18,10 +18,8 @@ use crate::jail::identities;
 use crate::jail::redirect::Redirect;
 use crate::jail::running::{Running, bury};
 use crate::jail::stage::{SELF, STAGE};
+use crate::resolve::RESOLV_CONF_MAX;
 use crate::server::Doors;
-
-/// What the command needs of it are a few lines.
-const RESOLV_CONF_MAX: u64 = 1 << 20;
 
 /// What is to run in the jail.
 #[derive(Clone, Debug)]

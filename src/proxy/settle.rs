@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::client::Client;
-use crate::clock::today;
 use crate::consent::{Answer, Consent};
 use crate::flow::Flow;
 use crate::host::Name;
@@ -21,7 +20,7 @@ impl Proxy {
     ) -> Arc<Standing> {
         let Some(consent) = &self.consent else { return Arc::clone(standing) };
         let standing = self.refreshed(standing);
-        let verdict = standing.policy.decide(&standing.subject, question, today());
+        let verdict = standing.decide(question);
         match Wish::of(question, &verdict) {
             // Boxed, so that flows whom nobody is asked about don't pay for it.
             Some(wish) => Box::pin(self.ask(consent, flow, &standing, &wish, false)).await,
@@ -32,7 +31,7 @@ impl Proxy {
     /// The same for the look-up of a name.
     pub async fn settle_name(&self, flow: &Flow, standing: Arc<Standing>, name: &Name) -> Arc<Standing> {
         let Some(consent) = &self.consent else { return standing };
-        let inquiry = standing.policy.inquire(&standing.subject, name, None, today());
+        let inquiry = standing.inquire(name, None);
         if inquiry.reason != Reason::NoRule {
             return standing;
         }

@@ -20,8 +20,8 @@ const SERVERS_MAX: usize = 3;
 /// Lists of names to block have several MiB. Part of a longer file would send names elsewhere than it says, so none of it
 /// counts.
 const HOSTS_MAX: u64 = 64 << 20;
-/// What libc heeds of it is a few lines.
-const RESOLV_CONF_MAX: u64 = 1 << 20;
+/// What libc heeds of it, and a command in the jail, is a few lines.
+pub const RESOLV_CONF_MAX: u64 = 1 << 20;
 
 /// Why a file can't be used.
 #[derive(Debug, thiserror::Error)]
