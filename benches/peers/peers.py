@@ -32,9 +32,12 @@ class Peer:
         raise NotImplementedError
 
 
+EXACT, BELOW = [*NAMES, *names(RULES)], parents(RULES)
+
+
 def listed(path, exact="{}", below="*.{}"):
     """Writes the list into a file, each entry in the proxy's own words."""
-    lines = [exact.format(name) for name in [*NAMES, *names(RULES)]] + [below.format(name) for name in parents(RULES)]
+    lines = [exact.format(name) for name in EXACT] + [below.format(name) for name in BELOW]
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -77,8 +80,8 @@ class Haproxy(Peer):
     splice = False
 
     def command(self, home, door):
-        (home / "names").write_text("\n".join([*NAMES, *names(RULES)]) + "\n")
-        (home / "parents").write_text("".join(f".{name}\n" for name in parents(RULES)))
+        (home / "names").write_text("".join(f"{name}\n" for name in EXACT))
+        (home / "parents").write_text("".join(f".{name}\n" for name in BELOW))
         (home / "addresses").write_text("".join(f"{name} 127.0.0.1\n" for name in NAMES))
         splice = "  option splice-auto\n" if self.splice else ""
         (home / "haproxy.cfg").write_text(
@@ -140,7 +143,7 @@ class G3proxy(Given):
 
     def command(self, home, door):
         addresses = "".join(f"      {name}: [127.0.0.1]\n" for name in NAMES)
-        exact, child = (json.dumps(some) for some in ([*NAMES, *names(RULES)], parents(RULES)))
+        exact, child = (json.dumps(some) for some in (EXACT, BELOW))
         (home / "g3proxy.yaml").write_text(
             "runtime: { thread_number: 1 }\nlog: discard\n"
             "server:\n  - name: bench\n    escaper: default\n    type: http_proxy\n"

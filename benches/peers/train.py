@@ -32,7 +32,8 @@ def main():
         for door in ("explicit", "transparent"):
             with trained(bench, exeat, door) as work:
                 for load in LOADS:
-                    if load.door == door:
+                    # The same work, however the cores wait for it.
+                    if load.door == door and not load.halting:
                         work(load.arguments)
                 if door == "explicit":
                     work(["dns", "-c", "200", "--server", f"127.0.0.1:{gate.DNS}"], "direct")
