@@ -50,7 +50,8 @@ def trained(bench, exeat, door):
 
         def work(arguments, through=door):
             report = bench.generator(door).run(arguments, through, bench.seconds)
-            if not report["steps"] and not report.get("gb") or any(report["others"].values()):
+            # A question may be lost on its way, as datagrams are where other programs take the cores' time.
+            if not report["steps"] and not report["gb"] or report["others"].keys() - {"lost"}:
                 raise SystemExit(f"{' '.join(map(str, arguments))}: {report}")
             bench.say(f"{door}: {' '.join(map(str, arguments[:3]))}")
 
