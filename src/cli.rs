@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::jail;
 use crate::mistake::Mistake;
+use crate::server::StartError;
 
 /// The environment variable that says how much exeat tells about itself.
 const LOG: &str = "EXEAT_LOG";
@@ -121,4 +122,13 @@ fn refuse(mistakes: &[Mistake]) -> ExitCode {
         anstream::eprintln!("{mistake}");
     }
     ExitCode::from(USAGE)
+}
+
+/// Tells why a server did not start: the mistakes, or what is none at a place in a file as the command tells it.
+fn not_started(error: &StartError, tell: impl FnOnce(&str)) -> ExitCode {
+    if !error.mistakes().is_empty() {
+        return refuse(error.mistakes());
+    }
+    tell(&error.to_string());
+    ExitCode::from(if error.is_bad_file() { USAGE } else { FAILED })
 }

@@ -27,7 +27,7 @@ use crate::cli::run::command::{Command, Place, place};
 use crate::cli::run::signals::Signals;
 use crate::cli::run::terminal::Terminal;
 use crate::cli::run::watched::Watched;
-use crate::cli::{FAILED, USAGE, refuse};
+use crate::cli::{FAILED, USAGE, not_started, refuse};
 use crate::jail::{Ending, Fault};
 use crate::policy::document::Audience;
 use crate::record::Watch;
@@ -99,8 +99,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
     };
     let server = match runtime.block_on(async { Server::jailed(&settings, sources, jailed) }) {
         Ok(server) => server,
-        Err(error) if !error.mistakes().is_empty() => return refuse(error.mistakes()),
-        Err(error) => return fail(&error.to_string()),
+        Err(error) => return not_started(&error, say),
     };
     let placed = Placed { place, signals, asking };
     let code = runtime.block_on(serve(server, &args, placed, &watched));

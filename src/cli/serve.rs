@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::policy::PolicyArgs;
-use crate::cli::{FAILED, refuse};
+use crate::cli::{FAILED, not_started, refuse};
 use crate::config::{Listener, Settings};
 use crate::mistake::Mistake;
 use crate::policy::document::Sources;
@@ -76,11 +76,7 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
     };
     let server = match Server::new(&settings, sources) {
         Ok(server) => server,
-        Err(error) if !error.mistakes().is_empty() => return refuse(error.mistakes()),
-        Err(error) => {
-            tracing::error!("{error}");
-            return ExitCode::from(FAILED);
-        }
+        Err(error) => return not_started(&error, |why| tracing::error!("{why}")),
     };
     for (address, tls) in server.explicit_addresses().into_iter().zip(server.explicit_tls()) {
         tracing::info!("clients connect to {}://{address}", if tls { "https" } else { "http" });

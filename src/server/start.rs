@@ -75,6 +75,12 @@ impl StartError {
             | Self::Metrics(_) => &[],
         }
     }
+
+    /// Whether a file is bad. Where names lead is said by files alone: by the hosts file, `resolv.conf`, the
+    /// authorities of DNS servers, and by the settings.
+    pub fn is_bad_file(&self) -> bool {
+        matches!(self, Self::Resolve(_)) || !self.mistakes().is_empty()
+    }
 }
 
 /// What a server is given whose clients are in a jail.

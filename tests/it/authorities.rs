@@ -10,13 +10,12 @@ const WITHOUT: &str =
 #[test]
 fn whatever_needs_authorities_names_its_own_key_for_them() {
     let keys = ["`dns.ca`", "the parent's `ca`", "`auth.jwt.ca`"];
-    for (settings, key, code) in [
-        ("dns: { servers: ['tls://192.0.2.1#dns.example'] }", keys[0], 1),
-        ("parents: { corp: { urls: ['https://proxy.example'] } }", keys[1], 2),
+    for (settings, key) in [
+        ("dns: { servers: ['tls://192.0.2.1#dns.example'] }", keys[0]),
+        ("parents: { corp: { urls: ['https://proxy.example'] } }", keys[1]),
         (
             "auth: { jwt: { jwks: 'https://issuer.example/keys', issuer: 'https://issuer.example', audience: x } }",
             keys[2],
-            2,
         ),
     ] {
         let directory = tempfile::tempdir().unwrap();
@@ -30,7 +29,7 @@ fn whatever_needs_authorities_names_its_own_key_for_them() {
             .output()
             .unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(told.contains("/etc/ssl/certs/ca-certificates.crt: it can't be read: "), "{told}");
         for other in keys {
             assert_eq!(

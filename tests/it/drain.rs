@@ -228,6 +228,13 @@ async fn the_program_says_why_it_does_not_start() {
     assert!(code == Some(2) && said.contains("nowhere.yaml"), "{said}");
     let (code, said) = run(&Files::new("", &good), &["--no-such-flag"]);
     assert_eq!(code, Some(2), "{said}");
+
+    let files = Files::new("", &good);
+    let hosts = fs::File::create(files.directory.path().join("hosts")).unwrap();
+    hosts.set_len((64 << 20) + 1).unwrap();
+    let (code, said) = run(&files, &[]);
+    let wrong = "names can't be resolved: hosts: it is larger than 64 MiB: 67108865 bytes";
+    assert!(code == Some(2) && said.contains(wrong), "{code:?}: {said}");
 }
 
 #[tokio::test]
