@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use exeat::error::Error;
@@ -397,6 +398,29 @@ async fn files_that_are_too_long_are_refused_whole_and_the_last_good_ones_stay()
         resize(most);
         resolver.reload().unwrap();
         write(path, text);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_resolv_conf_at_the_start_is_told() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    let resolv_conf = directory.path().join("resolv.conf");
+    let settings =
+        Settings { servers: Vec::new(), resolv_conf: resolv_conf.clone(), ..settings(&directory, &dns) };
+    let long = "nameserver 192.0.2.1\n".to_owned() + &" ".repeat(1 << 20);
+    for (text, wrong) in [
+        (None, "it can't be read: No such file or directory (os error 2)".to_owned()),
+        (Some("search example\n"), "it names no usable DNS server".to_owned()),
+        (Some(&long), format!("it is larger than 1 MiB: {} bytes", long.len())),
+    ] {
+        text.iter().for_each(|text| write(&resolv_conf, text));
+        let log = directory.path().join("log");
+        let writer = Arc::new(File::create(&log).unwrap());
+        let told = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+        tracing::subscriber::with_default(told, || Resolver::new(settings.clone())).unwrap();
+        let expected = format!("{}: {wrong}; asking the DNS server on this host\n", resolv_conf.display());
+        let log = fs::read_to_string(log).unwrap();
+        assert!(log.contains(" WARN ") && log.ends_with(&expected), "{log}");
     }
 }
 
