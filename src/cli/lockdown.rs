@@ -95,8 +95,7 @@ fn remove(args: &RemoveArgs) -> Result<String, Refusal> {
     for family in Family::BOTH {
         match routes::remove(family) {
             Ok(there) => removed |= there,
-            Err(error) if error.is_not_found() => {}
-            Err(error) => failed.push(error.to_string()),
+            Err(kept) => failed.push(kept.to_string()),
         }
     }
     if let Some(loose) = loose.filter(|_| failed.is_empty()) {

@@ -10,6 +10,11 @@ const TABLE: &str = "3129";
 /// What stands in the table.
 const ROUTE: &str = "local default dev lo";
 
+/// Why some of it is still there.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct Kept(pub Vec<CommandError>);
+
 /// The rule and the route of one family, as commands.
 pub fn text(family: Family) -> String {
     let option = option(family);
@@ -30,16 +35,25 @@ pub fn add(family: Family) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Takes away what is there; whether there was anything.
-pub fn remove(family: Family) -> Result<bool, CommandError> {
-    let (rules, route) = (count(family)?, has_route(family));
-    for _ in 0..rules {
-        ip(family, &format!("rule del {}", rule()))?;
+/// Takes away what is there, the rules and the route whichever of them fails; whether there was anything. Without the
+/// program there can't be.
+pub fn remove(family: Family) -> Result<bool, Kept> {
+    let rules = match count(family) {
+        Err(error) if error.is_not_found() => return Ok(false),
+        rules => rules.and_then(|rules| {
+            // They are alike: if one can't be deleted, nor can the next.
+            (0..rules).try_for_each(|_| ip(family, &format!("rule del {}", rule())).map(drop))?;
+            Ok(rules > 0)
+        }),
+    };
+    let route = match has_route(family) {
+        true => ip(family, &format!("route del {ROUTE} table {TABLE}")).map(|_| true),
+        false => Ok(false),
+    };
+    match (rules, route) {
+        (Ok(rules), Ok(route)) => Ok(rules || route),
+        (rules, route) => Err(Kept([rules.err(), route.err()].into_iter().flatten().collect())),
     }
-    if route {
-        ip(family, &format!("route del {ROUTE} table {TABLE}"))?;
-    }
-    Ok(rules > 0 || route)
 }
 
 fn rule() -> String {

@@ -21,6 +21,7 @@ mod import;
 mod inside_http;
 mod lifetime;
 mod limits;
+mod lockdown;
 mod mutated;
 mod outgoing;
 mod parents;

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::Refusal;
 use super::arguments::{Meant, RuleArgs};
-use crate::lockdown::commands::CommandError;
 use crate::lockdown::firewall::{self, Format};
 use crate::lockdown::plan::{Exit, Shape};
+use crate::lockdown::routes::Kept;
 use crate::lockdown::rule::Family;
 use crate::lockdown::status::Extent;
 use crate::lockdown::{Plan, commands, conntrack, listeners, routes, sockets, stub, tracking};
@@ -75,13 +75,12 @@ fn applied(kept: &str) -> &'static str {
     if kept.is_empty() { "nothing was applied" } else { "no rule was applied" }
 }
 
-/// Removes what was added before it failed. A line for each family of which something is kept all the same; without the
-/// program there can't be anything.
-fn take_back(families: &[Family], remove: impl Fn(Family) -> Result<bool, CommandError>) -> String {
+/// Removes what was added before it failed. A line for each family of which something is kept all the same.
+fn take_back(families: &[Family], remove: impl Fn(Family) -> Result<bool, Kept>) -> String {
     let line = |family: &Family| {
-        let error = remove(*family).err().filter(|error| !error.is_not_found())?;
+        let why = remove(*family).err()?;
         let family = family.name();
-        Some(format!("\nthe routes of {family} are kept, `exeat lockdown remove` tries again: {error}"))
+        Some(format!("\nthe routes of {family} are kept, `exeat lockdown remove` tries again: {why}"))
     };
     families.iter().filter_map(line).collect()
 }
@@ -206,10 +205,8 @@ fn forget_other(plan: &Plan, format: Format) {
     for family in
         Family::BOTH.into_iter().filter(|family| !plan.shape.takes() || !plan.families().contains(family))
     {
-        if let Err(error) = routes::remove(family)
-            && !error.is_not_found()
-        {
-            tracing::warn!("the routes of an earlier TPROXY stay: {error}");
+        if let Err(why) = routes::remove(family) {
+            tracing::warn!("the routes of an earlier TPROXY stay: {why}");
         }
     }
     for other in format.others() {
@@ -223,27 +220,24 @@ fn forget_other(plan: &Plan, format: Format) {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
+    use crate::lockdown::commands::CommandError;
 
     #[test]
     fn what_can_not_be_taken_back_is_told_in_the_words_of_the_command() {
         let remove = |family| match family {
             Family::V4 => Ok(true),
             Family::V6 => {
-                let command = "ip -6 rule del pref 3129".to_owned();
-                Err(CommandError::Failed {
-                    command,
-                    said: "RTNETLINK answers: Operation not permitted".to_owned(),
-                })
+                let said = "RTNETLINK answers: Operation not permitted".to_owned();
+                let failed =
+                    |command: &str| CommandError::Failed { command: command.to_owned(), said: said.clone() };
+                Err(Kept(["ip -6 rule del pref 3129", "ip -6 route del"].map(failed).into()))
             }
         };
         let told = "\nthe routes of IPv6 are kept, `exeat lockdown remove` tries again: ip -6 rule del pref 3129 failed: \
-                    RTNETLINK answers: Operation not permitted";
+                    RTNETLINK answers: Operation not permitted; ip -6 route del failed: RTNETLINK answers: Operation \
+                    not permitted";
         assert_eq!(take_back(&Family::BOTH, remove), told);
         assert_eq!(take_back(&[Family::V4], remove), "");
-        let missing = |_| Err(CommandError::Start("ip".to_owned(), io::ErrorKind::NotFound.into()));
-        assert_eq!(take_back(&Family::BOTH, missing), "");
     }
 }
