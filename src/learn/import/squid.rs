@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::acl::{Holds, Why};
-use self::config::Directive;
+use self::config::{Directive, Volume};
 use super::emit::{cells, shown};
 use super::region::{Area, Line, Region, allowed};
 use super::sets::Wires;
@@ -72,18 +72,21 @@ struct Translation {
     directives: Vec<Directive>,
     remarks: Vec<Remark>,
     mistakes: Vec<Mistake>,
+    volume: Volume,
 }
 
 /// Translates a squid.conf and what it includes.
 pub fn import(file: &Path) -> Result<Imported, Vec<Mistake>> {
+    let (directives, volume) = config::read(file)?;
     let mut translation = Translation {
         acls: HashMap::new(),
         lines: Vec::new(),
         directives: Vec::new(),
         remarks: Vec::new(),
         mistakes: Vec::new(),
+        volume,
     };
-    for directive in config::read(file)? {
+    for directive in directives {
         match directive.words.first().map(String::as_str) {
             Some("acl") => translation.acl(&directive),
             Some("http_access") => translation.access(directive),
@@ -139,7 +142,7 @@ impl Translation {
         for value in values {
             match value.strip_prefix('"') {
                 None => all.push(value.clone()),
-                Some(path) => match config::items(directive, path) {
+                Some(path) => match self.volume.items(directive, path) {
                     Ok(items) => all.extend(items),
                     Err(mistake) => self.mistakes.push(mistake),
                 },

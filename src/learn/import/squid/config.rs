@@ -26,34 +26,57 @@ pub(super) struct Directive {
     pub(super) words: Vec<String>,
 }
 
-/// The lines of a file and of all that it includes, in order.
-pub(super) fn read(path: &Path) -> Result<Vec<Directive>, Vec<Mistake>> {
+/// How much was read, of all files together.
+#[derive(Debug, Default)]
+pub(super) struct Volume(u64);
+
+/// The lines of a file and of all that it includes, in order, and how much they are.
+pub(super) fn read(path: &Path) -> Result<(Vec<Directive>, Volume), Vec<Mistake>> {
     let mut reading = Reading::default();
     reading.file(path, 0);
     match reading.mistakes.is_empty() {
-        true => Ok(reading.directives),
+        true => Ok((reading.directives, reading.volume)),
         false => Err(reading.mistakes),
     }
 }
 
-/// The items of a file that an acl names: one a line, up to a comment.
-pub(super) fn items(directive: &Directive, path: &str) -> Result<Vec<String>, Mistake> {
-    let path = beside(&directive.file, path);
-    let text = file::read(&path, SIZE_MAX).map_err(|error| {
-        let place = Place { file: Arc::clone(&directive.file), line: directive.line, column: 1 };
-        Mistake::error(place, format!("it names {}: {error}", path.display()))
-    })?;
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
+impl Volume {
+    /// The items of a file that an acl names: one a line, up to a comment. None once it was too much.
+    pub(super) fn items(&mut self, directive: &Directive, path: &str) -> Result<Vec<String>, Mistake> {
+        if self.is_over() {
+            return Ok(Vec::new());
+        }
+        let path = beside(&directive.file, path);
+        let mistake = |what: String| {
+            let place = Place { file: Arc::clone(&directive.file), line: directive.line, column: 1 };
+            Mistake::error(place, format!("it names {}: {what}", path.display()))
+        };
+        let text = file::read(&path, SIZE_MAX).map_err(|error| mistake(error.to_string()))?;
+        self.add(&text).map_err(mistake)?;
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn is_over(&self) -> bool {
+        self.0 > SIZE_MAX
+    }
+
+    fn add(&mut self, text: &str) -> Result<(), String> {
+        self.0 += text.len() as u64;
+        match self.is_over() {
+            true => Err(format!("with it the files are larger than {} MiB together", SIZE_MAX >> 20)),
+            false => Ok(()),
+        }
+    }
 }
 
 #[derive(Default)]
 struct Reading {
     directives: Vec<Directive>,
     mistakes: Vec<Mistake>,
-    /// How many files were included, and how long all are.
+    /// How many files were included, and how much all are.
     included: usize,
-    bytes: u64,
+    volume: Volume,
     /// A bound was met: whatever else there is, is not read.
     is_over: bool,
 }
@@ -65,9 +88,7 @@ impl Reading {
             Err(error) => return self.mistakes.push(Mistake::error(Place::start(path), error.to_string())),
         };
         let path: Arc<Path> = path.into();
-        self.bytes += text.len() as u64;
-        if self.bytes > SIZE_MAX {
-            let what = format!("with it the files are larger than {} MiB together", SIZE_MAX >> 20);
+        if let Err(what) = self.volume.add(&text) {
             return self.stop(Mistake::error(Place::start(&path), what));
         }
         // Whether the lines of each open `if` count.
@@ -218,6 +239,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::learn::import::squid::import;
 
     fn written(files: &[(&str, &str)]) -> TempDir {
         let directory = tempfile::tempdir().unwrap();
@@ -240,7 +262,7 @@ mod tests {
         for number in 0..FILES_MAX {
             fs::write(directory.path().join(format!("{number}.acl")), "acl a src 192.0.2.1\n").unwrap();
         }
-        let directives = read(&directory.path().join("squid.conf")).unwrap();
+        let (directives, _) = read(&directory.path().join("squid.conf")).unwrap();
         assert_eq!(directives.len(), 1 + FILES_MAX);
         // One that is listed by its name, and one more of the many.
         for (name, last) in [("one.inc", "one.inc"), ("z.acl", "z.acl")] {
@@ -278,5 +300,13 @@ mod tests {
         ]);
         let told = "half.inc:1:1: error: with it the files are larger than 64 MiB together";
         assert_eq!(mistakes(&directory), [told]);
+        // Those that acls name count too, and behind the one that is too much nothing is read.
+        let squid_conf = directory.path().join("squid.conf");
+        fs::write(&squid_conf, "include half.inc\nacl a src \"half.inc\" \"none\"\nacl b src \"none\"\n")
+            .unwrap();
+        let told: Vec<String> = import(&squid_conf).unwrap_err().iter().map(ToString::to_string).collect();
+        let (path, file) = (squid_conf.display(), directory.path().join("half.inc"));
+        let what = "with it the files are larger than 64 MiB together";
+        assert_eq!(told, [format!("{path}:2:1: error: it names {}: {what}", file.display())]);
     }
 }
