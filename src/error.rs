@@ -40,6 +40,8 @@ pub enum Error {
     AuthFailed(AuthFailure),
     #[error("too many flows are open")]
     LimitFlows,
+    #[error("too many clients ask DNS questions")]
+    LimitDnsClients,
     #[error("this client has too many flows open")]
     LimitClientFlows,
     #[error("this client has too many connections open")]
@@ -109,7 +111,7 @@ impl Error {
             Self::HeadTimeout => Reason::HeadTimeout,
             Self::AuthRequired => Reason::AuthRequired,
             Self::AuthFailed(_) => Reason::AuthFailed,
-            Self::LimitFlows => Reason::LimitFlows,
+            Self::LimitFlows | Self::LimitDnsClients => Reason::LimitFlows,
             Self::LimitClientFlows
             | Self::LimitClientConnections
             | Self::LimitClientCredentials

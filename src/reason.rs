@@ -60,7 +60,7 @@ reasons! {
     AuthRequired = "auth_required", false;
     /// Credentials came and are wrong.
     AuthFailed = "auth_failed", false;
-    /// The limit on flows is reached.
+    /// A limit of all clients together is reached: on flows, or on how many of them ask DNS questions.
     LimitFlows = "limit_flows", false;
     /// A limit of this client alone is reached: on flows, connections, credentials to check, or DNS questions.
     LimitClient = "limit_client", false;

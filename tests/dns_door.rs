@@ -471,6 +471,11 @@ async fn a_client_has_so_many_connections_and_others_have_theirs() {
         timeout(PATIENCE, stream.read_u8()).await.expect("it stays open")
     };
     assert_eq!(beyond.await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    let records = gate.records(129).await;
+    let told = ["ingress", "client", "verdict", "reason", "error"].map(|key| records[128][key].clone());
+    let error = "this client has too many connections open";
+    assert_eq!(told, ["dns", "127.0.0.2", "deny", "limit_client", error]);
+    assert_eq!(gate.metric("exeat_connections_refused_total").await, Some(1.0));
     let mut other = from("127.0.0.3").await.unwrap();
     assert_eq!(addresses(&ask_tcp(&mut other, &message).await), ips(&["93.184.216.34"]));
     drop(open);
@@ -482,11 +487,12 @@ async fn a_client_has_so_many_connections_and_others_have_theirs() {
         stream.write_all(&framed).await?;
         timeout(PATIENCE, stream.read_u16()).await.expect("it stays open")
     };
-    let deadline = Instant::now() + PATIENCE;
+    let (deadline, mut refused) = (Instant::now() + PATIENCE, 1);
     while again().await.is_err() {
         assert!(Instant::now() < deadline, "the places are never given back");
+        refused += 1;
     }
-    gate.stop(130).await;
+    gate.stop(130 + refused).await;
 }
 
 #[tokio::test]

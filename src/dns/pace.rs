@@ -108,7 +108,7 @@ fn share(clients: &mut HashMap<IpAddr, Share>, client: IpAddr, now: Instant) -> 
     if clients.len() >= CLIENTS && !clients.contains_key(&client) {
         clients.retain(|_, share| share.open > 0 || share.connections > 0 || share.settled > now);
         if clients.len() >= CLIENTS {
-            return Err(Error::LimitFlows);
+            return Err(Error::LimitDnsClients);
         }
     }
     Ok(clients.entry(client).or_insert(Share { open: 0, connections: 0, settled: now }))
@@ -156,7 +156,7 @@ mod tests {
         let (pace, now) = (Pace::new(), Instant::now());
         let client = |number: usize| IpAddr::V4(std::net::Ipv4Addr::from(number as u32));
         (0..CLIENTS).for_each(|number| drop(pace.turn_at(client(number), now).unwrap()));
-        assert!(matches!(pace.turn_at(client(CLIENTS), now), Err(Error::LimitFlows)));
+        assert!(matches!(pace.turn_at(client(CLIENTS), now), Err(Error::LimitDnsClients)));
         assert!(pace.turn_at(client(CLIENTS), now + 2 * INTERVAL).is_ok());
         assert_eq!(pace.clients().len(), 1);
     }

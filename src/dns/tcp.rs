@@ -12,6 +12,8 @@ use crate::dns::Door;
 use crate::dns::message::Transport;
 use crate::drain;
 use crate::flow::Permit;
+use crate::gate::reset;
+use crate::ingress::Ingress;
 use crate::stream::Stream;
 
 /// How long a connection may take for the next question, from its first byte or before it, and for an answer to go
@@ -19,7 +21,7 @@ use crate::stream::Stream;
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Answers the questions on one connection to its end; the permit to have it is given back then. Beyond what one
-/// client may have, it is reset before anything was asked.
+/// client may have, it is reset before anything was asked, and that is recorded.
 pub async fn serve_tcp(
     door: Arc<Door>,
     client: Client,
@@ -27,7 +29,14 @@ pub async fn serve_tcp(
     mut drain: drain::Watch,
     permit: Permit,
 ) {
-    let Ok(place) = door.pace.place(client.ip()) else { return stream.reset() };
+    let place = match door.pace.place(client.ip()) {
+        Ok(place) => place,
+        Err(error) => {
+            let ledger = &door.proxy.ledger;
+            ledger.metrics().connection_refused();
+            return reset(ledger.begin(Ingress::Dns, client), stream, error);
+        }
+    };
     loop {
         let message = tokio::select! {
             message = timeout(IDLE, read(&mut stream)) => message,

@@ -53,7 +53,7 @@ impl Register<'_> {
         let open = self.gauge("exeat_connections_active", "Connections of clients that are open.")?;
         let refused = self.counter(
             "exeat_connections_refused_total",
-            "Connections that were refused because their client had as many as one may have.",
+            "Connections that were refused because their client had as many as one may have, or the DNS door as many clients.",
         )?;
         Ok((open, refused))
     }
