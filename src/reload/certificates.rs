@@ -39,11 +39,6 @@ impl Kind for Certificates {
         self.listeners.iter().flat_map(|tls| tls.files()).map(Path::to_owned).collect()
     }
 
-    /// The links of a mounted secret are swapped in its directory.
-    fn signs(&self) -> Vec<PathBuf> {
-        self.files().into_iter().chain(self.directories()).collect()
-    }
-
     fn are_refused(&self) -> bool {
         !self.broken.is_empty()
     }

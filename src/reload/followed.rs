@@ -35,11 +35,6 @@ pub(super) trait Kind: Debug + Send {
         self.files().iter().map(|file| directory(file).to_owned()).collect()
     }
 
-    /// What shows a change by when it changed, where no watch sees it.
-    fn signs(&self) -> Vec<PathBuf> {
-        self.files()
-    }
-
     /// Whether they were refused. What is missing may have come to a place where nobody looks, so they are read at every
     /// glance.
     fn are_refused(&self) -> bool {
@@ -112,7 +107,8 @@ impl Followed {
     async fn glance(&self) -> Seen {
         let (since, broke_off) = (self.read, self.broke_off);
         let seen = self.apart("looking at", move |kind| {
-            let signs = kind.signs();
+            // A file that comes, goes or is swapped by a link shows in its directory alone.
+            let signs = [kind.files(), kind.directories()].concat();
             let signs = || signs.iter().map(PathBuf::as_path);
             match broke_off || kind.are_refused() || is_newer(signs(), since) {
                 true if is_quiet(signs()) => Seen::New,
@@ -149,6 +145,7 @@ impl Followed {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     use tempfile::TempDir;
     use tokio::time::timeout;
@@ -167,6 +164,11 @@ mod tests {
             vec![self.directory.path().join("file")]
         }
 
+        /// None: it has only just been made.
+        fn directories(&self) -> Vec<PathBuf> {
+            Vec::new()
+        }
+
         fn are_refused(&self) -> bool {
             lock(&self.reads).len() == 2
         }
@@ -175,6 +177,38 @@ mod tests {
             lock(&self.reads).push(cause);
             assert!(lock(&self.reads).len() > 1, "broken on purpose");
         }
+    }
+
+    /// A file that is a link.
+    #[derive(Debug)]
+    struct Linked(PathBuf);
+
+    impl Kind for Linked {
+        fn files(&self) -> Vec<PathBuf> {
+            vec![self.0.clone()]
+        }
+
+        fn reload(&mut self, _: Cause) {}
+    }
+
+    #[tokio::test]
+    async fn a_link_that_leads_to_an_older_file_is_seen_at_a_glance() {
+        let directory = tempfile::tempdir().unwrap();
+        let [file, next] = ["file", "next"].map(|name| directory.path().join(name));
+        for name in ["one", "other"] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        symlink("one", &file).unwrap();
+        let read = SystemTime::now() + Duration::from_secs(1);
+        let followed = Followed::new("the link", Linked(file.clone()), read);
+        assert_eq!(followed.glance().await, Seen::Nothing);
+        let swapped = async {
+            while followed.glance().await == Seen::Nothing {
+                symlink("other", &next).unwrap();
+                fs::rename(&next, &file).unwrap();
+            }
+        };
+        timeout(Duration::from_secs(20), swapped).await.unwrap();
     }
 
     #[tokio::test]

@@ -33,11 +33,6 @@ impl Kind for PolicyFiles {
         self.watched.directories().map(Path::to_owned).collect()
     }
 
-    /// A policy that comes or goes shows in its directory alone.
-    fn signs(&self) -> Vec<PathBuf> {
-        self.files().into_iter().chain(self.directories()).collect()
-    }
-
     fn are_refused(&self) -> bool {
         !self.broken.is_empty()
     }
