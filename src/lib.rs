@@ -60,6 +60,7 @@ pub mod host;
 pub mod ingress;
 pub mod lock;
 pub mod mistake;
+pub mod network;
 pub mod plural;
 pub mod reason;
 pub mod silence;

@@ -10,6 +10,7 @@ use crate::cli::{PARTLY, print, refuse};
 use crate::file;
 use crate::learn::import::{Imported, SIZE_MAX, aviatrix, smokescreen, squid};
 use crate::mistake::{Mistake, Place};
+use crate::network;
 use crate::policy::who::Who;
 
 /// Translate the rules of another program into a policy
@@ -99,11 +100,8 @@ fn read(path: &Path) -> Result<String, Vec<Mistake>> {
 
 fn client(text: &str) -> Result<(String, IpNet), String> {
     let (name, network) = text.rsplit_once('=').ok_or("write NAME=CIDR, like ci=10.0.1.0/24")?;
-    let network = network.parse::<IpNet>().or_else(|_| network.parse::<std::net::IpAddr>().map(IpNet::from));
-    match network {
-        Ok(network) => Ok((name.to_owned(), network.trunc())),
-        Err(_) => Err("after the = there is no network, like 10.0.1.0/24".to_owned()),
-    }
+    let network = network::parse(network).map_err(|error| format!("after the =: {error}"))?;
+    Ok((name.to_owned(), network.trunc()))
 }
 
 fn role(text: &str) -> Result<(String, Who), String> {

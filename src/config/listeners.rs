@@ -1,13 +1,13 @@
 //! Where exeat listens, and what comes before the first request there.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::{AddrParseError, IpNet};
+use ipnet::IpNet;
 
 use crate::config::reading::address;
 use crate::config::values::{each, path};
 use crate::config::{Listen, Listener};
+use crate::network;
 use crate::tls::{Clients, Files, NameFrom};
 use crate::yaml::{Field, Reader, Value};
 
@@ -66,12 +66,7 @@ fn senders(reader: &mut Reader, field: Field<'_>) -> Option<Vec<IpNet>> {
     if count == 0 && matches!(from.node.value, Value::List(_)) {
         reader.wrong(from, "a list of the load balancers' networks, like [10.0.0.0/28]");
     }
-    Some(each(reader, from, |reader, item| {
-        reader.parsed(item, "a network or an address, like 10.0.0.0/28 or 2001:db8::1", |text| {
-            text.parse()
-                .or_else(|error| text.parse::<IpAddr>().map(IpNet::from).or(Err::<_, AddrParseError>(error)))
-        })
-    }))
+    Some(each(reader, from, |reader, item| reader.parsed(item, "a network or an address", network::parse)))
 }
 
 fn files(reader: &mut Reader, field: Field<'_>) -> Option<Files> {

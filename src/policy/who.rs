@@ -3,12 +3,12 @@
 mod certificate;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
 
 use crate::client::{Client, Leave, User, check_name};
+use crate::network;
 
 pub use self::certificate::{CertificatePattern, Lead, PatternError};
 
@@ -95,11 +95,9 @@ impl FromStr for Who {
                 Named { certificate: Some(pattern), ..Named::default() }
             }
             _ => {
-                let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-                return match network {
-                    Ok(network) => Ok(Self::Network(network.trunc())),
-                    Err(_) => Err("it is no network, and no cert:, user: or group: with a name".to_owned()),
-                };
+                let network = network::parse(text).map(|network| Self::Network(network.trunc()));
+                return network
+                    .map_err(|error| format!("{error}, and no cert:, user: or group: with a name"));
             }
         };
         Ok(Self::Named(Box::new(named)))

@@ -1,6 +1,6 @@
 //! What can be said about the rules, and the plan it comes to.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -10,6 +10,7 @@ use crate::config::{Listener, Settings};
 use crate::lockdown::Plan;
 use crate::lockdown::firewall::{Format, Variant};
 use crate::lockdown::plan::{Allowance, Exit, Shape};
+use crate::network;
 
 /// Whose words the rules are written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -59,7 +60,7 @@ pub(super) struct RuleArgs {
     #[arg(long, value_name = "IF", value_parser = interface)]
     pub interface: Vec<String>,
     /// Only these addresses are let to exeat, others that arrive there are forwarded nowhere; may be repeated
-    #[arg(long, value_name = "CIDR", value_parser = network, requires = "gateway")]
+    #[arg(long, value_name = "CIDR", value_parser = network::parse, requires = "gateway")]
     pub subnet: Vec<IpNet>,
     /// With --gateway: TCP reaches exeat by TPROXY and routes of its own instead of NAT; exeat needs CAP_NET_ADMIN
     #[arg(long, requires = "gateway")]
@@ -83,10 +84,10 @@ pub(super) struct RuleArgs {
     #[arg(long, value_name = "PORT", value_parser = port(), requires = "to")]
     pub allow_udp: Vec<u16>,
     /// Where --allow-udp leads; one for each
-    #[arg(long, value_name = "CIDR", value_parser = network, requires = "allow_udp")]
+    #[arg(long, value_name = "CIDR", value_parser = network::parse, requires = "allow_udp")]
     pub to: Vec<IpNet>,
     /// Let everything but DNS to these addresses pass, without exeat: the traffic of a cluster; may be repeated
-    #[arg(long, value_name = "CIDR", value_parser = network)]
+    #[arg(long, value_name = "CIDR", value_parser = network::parse)]
     pub allow_cidr: Vec<IpNet>,
     /// A UDP port that is served here for others: its answers pass; may be repeated
     #[arg(long, value_name = "PORT", value_parser = port())]
@@ -163,12 +164,6 @@ struct Said {
 
 fn port() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..)
-}
-
-/// A network, or one address.
-fn network(text: &str) -> Result<IpNet, String> {
-    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map_err(|_| "not an address or network, like 10.0.0.0/8 or 2001:db8::1".to_owned())
 }
 
 /// The rules are text: what goes into them is checked to be one word.

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 
 use super::suffix::{self, Reach};
 use crate::mistake::Severity;
+use crate::network;
 use crate::policy::pattern::{Pattern, PatternError};
 use crate::yaml::quoted;
 
@@ -72,10 +73,9 @@ pub(super) fn rewriting(text: &str, pattern: &Pattern) -> Option<Slip> {
 pub(super) fn network(text: &str) -> Result<IpNet, Slip> {
     let expected = "a network like 10.0.1.0/24 or 2001:db8::/32, or an address";
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let network = match (text.parse::<IpNet>(), text.parse::<IpAddr>(), bare.parse::<IpAddr>()) {
-        (Ok(network), ..) => network,
-        (_, Ok(address), _) => IpNet::from(address),
-        (.., Ok(address)) => {
+    let network = match (network::parse(text), bare.parse::<IpAddr>()) {
+        (Ok(network), _) => network,
+        (_, Ok(address)) => {
             return Err(Slip::error(format!("{} has brackets", quoted(text)), format!("write {address}")));
         }
         _ => {
