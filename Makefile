@@ -18,9 +18,13 @@ bench-smoke:
 	python3 benches/peers/run.py --smoke
 	benches/peers/train.py --seconds 0.2
 
+# The targets for fuzzing are compiled only: nothing is linked, so libFuzzer, which is C++, is not built. What clippy has
+# compiled is not compiled again where it is the same.
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	CUSTOM_LIBFUZZER_PATH=/dev/null CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target} \
+		$(CARGO) check --locked --manifest-path fuzz/Cargo.toml
 	tests/deny.sh
 
 # The program as it is measured: built twice, the second time for the work that the first one was seen to do (profile-guided

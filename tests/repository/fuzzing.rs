@@ -1,5 +1,5 @@
-//! The targets for fuzzing, which nothing here builds: each is built by `make fuzz`, told of and seeded, and fuzzes what
-//! is released.
+//! The targets for fuzzing, which nothing here builds: `make lint` compiles them. Each is built by `make fuzz`, told of and
+//! seeded, and fuzzes what is released.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
