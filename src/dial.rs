@@ -67,7 +67,7 @@ pub enum Source {
 #[derive(Debug)]
 pub struct Upstream {
     stream: Stream,
-    reached: Arc<Reached>,
+    reached: Reached,
     dns: Duration,
     connect: Duration,
     /// That of the dial, for what follows it.
@@ -222,20 +222,20 @@ impl Upstream {
     /// A connection that has come to stand. How long that took is for the whole dial to say.
     fn new(stream: Stream, reached: Reached) -> Box<Self> {
         let (dns, connect, alarm) = (Duration::ZERO, Duration::ZERO, Alarm::default());
-        in_box(|| Self { stream, reached: Arc::new(reached), dns, connect, alarm })
+        in_box(|| Self { stream, reached, dns, connect, alarm })
     }
 
-    /// The stream, ready for the bytes that the passage is for, and kept alive.
-    pub fn open(self, passage: &Passage) -> Stream {
-        let (stream, _) = self.open_young(passage);
+    /// The stream, ready for the bytes that the passage is for, and kept alive; and where it leads.
+    pub fn open(self, passage: &Passage) -> (Stream, Reached) {
+        let (stream, reached, _) = self.open_young(passage);
         stream.keep_alive();
-        stream
+        (stream, reached)
     }
 
     /// The same for one who keeps it alive once it has lived for [`YOUTH`](crate::stream::YOUTH): the relay does.
     /// With it comes the timer of the dial.
-    pub fn open_young(self, _: &Passage) -> (Stream, Alarm) {
-        (self.stream, self.alarm)
+    pub fn open_young(self, _: &Passage) -> (Stream, Reached, Alarm) {
+        (self.stream, self.reached, self.alarm)
     }
 
     /// Resolves once it has something to say, or has ended. Nothing of it is lost.
@@ -251,7 +251,7 @@ impl Upstream {
     }
 
     /// Where it leads.
-    pub fn reached(&self) -> &Arc<Reached> {
+    pub fn reached(&self) -> &Reached {
         &self.reached
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::alarm::Alarm;
 use crate::boxed::in_box;
 use crate::destination::Destination;
-use crate::dial::Upstream;
+use crate::dial::{Reached, Upstream};
 use crate::drain;
 use crate::error::Error;
 use crate::flow::Flow;
@@ -119,7 +119,10 @@ impl Tunnel {
     /// Leaves to the relay what needs no gate of its own, if it may pass.
     fn pass_as(self, seen: Seen<'static>, leave: Option<Passage>) -> Option<Passed> {
         match self.pass(seen, leave) {
-            Ok(leave) => Some(Passed { flow: self.flow, ends: open(self.client, *self.upstream, &leave) }),
+            Ok(leave) => {
+                let (ends, _) = open(self.client, *self.upstream, &leave);
+                Some(Passed { flow: self.flow, ends })
+            }
             Err(error) => {
                 reset(self.flow, self.client, error);
                 None
@@ -154,10 +157,10 @@ impl Tunnel {
     }
 }
 
-/// The ends of a tunnel that something may pass through now.
-fn open(client: Stream, upstream: Upstream, leave: &Passage) -> Box<Ends> {
-    let (upstream, alarm) = upstream.open_young(leave);
-    in_box(|| Ends { client, upstream, alarm })
+/// The ends of a tunnel that something may pass through now, and where it leads.
+fn open(client: Stream, upstream: Upstream, leave: &Passage) -> (Box<Ends>, Reached) {
+    let (upstream, reached, alarm) = upstream.open_young(leave);
+    (in_box(|| Ends { client, upstream, alarm }), reached)
 }
 
 /// Ends a flow whose first bytes are refused: TLS has a word for it.

@@ -32,7 +32,7 @@ struct Handshake {
     standing: Arc<Standing>,
     flow: Flow,
     to: Destination,
-    reached: Arc<Reached>,
+    reached: Reached,
     ends: Box<Ends>,
 }
 
@@ -46,8 +46,7 @@ pub(super) async fn judge(tunnel: Box<Tunnel>, hello: ClientHello, leave: Option
         }
     };
     let Tunnel { proxy, standing, flow, to, client, upstream } = *tunnel;
-    let reached = Arc::clone(upstream.reached());
-    let ends = open(client, *upstream, &leave);
+    let (ends, reached) = open(client, *upstream, &leave);
     let mut handshake = Handshake { proxy, standing, flow, to, reached, ends };
     let result = pin!(handshake.run(hello.length)).await;
     let Handshake { flow, ends, .. } = handshake;

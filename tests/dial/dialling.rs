@@ -94,7 +94,7 @@ impl Scene {
     fn open(&self, upstream: Upstream, to: &Destination) -> Stream {
         let subject = self.policy.subject(&client());
         let question = Question { to, seen: Seen::Unread, address: upstream.reached().ip() };
-        upstream.open(&self.policy.decide(&subject, &question, TODAY).pass(None).unwrap())
+        upstream.open(&self.policy.decide(&subject, &question, TODAY).pass(None).unwrap()).0
     }
 }
 

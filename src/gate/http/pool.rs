@@ -200,9 +200,10 @@ impl Lease {
         passage: &Passage,
         head_bytes: usize,
     ) -> Result<Self, hyper::Error> {
-        let reached = Arc::clone(upstream.reached());
-        let connection = Driven::open(upstream.open(passage), head_bytes).await?;
-        Ok(Self { key: Arc::new(key), reached, connection, reused: false, thread: thread::current().id() })
+        let (stream, reached) = upstream.open(passage);
+        let (key, reached) = (Arc::new(key), Arc::new(reached));
+        let connection = Driven::open(stream, head_bytes).await?;
+        Ok(Self { key, reached, connection, reused: false, thread: thread::current().id() })
     }
 
     pub(super) fn reached(&self) -> &Reached {
