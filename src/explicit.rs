@@ -228,7 +228,7 @@ async fn open(
     flow.take_permit()?;
     let question = Question { to, seen: Seen::Unknown, address: None };
     let proxy = exchanges.proxy();
-    *standing = proxy.settle(flow, standing, &question).await;
+    proxy.settle(flow, standing, &question).await;
     pin!(proxy.connect(flow, standing, &question, Source::LookUp)).await
 }
 

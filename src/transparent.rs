@@ -258,7 +258,7 @@ impl Arrival {
         self.flow.seen(seen);
         self.flow.take_permit()?;
         let question = Question { to, seen, address: None };
-        self.standing = self.proxy.settle(&self.flow, &self.standing, &question).await;
+        self.proxy.settle(&self.flow, &mut self.standing, &question).await;
         Ok(question)
     }
 

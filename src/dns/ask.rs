@@ -64,7 +64,8 @@ impl Door {
         };
         flow.to(&Destination::new(Host::Name(name.clone()), PORT));
         flow.asked(&kind.to_string());
-        let standing = self.proxy.settle_name(flow, self.proxy.standing(client), &name).await;
+        let mut standing = self.proxy.standing(client);
+        self.proxy.settle_name(flow, &mut standing, &name).await;
         let inquiry = self.proxy.inquire(flow, &standing, &name);
         if !inquiry.is_allow() {
             let code = match self.manners.denied {

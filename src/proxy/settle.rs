@@ -11,31 +11,23 @@ use crate::proxy::{Proxy, Standing};
 use crate::reason::Reason;
 
 impl Proxy {
-    /// What the flow is to be judged by: its standing, or the one that a person's yes makes of it.
-    pub async fn settle(
-        &self,
-        flow: &Flow,
-        standing: &Arc<Standing>,
-        question: &Question<'_>,
-    ) -> Arc<Standing> {
-        let Some(consent) = &self.consent else { return Arc::clone(standing) };
-        let standing = self.refreshed(standing);
-        let verdict = standing.decide(question);
-        match Wish::of(question, &verdict) {
+    /// Leaves the standing that the flow is to be judged by: that which it has, or the one that a person's yes makes of it.
+    pub async fn settle(&self, flow: &Flow, standing: &mut Arc<Standing>, question: &Question<'_>) {
+        let Some(consent) = &self.consent else { return };
+        *standing = self.refreshed(standing);
+        let wish = Wish::of(question, &standing.decide(question));
+        if let Some(wish) = wish {
             // Boxed, so that flows whom nobody is asked about don't pay for it.
-            Some(wish) => Box::pin(self.ask(consent, flow, &standing, &wish, false)).await,
-            None => standing,
+            *standing = Box::pin(self.ask(consent, flow, standing, &wish, false)).await;
         }
     }
 
     /// The same for the look-up of a name.
-    pub async fn settle_name(&self, flow: &Flow, standing: Arc<Standing>, name: &Name) -> Arc<Standing> {
-        let Some(consent) = &self.consent else { return standing };
-        let inquiry = standing.inquire(name, None);
-        if inquiry.reason != Reason::NoRule {
-            return standing;
+    pub async fn settle_name(&self, flow: &Flow, standing: &mut Arc<Standing>, name: &Name) {
+        let Some(consent) = &self.consent else { return };
+        if standing.inquire(name, None).reason == Reason::NoRule {
+            *standing = Box::pin(self.ask(consent, flow, standing, &Wish::of_name(name), true)).await;
         }
-        Box::pin(self.ask(consent, flow, &standing, &Wish::of_name(name), true)).await
     }
 
     async fn ask(

@@ -94,7 +94,7 @@ impl Exchanges {
     pub async fn answer(
         &self,
         flow: Flow,
-        standing: Arc<Standing>,
+        mut standing: Arc<Standing>,
         mut request: Request<RequestBody>,
         clock: Clock,
     ) -> Response<ReplyBody> {
@@ -110,7 +110,7 @@ impl Exchanges {
         let to = self.destination(&standing, &authority, seen);
         flow.to(&to);
         let question = Question { to: &to, seen, address: None };
-        let standing = self.route.proxy.settle(&flow, &standing, &question).await;
+        self.route.proxy.settle(&flow, &mut standing, &question).await;
         let offered = request::offered_upgrade(&request);
         if offered.is_none() {
             request.headers_mut().remove(header::UPGRADE);
