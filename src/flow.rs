@@ -26,7 +26,7 @@ use crate::flow::words::{Words, words};
 use crate::ingress::Ingress;
 use crate::policy::{Inquiry, Rule, Seen, Verdict};
 use crate::reason::Reason;
-use crate::record::{FlowId, Inside, Profiles};
+use crate::record::{FlowId, Inside, Profiles, Record};
 
 pub use self::connections::{Connections, Permit};
 pub use self::ledger::Ledger;
@@ -43,13 +43,20 @@ pub struct Flow {
     ledger: Arc<Ledger>,
     open: Arc<Open>,
     key: Key,
+    /// Whether its end was told: to learn that from its facts would take their lock once more.
+    has_ended: bool,
 }
 
 impl Ledger {
     /// Begins a flow. Load the policy that will judge it only after this: see [`Ledger::rejudge`].
     pub fn begin(self: &Arc<Self>, ingress: Ingress, client: Client) -> Flow {
-        let (open, key) = self.enter(ingress, client);
-        Flow { ledger: Arc::clone(self), open, key }
+        self.begin_to(ingress, client, None)
+    }
+
+    /// The same for a client of which it may be known already where it wants to go.
+    pub fn begin_to(self: &Arc<Self>, ingress: Ingress, client: Client, to: Option<Destination>) -> Flow {
+        let (open, key) = self.enter(ingress, client, to);
+        Flow { ledger: Arc::clone(self), open, key, has_ended: false }
     }
 
     /// Ends every flow that is still open, when exeat can wait no longer: what their connections do after this
@@ -106,22 +113,6 @@ impl Flow {
         self.open.ingress
     }
 
-    /// Takes one of the places for open flows, held until the flow ends. Asked once the head is read,
-    /// so that a refusal can be answered.
-    pub fn take_permit(&self) -> Result<(), Error> {
-        if self.ledger.sink().refuses() {
-            return Err(Error::AuditUnavailable);
-        }
-        let taken = self.open.facts(|facts| {
-            if !facts.permit {
-                self.ledger.places().take(facts.record.client.ip())?;
-                facts.permit = true;
-            }
-            Ok(())
-        });
-        taken.unwrap_or(Ok(()))
-    }
-
     /// Whose credentials came with it.
     pub fn user(&self, user: &Arc<User>) {
         self.open.facts(|facts| facts.record.client.user = Some(Arc::clone(user)));
@@ -152,9 +143,17 @@ impl Flow {
         self.judged(verdict.reason, verdict.rule, profiles, took);
     }
 
-    /// The verdict with the address that was dialled: asked when that was screened, told once it is known which it was.
-    pub fn decided(&self, verdict: &Verdict<'_>) {
-        self.settle(verdict.reason, verdict.rule, None);
+    /// What [`Self::dialled`] is told, and the verdict with the address that was dialled: asked when that was screened,
+    /// told once it is known which it was.
+    pub fn decided(
+        &self,
+        verdict: &Verdict<'_>,
+        upstream: Option<SocketAddr>,
+        dns: Duration,
+        connect: Duration,
+    ) {
+        self.ledger.metrics().dialled(dns, connect);
+        self.settle(verdict.reason, verdict.rule, |record| record.dialled(upstream, dns + connect));
     }
 
     /// What the policy said of a flow that is a question.
@@ -164,15 +163,14 @@ impl Flow {
 
     fn judged(&self, reason: Reason, rule: Option<Rule<'_>>, profiles: &Profiles, took: Duration) {
         self.ledger.metrics().decided(took);
-        self.settle(reason, rule, Some(profiles));
+        self.settle(reason, rule, |record| record.profiles = Some(Arc::clone(profiles)));
     }
 
-    fn settle(&self, reason: Reason, rule: Option<Rule<'_>>, profiles: Option<&Profiles>) {
+    /// Notes a verdict, and what else was learnt with it.
+    fn settle(&self, reason: Reason, rule: Option<Rule<'_>>, learnt: impl FnOnce(&mut Record)) {
         let decides = matches!(reason, Reason::Allowed | Reason::DeniedByRule);
         let is_late = self.open.facts(|facts| {
-            if let Some(profiles) = profiles {
-                facts.record.profiles = Some(Arc::clone(profiles));
-            }
+            learnt(&mut facts.record);
             facts.record.reason = Some(reason);
             facts.record.would_deny = reason == Reason::ReportOnly;
             // The second verdict on a flow mostly names the rule of the first.
@@ -210,10 +208,7 @@ impl Flow {
     /// The upstream that was connected to, if its address is known, and how long the look-up and the connect took.
     pub fn dialled(&self, upstream: Option<SocketAddr>, dns: Duration, connect: Duration) {
         self.ledger.metrics().dialled(dns, connect);
-        self.open.facts(|facts| {
-            facts.record.address = upstream.map(|address| address.ip().to_canonical());
-            facts.record.dial = Some(dns + connect);
-        });
+        self.open.facts(|facts| facts.record.dialled(upstream, dns + connect));
     }
 
     /// The addresses were found after this time, and no connection was asked for.
@@ -265,7 +260,8 @@ impl Flow {
     }
 
     /// Ends the flow: its one record, and its metrics.
-    pub fn end(self, result: Result<(), Error>) {
+    pub fn end(mut self, result: Result<(), Error>) {
+        self.has_ended = true;
         self.close(|facts| match result {
             Ok(()) if facts.record.reason.is_none() => {
                 Err(Error::Internal("the flow ended without a verdict".into()))
@@ -295,6 +291,8 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        self.close(|facts| Err(self.dropped(facts)));
+        if !self.has_ended {
+            self.close(|facts| Err(self.dropped(facts)));
+        }
     }
 }

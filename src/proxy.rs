@@ -162,7 +162,7 @@ impl Proxy {
         source: Source,
     ) -> Result<(Box<Upstream>, Passage), Error> {
         let (upstream, verdict) = pin!(self.dial(flow, standing, question, source)).await?;
-        flow.decided(&verdict);
+        flow.decided(&verdict, upstream.reached().address, upstream.dns(), upstream.connect());
         let leave = verdict.pass(upstream.reached().parent())?;
         Ok((upstream, leave))
     }
@@ -175,10 +175,13 @@ impl Proxy {
         question: &Question<'_>,
         source: Source,
     ) -> Result<Box<Upstream>, Error> {
-        pin!(self.dial(flow, standing, question, source)).await.map(|(upstream, _)| upstream)
+        let (upstream, _) = pin!(self.dial(flow, standing, question, source)).await?;
+        flow.dialled(upstream.reached().address, upstream.dns(), upstream.connect());
+        Ok(upstream)
     }
 
-    /// Decides, admits, dials. The verdict is the last one: with the address, where that is known here.
+    /// Decides, admits, dials. The verdict is the last one: with the address, where that is known here. The flow is yet to
+    /// be told of both.
     async fn dial<'a>(
         &self,
         flow: &Flow,
@@ -193,14 +196,12 @@ impl Proxy {
         }
         let dialling = pin!(self.dialer.dial(&admission, source, now));
         let dialled = pin!(flow.unless_stopped(dialling)).await?;
-        let (upstream, verdict) = dialled.map_err(|failed| {
+        dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {
                 flow.decider(rule);
             }
             failed.error
-        })?;
-        flow.dialled(upstream.reached().address, upstream.dns(), upstream.connect());
-        Ok((upstream, verdict))
+        })
     }
 
     /// Which way a connection for this question would take, by what is known so far. Where the policy has no say in it,

@@ -7,7 +7,7 @@ mod queue;
 mod sink;
 mod writer;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +80,12 @@ impl Record {
             status: None,
             error: None,
         }
+    }
+
+    /// Notes the upstream that was connected to, if its address is known, and how long that took.
+    pub fn dialled(&mut self, upstream: Option<SocketAddr>, took: Duration) {
+        self.address = upstream.map(|address| address.ip().to_canonical());
+        self.dial = Some(took);
     }
 
     /// Appends the record as one line of JSON.

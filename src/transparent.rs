@@ -92,10 +92,10 @@ impl Door {
         drain: &drain::Watch,
     ) -> Option<(Box<Tunnel>, Option<Known>)> {
         let Self { proxy, pool, names } = self;
-        let flow = proxy.ledger.begin(Ingress::Transparent, client.clone());
-        let standing = proxy.standing(client);
         let original = stream.bare().map_or(local, |socket| sys::original_destination(socket, local));
-        flow.to(&redirected::original(original));
+        let to = redirected::original(original);
+        let flow = proxy.ledger.begin_to(Ingress::Transparent, client.clone(), Some(to));
+        let standing = proxy.standing(client);
         // As where a connection was not redirected: what it asks for is this door.
         if proxy.dialer.is_own(original) {
             // The firewall may have forgotten a client that has left already.
@@ -254,9 +254,7 @@ impl Arrival {
 
     /// The question to judge by, once there is a place for the flow and whoever may have to be asked was.
     async fn ask<'a>(&mut self, to: &'a Destination, seen: Seen<'a>) -> Result<Question<'a>, Error> {
-        self.flow.to(to);
-        self.flow.seen(seen);
-        self.flow.take_permit()?;
+        self.flow.take_permit_for(to, seen)?;
         let question = Question { to, seen, address: None };
         self.proxy.settle(&self.flow, &mut self.standing, &question).await;
         Ok(question)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::boxed::in_box;
 use crate::client::Client;
+use crate::destination::Destination;
 use crate::flow::judges::Judges;
 use crate::flow::open::Open;
 use crate::flow::places::{Limits, Places};
@@ -79,8 +80,14 @@ impl Ledger {
     }
 
     /// Takes a new flow in.
-    pub(super) fn enter(&self, ingress: Ingress, client: Client) -> (Arc<Open>, Key) {
-        let record = in_box(|| Record::new(self.ids.next(), ingress, client));
+    pub(super) fn enter(
+        &self,
+        ingress: Ingress,
+        client: Client,
+        to: Option<Destination>,
+    ) -> (Arc<Open>, Key) {
+        let mut record = in_box(|| Record::new(self.ids.next(), ingress, client));
+        record.to = to;
         let open = Arc::new(Open::new(record, self.judges.epoch()));
         self.metrics.begin(ingress);
         let key = self.registry.insert(Arc::clone(&open));

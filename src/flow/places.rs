@@ -5,7 +5,11 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::client::Counts;
+use crate::destination::Destination;
 use crate::error::Error;
+use crate::flow::Flow;
+use crate::flow::open::Facts;
+use crate::policy::Seen;
 
 /// Limits on open flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,35 @@ impl Places {
         if self.limits.flows_per_client.is_some() {
             self.clients.remove(client);
         }
+    }
+}
+
+impl Flow {
+    /// Takes one of the places for open flows, held until the flow ends. Asked once the head is read,
+    /// so that a refusal can be answered.
+    pub fn take_permit(&self) -> Result<(), Error> {
+        self.open.facts(|facts| self.take_place(facts)).unwrap_or(Ok(()))
+    }
+
+    /// The same, told at once with what the client asks for.
+    pub fn take_permit_for(&self, to: &Destination, seen: Seen<'_>) -> Result<(), Error> {
+        let taken = self.open.facts(|facts| {
+            facts.record.to = Some(to.clone());
+            facts.record.inside = seen.into();
+            self.take_place(facts)
+        });
+        taken.unwrap_or(Ok(()))
+    }
+
+    fn take_place(&self, facts: &mut Facts) -> Result<(), Error> {
+        if self.ledger.sink().refuses() {
+            return Err(Error::AuditUnavailable);
+        }
+        if !facts.permit {
+            self.ledger.places().take(facts.record.client.ip())?;
+            facts.permit = true;
+        }
+        Ok(())
     }
 }
 

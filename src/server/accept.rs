@@ -149,11 +149,9 @@ impl Door {
             // Which of the door's two kinds it would have been is not known.
             Self::Explicit(proxy, _) => proxy.ledger.begin(Ingress::Forward, client),
             Self::Transparent(door) => {
-                let flow = door.proxy.ledger.begin(Ingress::Transparent, client);
-                if let Some(socket) = stream.bare() {
-                    flow.to(&redirected::original(sys::original_destination(socket, local)));
-                }
-                flow
+                let original = stream.bare().map(|socket| sys::original_destination(socket, local));
+                let to = original.map(redirected::original);
+                door.proxy.ledger.begin_to(Ingress::Transparent, client, to)
             }
             // It counts none, and has none too many.
             Self::Dns(_) => return,
