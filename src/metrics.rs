@@ -2,6 +2,7 @@
 
 mod auth;
 mod buckets;
+mod durations;
 mod parents;
 mod register;
 mod rules;
@@ -10,9 +11,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::ingress::Ingress;
+use crate::metrics::durations::Durations;
 use crate::metrics::register::Register;
 use crate::reason::Reason;
 
@@ -32,10 +34,10 @@ pub struct Metrics {
     sent: IntCounter,
     received: IntCounter,
     rules: RuleHits,
-    decision: Histogram,
-    dns: Histogram,
-    dial: Histogram,
-    flow: Histogram,
+    decision: Durations,
+    dns: Durations,
+    dial: Durations,
+    flow: Durations,
     /// How many flows may be open, and how many threads carry them.
     sizes: [IntGauge; 2],
     policy_rules: IntGauge,
@@ -69,22 +71,22 @@ impl Metrics {
             sent,
             received,
             rules: RuleHits::new(register.rule_hits()?),
-            decision: register.histogram(
+            decision: register.durations(
                 "exeat_decision_seconds",
                 "Time to ask the policy once.",
                 buckets::DECISION,
             )?,
-            dns: register.histogram(
+            dns: register.durations(
                 "exeat_dns_seconds",
                 "Time to look names up, for flows that were connected and for all DNS questions that were looked up.",
                 buckets::DIAL,
             )?,
-            dial: register.histogram(
+            dial: register.durations(
                 "exeat_dial_seconds",
                 "Time to connect to the upstream after the look-up, for flows that were connected.",
                 buckets::DIAL,
             )?,
-            flow: register.histogram(
+            flow: register.durations(
                 "exeat_flow_seconds",
                 "Time from a flow's start to its end.",
                 buckets::FLOW,
@@ -129,7 +131,7 @@ impl Metrics {
     pub fn end(&self, ingress: Ingress, reason: Reason, took: Duration) {
         self.active[ingress as usize].dec();
         self.flows[ingress as usize * Reason::ALL.len() + reason as usize].inc();
-        self.flow.observe(took.as_secs_f64());
+        self.flow.observe(took);
     }
 
     /// Counts a connection of a client that opens.
@@ -155,18 +157,18 @@ impl Metrics {
 
     /// Notes how long one decision took.
     pub fn decided(&self, took: Duration) {
-        self.decision.observe(took.as_secs_f64());
+        self.decision.observe(took);
     }
 
     /// Notes how long a look-up took that no connect followed.
     pub fn looked_up(&self, dns: Duration) {
-        self.dns.observe(dns.as_secs_f64());
+        self.dns.observe(dns);
     }
 
     /// Notes how long a look-up and a connect took.
     pub fn dialled(&self, dns: Duration, connect: Duration) {
-        self.dns.observe(dns.as_secs_f64());
-        self.dial.observe(connect.as_secs_f64());
+        self.dns.observe(dns);
+        self.dial.observe(connect);
     }
 
     /// How often each rule decided.
