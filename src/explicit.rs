@@ -59,8 +59,7 @@ pub fn enter(
     drain: drain::Watch,
     permit: Permit,
 ) -> impl Future<Output = ()> {
-    let gated = boxed(|| gated(Arc::clone(&proxy), pool, client, stream, drain.clone(), permit.is_beyond()));
-    carry(proxy, gated, (drain, permit))
+    carry(boxed(|| gated(proxy, pool, client, stream, drain, permit)))
 }
 
 /// Answers requests until the connection ends, or has become a tunnel whose bytes may pass.
@@ -70,8 +69,9 @@ async fn gated(
     client: Client,
     stream: Stream,
     drain: drain::Watch,
-    is_beyond: bool,
-) -> Option<Passed> {
+    permit: Permit,
+) -> Option<(Passed, (drain::Watch, Permit))> {
+    let is_beyond = permit.is_beyond();
     let door = Door { exchanges: exchanges(&proxy, pool, client), opened: Mutex::new(None), is_beyond };
     let mut bounds = proxy.bounds;
     if is_beyond {
@@ -84,7 +84,8 @@ async fn gated(
         finish(&door.exchanges, served, None, Ingress::Forward).await;
         return None;
     };
-    pin!(opened.tunnel(proxy, served.stream).judge(None, drain)).await
+    let passed = pin!(opened.tunnel(proxy, served.stream).judge(None, &drain)).await?;
+    Some((passed, (drain, permit)))
 }
 
 impl Door {

@@ -45,23 +45,19 @@ pub type Known = (First, Passage);
 /// A tunnel whose inside was judged: the rest is left to the relay.
 #[derive(Debug)]
 pub struct Passed {
+    proxy: Arc<Proxy>,
     flow: Flow,
     ends: Box<Ends>,
 }
 
-/// Carries a connection to its end: what comes before its bytes may pass, and the relay. Whatever is `held` is let go
-/// then. The first part comes in a box, so that the memory it takes does not live as long as the tunnel. One future
-/// without another around it: each would keep a copy of what it awaits.
+/// Carries a connection to its end: what comes before its bytes may pass, and the relay. What the first part holds until
+/// the end, and hands on, is let go then. That part comes in a box, so that the memory it takes does not live as long as the
+/// tunnel. One future without another around it: each would keep a copy of what it awaits.
 #[allow(clippy::manual_async_fn, reason = "an async fn would keep its arguments twice")]
-pub fn carry(
-    proxy: Arc<Proxy>,
-    gated: Pin<Box<impl Future<Output = Option<Passed>>>>,
-    held: impl Sized,
-) -> impl Future<Output = ()> {
+pub fn carry<H>(gated: Pin<Box<impl Future<Output = Option<(Passed, H)>>>>) -> impl Future<Output = ()> {
     async move {
-        if let Some(passed) = gated.await {
-            pin!(proxy.tunnel(passed.flow, passed.ends)).await;
-        }
+        let Some((Passed { proxy, flow, ends }, held)) = gated.await else { return };
+        pin!(proxy.tunnel(flow, ends)).await;
         drop(held);
     }
 }
@@ -69,7 +65,7 @@ pub fn carry(
 impl Tunnel {
     /// Finds out what is inside and judges it, unless that was done before it was dialled. Requests are served here; the
     /// rest is left to be relayed.
-    pub async fn judge(mut self: Box<Self>, known: Option<Known>, drain: drain::Watch) -> Option<Passed> {
+    pub async fn judge(mut self: Box<Self>, known: Option<Known>, drain: &drain::Watch) -> Option<Passed> {
         let (first, leave) = match known {
             Some((first, leave)) => (Ok(first), Some(leave)),
             // A rule that does not look inside must not wait for a client that lets the server speak first.
@@ -80,7 +76,7 @@ impl Tunnel {
             Ok(First::Unread) => self.pass_as(Seen::Unread, leave),
             Ok(First::Hello(hello)) => pin!(tls::judge(self, hello, leave)).await,
             Ok(First::Request) => {
-                http::enter(*self, drain).await;
+                http::enter(*self, drain.clone()).await;
                 None
             }
             Ok(First::Other) => self.pass_as(Seen::Other, leave),
@@ -121,7 +117,7 @@ impl Tunnel {
         match self.pass(seen, leave) {
             Ok(leave) => {
                 let (ends, _) = open(self.client, *self.upstream, &leave);
-                Some(Passed { flow: self.flow, ends })
+                Some(Passed { proxy: self.proxy, flow: self.flow, ends })
             }
             Err(error) => {
                 reset(self.flow, self.client, error);
@@ -210,10 +206,10 @@ mod tests {
         use crate::flow::Permit;
 
         type Held = (drain::Watch, Permit);
-        fn size<F>(_: impl FnOnce(Arc<Proxy>, Pin<Box<Ready<Option<Passed>>>>, Held) -> F) -> usize {
+        fn size<F>(_: impl FnOnce(Pin<Box<Ready<Option<(Passed, Held)>>>>) -> F) -> usize {
             size_of::<F>()
         }
-        fn judging<F>(_: impl FnOnce(Box<Tunnel>, Option<Known>, drain::Watch) -> F) -> usize {
+        fn judging<'a, F>(_: impl FnOnce(Box<Tunnel>, Option<Known>, &'a drain::Watch) -> F) -> usize {
             size_of::<F>()
         }
         let (tunnel, judging) = (size(carry), judging(Tunnel::judge));

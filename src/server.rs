@@ -140,7 +140,7 @@ impl Server {
                 accept(&door, listener, preambles.explicit.get(index));
             }
             let (proxy, pool, names) = (Arc::clone(&proxy), Arc::clone(&pool), Arc::clone(&names));
-            let door = Door::Transparent(transparent::Door { proxy, pool, names });
+            let door = Door::Transparent(Arc::new(transparent::Door { proxy, pool, names }));
             for (index, listener) in share.transparent.into_iter().enumerate() {
                 accept(&door, listener, preambles.transparent.get(index));
             }

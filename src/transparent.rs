@@ -37,61 +37,60 @@ const HTTPS: u16 = 443;
 const SILENCE: Duration = Duration::from_millis(300);
 
 /// What all connections through this door share.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Door {
     pub proxy: Arc<Proxy>,
     pub pool: Arc<Pool>,
+    /// Asked for the names that an address had where nothing else tells one: two locks that all workers share.
     pub names: Arc<Names>,
 }
 
 /// A connection of which nothing has passed.
-struct Arrival {
-    proxy: Arc<Proxy>,
+struct Arrival<'a> {
+    door: &'a Door,
     standing: Arc<Standing>,
     flow: Flow,
     client: Stream,
     /// Where the client wanted to go.
     original: SocketAddr,
-    /// Asked for the names that the address had where nothing else tells one: two locks that all workers share.
-    names: Arc<Names>,
 }
 
 impl Door {
     /// Serves one connection to its end; the permit to have it is given back then.
     pub fn enter(
-        self,
+        self: Arc<Self>,
         client: Client,
         stream: Stream,
         local: SocketAddr,
         drain: drain::Watch,
         permit: Permit,
     ) -> impl Future<Output = ()> {
-        let proxy = Arc::clone(&self.proxy);
-        let gated = boxed(|| self.gated(client, stream, local, drain.clone()));
-        carry(proxy, gated, (drain, permit))
+        carry(boxed(|| self.gated(client, stream, local, drain, permit)))
     }
 
     /// Serves a connection until it ends, or is a tunnel whose bytes may pass.
     async fn gated(
-        self,
+        self: Arc<Self>,
         client: Client,
         stream: Stream,
         local: SocketAddr,
         drain: drain::Watch,
-    ) -> Option<Passed> {
+        permit: Permit,
+    ) -> Option<(Passed, (drain::Watch, Permit))> {
         let (tunnel, known) = pin!(self.tunnel(client, stream, local, &drain)).await?;
-        pin!(tunnel.judge(known, drain)).await
+        let passed = pin!(tunnel.judge(known, &drain)).await?;
+        Some((passed, (drain, permit)))
     }
 
     /// Serves a connection until it ends, or leads to an upstream.
     async fn tunnel(
-        self,
+        &self,
         client: Client,
         stream: Stream,
         local: SocketAddr,
         drain: &drain::Watch,
     ) -> Option<(Box<Tunnel>, Option<Known>)> {
-        let Self { proxy, pool, names } = self;
+        let proxy = &self.proxy;
         let original = stream.bare().map_or(local, |socket| sys::original_destination(socket, local));
         let to = redirected::original(original);
         let flow = proxy.ledger.begin_to(Ingress::Transparent, client.clone(), Some(to));
@@ -103,14 +102,14 @@ impl Door {
             reset(flow, stream, if has_left { Error::ClientReset } else { Error::SelfConnect(original) });
             return None;
         }
-        let mut arrival = Arrival { proxy, standing, flow, client: stream, original, names };
+        let mut arrival = Arrival { door: self, standing, flow, client: stream, original };
         let listed = arrival.standing.policy.listed(&arrival.standing.subject, original.port());
         if listed.unread
             && let Some(to) = arrival.unread()
         {
             return arrival.enter_unread(to).await;
         }
-        let asks = arrival.proxy.consent.is_some();
+        let asks = proxy.consent.is_some();
         if !listed.inside && !arrival.standing.subject.reports() && !asks {
             // Whatever the client would say, no rule is there to hear it.
             arrival.refuse_unread();
@@ -120,7 +119,8 @@ impl Door {
         match arrival.first_bytes(may_be_silent).await {
             Ok(Some(First::Hello(hello))) => pin!(arrival.enter_tls(hello)).await,
             Ok(Some(First::Request)) => {
-                let Arrival { proxy, standing, flow, client, original, .. } = arrival;
+                let Arrival { standing, flow, client, original, .. } = arrival;
+                let (proxy, pool) = (Arc::clone(proxy), Arc::clone(&self.pool));
                 // Boxed, so that a connection which has yet to say what it is does not take that much memory.
                 Box::pin(enter_redirected(proxy, pool, standing, flow, original, client, drain.clone()))
                     .await;
@@ -139,7 +139,7 @@ impl Door {
     }
 }
 
-impl Arrival {
+impl Arrival<'_> {
     /// The destination that a rule which does not look inside allows: the address itself, or a name that had it. Of
     /// several names any will do, as nobody can tell which one the client meant.
     fn unread(&self) -> Option<Destination> {
@@ -151,12 +151,12 @@ impl Arrival {
         if is_allowed(&original) {
             return Some(original);
         }
-        self.names.of(self.original.ip()).iter().map(|name| self.named(name)).find(is_allowed)
+        self.door.names.of(self.original.ip()).iter().map(|name| self.named(name)).find(is_allowed)
     }
 
     /// The destination of a client that says no name: the one name that its address had, or the address.
     fn unsaid(&self) -> Destination {
-        match &self.names.of(self.original.ip())[..] {
+        match &self.door.names.of(self.original.ip())[..] {
             [name] => self.named(name),
             _ => redirected::original(self.original),
         }
@@ -182,7 +182,7 @@ impl Arrival {
         let to = self.unsaid();
         self.flow.to(&to);
         let question = Question { to: &to, seen: Seen::Unread, address: Some(self.original.ip()) };
-        let verdict = self.proxy.judge(&self.flow, &self.standing, &question);
+        let verdict = self.door.proxy.judge(&self.flow, &self.standing, &question);
         let error = Error::Denied(verdict.reason);
         reset(self.flow, self.client, error);
     }
@@ -231,7 +231,7 @@ impl Arrival {
         if (may_be_silent || standing.subject.reports()) && is_silent(client, flow, SILENCE).await? {
             return Ok(None);
         }
-        let deadline = flow.begun() + self.proxy.bounds.head;
+        let deadline = flow.begun() + self.door.proxy.bounds.head;
         first_bytes(client, flow, &mut Alarm::default(), deadline).await.map(Some)
     }
 
@@ -243,26 +243,27 @@ impl Arrival {
         source: Source,
     ) -> Result<(Box<Upstream>, Passage), Error> {
         let question = self.ask(to, seen).await?;
-        pin!(self.proxy.open(&self.flow, &self.standing, &question, source)).await
+        pin!(self.door.proxy.open(&self.flow, &self.standing, &question, source)).await
     }
 
     /// Connects before anybody knows what is inside.
     async fn connect(&mut self, to: &Destination, source: Source) -> Result<Box<Upstream>, Error> {
         let question = self.ask(to, Seen::Unknown).await?;
-        pin!(self.proxy.connect(&self.flow, &self.standing, &question, source)).await
+        pin!(self.door.proxy.connect(&self.flow, &self.standing, &question, source)).await
     }
 
     /// The question to judge by, once there is a place for the flow and whoever may have to be asked was.
     async fn ask<'a>(&mut self, to: &'a Destination, seen: Seen<'a>) -> Result<Question<'a>, Error> {
         self.flow.take_permit_for(to, seen)?;
         let question = Question { to, seen, address: None };
-        self.proxy.settle(&self.flow, &mut self.standing, &question).await;
+        self.door.proxy.settle(&self.flow, &mut self.standing, &question).await;
         Ok(question)
     }
 
     /// The tunnel that this has become.
     fn tunnel(self, to: Destination, upstream: Box<Upstream>) -> Box<Tunnel> {
-        let Self { proxy, standing, flow, client, .. } = self;
+        let Self { door, standing, flow, client, .. } = self;
+        let proxy = Arc::clone(&door.proxy);
         in_box(|| Tunnel { proxy, standing, flow, to, client, upstream })
     }
 }
@@ -273,12 +274,15 @@ mod tests {
 
     #[test]
     fn the_future_of_a_connection_that_has_said_nothing_is_small() {
-        fn size<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+        fn unsaid<'a, A, F>(_: impl FnOnce(&'a Door, Client, Stream, SocketAddr, A) -> F) -> usize {
             size_of::<F>()
+        }
+        fn whole<A, B, C, D, E, F, G>(_: impl FnOnce(A, B, C, D, E, F) -> G) -> usize {
+            size_of::<G>()
         }
 
         // The rest, once it has said what it is, is in the same box, which lives for `timeouts.head` at most until then.
-        let (unsaid, whole) = (size(Door::tunnel), size(Door::gated));
+        let (unsaid, whole) = (unsaid(Door::tunnel), whole(Door::gated));
         assert!(unsaid <= 2432 && whole <= 2688, "{unsaid}, and {whole} until it is judged");
     }
 }

@@ -73,9 +73,9 @@ impl Door {
         match reply.open(receive) {
             Some(client) => {
                 let tunnel = opened.tunnel(Arc::clone(&self.proxy), client);
-                let proxy = Arc::clone(&self.proxy);
+                let gated = async move { Some((tunnel.judge(None, &drain).await?, drain)) };
                 // A task of its own, so that the memory of what led here does not live as long as the tunnel.
-                tokio::spawn(carry(proxy, Box::pin(tunnel.judge(None, drain.clone())), drain));
+                tokio::spawn(carry(Box::pin(gated)));
             }
             None => {
                 let Opened { flow, .. } = opened;

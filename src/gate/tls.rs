@@ -49,9 +49,9 @@ pub(super) async fn judge(tunnel: Box<Tunnel>, hello: ClientHello, leave: Option
     let (ends, reached) = open(client, *upstream, &leave);
     let mut handshake = Handshake { proxy, standing, flow, to, reached, ends };
     let result = pin!(handshake.run(hello.length)).await;
-    let Handshake { flow, ends, .. } = handshake;
+    let Handshake { proxy, flow, ends, .. } = handshake;
     match result {
-        Ok(()) => Some(Passed { flow, ends }),
+        Ok(()) => Some(Passed { proxy, flow, ends }),
         Err(error) => {
             ends.upstream.reset();
             refuse(flow, ends.client, error).await;

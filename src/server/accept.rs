@@ -33,7 +33,7 @@ const ACCEPTS_A_TURN: usize = 16;
 #[derive(Clone)]
 pub(super) enum Door {
     Explicit(Arc<Proxy>, Arc<Pool>),
-    Transparent(transparent::Door),
+    Transparent(Arc<transparent::Door>),
     Dns(Arc<dns::Door>),
 }
 
