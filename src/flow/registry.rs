@@ -1,6 +1,5 @@
 //! The open flows: found, added and removed at the same cost whatever their number.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::flow::open::Open;
@@ -14,7 +13,6 @@ const STEP: usize = 256;
 #[derive(Debug)]
 pub(super) struct Registry {
     shards: Box<[Shard]>,
-    turn: AtomicUsize,
 }
 
 /// On a cache line of its own, lest neighbours wait for each other.
@@ -54,11 +52,12 @@ pub(super) struct Cursor {
 
 impl Registry {
     pub(super) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), turn: AtomicUsize::new(0) }
+        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect() }
     }
 
     pub(super) fn insert(&self, flow: Arc<Open>) -> Key {
-        let shard = self.turn.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        // Ids are consecutive: each shard has its turn.
+        let shard = flow.id.0 as usize % SHARDS;
         let mut slots = self.shards[shard].lock();
         let slot = slots.free;
         if let Some(free) = slots.slots.get_mut(slot) {
