@@ -2,7 +2,6 @@
 
 mod auth;
 mod buckets;
-mod durations;
 mod parents;
 mod register;
 mod rules;
@@ -11,10 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::ingress::Ingress;
-use crate::metrics::durations::Durations;
 use crate::metrics::register::Register;
 use crate::reason::Reason;
 
@@ -34,10 +32,10 @@ pub struct Metrics {
     sent: IntCounter,
     received: IntCounter,
     rules: RuleHits,
-    decision: Durations,
-    dns: Durations,
-    dial: Durations,
-    flow: Durations,
+    decision: Histogram,
+    dns: Histogram,
+    dial: Histogram,
+    flow: Histogram,
     /// How many flows may be open, and how many threads carry them.
     sizes: [IntGauge; 2],
     policy_rules: IntGauge,
@@ -71,22 +69,22 @@ impl Metrics {
             sent,
             received,
             rules: RuleHits::new(register.rule_hits()?),
-            decision: register.durations(
+            decision: register.histogram(
                 "exeat_decision_seconds",
                 "Time to ask the policy once.",
                 buckets::DECISION,
             )?,
-            dns: register.durations(
+            dns: register.histogram(
                 "exeat_dns_seconds",
                 "Time to look names up, for flows that were connected and for all DNS questions that were looked up.",
                 buckets::DIAL,
             )?,
-            dial: register.durations(
+            dial: register.histogram(
                 "exeat_dial_seconds",
                 "Time to connect to the upstream after the look-up, for flows that were connected.",
                 buckets::DIAL,
             )?,
-            flow: register.durations(
+            flow: register.histogram(
                 "exeat_flow_seconds",
                 "Time from a flow's start to its end.",
                 buckets::FLOW,
@@ -131,7 +129,7 @@ impl Metrics {
     pub fn end(&self, ingress: Ingress, reason: Reason, took: Duration) {
         self.active[ingress as usize].dec();
         self.flows[ingress as usize * Reason::ALL.len() + reason as usize].inc();
-        self.flow.observe(took);
+        self.flow.observe(took.as_secs_f64());
     }
 
     /// Counts a connection of a client that opens.
@@ -157,18 +155,18 @@ impl Metrics {
 
     /// Notes how long one decision took.
     pub fn decided(&self, took: Duration) {
-        self.decision.observe(took);
+        self.decision.observe(took.as_secs_f64());
     }
 
     /// Notes how long a look-up took that no connect followed.
     pub fn looked_up(&self, dns: Duration) {
-        self.dns.observe(dns);
+        self.dns.observe(dns.as_secs_f64());
     }
 
     /// Notes how long a look-up and a connect took.
     pub fn dialled(&self, dns: Duration, connect: Duration) {
-        self.dns.observe(dns);
-        self.dial.observe(connect);
+        self.dns.observe(dns.as_secs_f64());
+        self.dial.observe(connect.as_secs_f64());
     }
 
     /// How often each rule decided.

@@ -1,10 +1,11 @@
 //! Names, help and labels of the metrics.
 
 use prometheus::core::Collector;
-use prometheus::{Error, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Error, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use crate::ingress::Ingress;
-use crate::metrics::durations::Durations;
 use crate::reason::Reason;
 
 /// Makes metrics and registers them in one go.
@@ -134,13 +135,8 @@ impl Register<'_> {
         self.add(Gauge::new(name, help)?)
     }
 
-    pub(super) fn durations(
-        &self,
-        name: &str,
-        help: &str,
-        bounds: &'static [f64],
-    ) -> Result<Durations, Error> {
-        self.add(Durations::new(name, help, bounds)?)
+    pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
     }
 
     fn pair(&self, opts: Opts, label: &str, values: [&str; 2]) -> Result<(IntCounter, IntCounter), Error> {
