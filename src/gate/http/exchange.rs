@@ -112,7 +112,7 @@ impl Exchanges {
         let question = Question { to: &to, seen, address: None };
         self.route.proxy.settle(&flow, &mut standing, &question).await;
         let offered = request::offered_upgrade(&request);
-        if offered.is_none() {
+        if offered.is_none() && headers::has(request.headers(), &header::UPGRADE) {
             request.headers_mut().remove(header::UPGRADE);
         }
         let answer = match self.route.send(&flow, &standing, &to, &authority, request).await {
@@ -195,7 +195,7 @@ pub struct Manner {
 impl Manner {
     pub fn of<B: Body>(request: &Request<B>) -> Self {
         Self {
-            accept: request.headers().get_all(header::ACCEPT).iter().cloned().collect(),
+            accept: headers::values(request.headers(), &header::ACCEPT).cloned().collect(),
             has_body: !request.body().is_end_stream(),
             last: *request.method() == Method::CONNECT || !request.body().is_end_stream(),
         }

@@ -10,16 +10,18 @@ use crate::error::Error;
 /// Removes what must not be passed on: the headers that `Connection` names, and those that are
 /// hop-by-hop by definition. `Trailer` stays: hyper sends only the trailers that it announces.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let mut gone: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        // To name a header that frames or routes the message would let a client take it away.
-        .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::VIA))
-        .collect();
-    gone.extend(headers.keys().filter(|name| is_hop_by_hop(name)).cloned());
+    let mut gone: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    if gone.contains(&header::CONNECTION) {
+        let named = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // To name a header that frames or routes the message would let a client take it away.
+            .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::VIA));
+        gone.extend(named);
+    }
     for name in gone {
         headers.remove(name);
     }
@@ -79,14 +81,14 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 
 /// Writes the length of a message as a plain number, and once: `005` and `5, 5` are numbers to some.
 pub(super) fn set_length(headers: &mut HeaderMap, length: Option<u64>) {
-    if let (Some(length), true) = (length, headers.contains_key(header::CONTENT_LENGTH)) {
+    if let (Some(length), true) = (length, has(headers, &header::CONTENT_LENGTH)) {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
 }
 
 /// Whether there is one length, in digits.
 pub(super) fn has_plain_length(headers: &HeaderMap) -> bool {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = values(headers, &header::CONTENT_LENGTH);
     let is_plain = lengths.next().is_some_and(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
     is_plain && lengths.next().is_none()
 }
@@ -99,9 +101,9 @@ pub(super) fn set_chunked(headers: &mut HeaderMap) {
 /// The protocol that a request or a 101 response switches to, if that can be passed on. HTTP/2 by
 /// upgrade (h2c) can't: what follows would be requests that nobody judges.
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let named_by_connection = tokens(headers, &header::CONNECTION).any(|token| token == "upgrade");
-    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let mut protocols = values(headers, &header::UPGRADE);
     let protocol = protocols.next()?;
+    let named_by_connection = tokens(headers, &header::CONNECTION).any(|token| token == "upgrade");
     let h2c =
         tokens(headers, &header::UPGRADE).any(|token| token.starts_with("h2") || token.contains("http"));
     (named_by_connection && protocols.next().is_none() && !h2c).then(|| protocol.clone())
@@ -137,12 +139,24 @@ pub(super) fn set_takes_trailers(headers: &mut HeaderMap) {
 }
 
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = String> + use<'a> {
-    headers
-        .get_all(name)
-        .into_iter()
+    values(headers, name)
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|token| token.trim().to_ascii_lowercase())
+}
+
+/// The values of a header.
+pub(super) fn values<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a HeaderValue> + use<'a> {
+    has(headers, name).then(|| headers.get_all(name)).into_iter().flatten()
+}
+
+/// Whether there is a header. Most messages have few, and none of those that are asked for: to look at each is less than
+/// to find one by its hash.
+pub(super) fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.keys().any(|key| key == name)
 }
 
 /// A frame without the trailers that would mean something on the next hop.

@@ -128,6 +128,10 @@ fn check_host<B>(request: &Request<B>, to: &Destination, default_port: u16) -> R
 /// One way to find the end of the body (RFC 9112 §6.3). hyper drops a Content-Length beside
 /// Transfer-Encoding and refuses differing ones; what it leaves is judged here. Tells whether there is a body.
 fn check_framing(headers: &HeaderMap) -> Result<bool, Error> {
+    // Nothing else says that there is a body, and most requests have none.
+    if !headers.keys().any(|name| matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING)) {
+        return Ok(false);
+    }
     let length = headers.get(header::CONTENT_LENGTH);
     if length.is_some() && !headers::has_plain_length(headers) {
         return Err(bad("Content-Length must be one number"));
