@@ -180,7 +180,7 @@ async fn forward(exchanges: &Exchanges, request: Request<RequestBody>, clock: Cl
     // Without credentials to look at first, the answer begins with the same.
     let to = exchanges.proxy().auth.as_ref().and_then(|_| told(&flow, &request));
     match standing(exchanges, &flow, request.headers()).await {
-        Ok(standing) => exchanges.answer(flow, standing, request, clock).await,
+        Ok(standing) => pin!(exchanges.answer(flow, standing, request, clock)).await,
         Err(error) => {
             let standing = exchanges.standing_of(None);
             exchanges.refuse(flow, error, to.as_ref(), &standing, &Manner::of(&request))

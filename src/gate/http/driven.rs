@@ -92,11 +92,14 @@ impl Driven {
         self.heard.anything()
     }
 
-    /// Sends a request, and waits for the head of its answer.
-    pub(super) async fn send(&mut self, request: Request<Sent>) -> Result<Response<Incoming>, hyper::Error> {
+    /// Sends a request, and waits for the head of its answer. Not an async fn, which would keep the request, and copy it.
+    pub(super) fn send(
+        &mut self,
+        request: Request<Sent>,
+    ) -> impl Future<Output = Result<Response<Incoming>, hyper::Error>> {
         self.heard.clear();
         let response = self.sender.send_request(request);
-        self.until(response).await
+        self.until(response)
     }
 
     /// Waits for what comes of the connection.

@@ -1,5 +1,6 @@
 //! One exchange: a request is judged, sent to its upstream, and the answer passed on.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use http_body_util::Either;
@@ -115,7 +116,8 @@ impl Exchanges {
         if offered.is_none() && headers::has(request.headers(), &header::UPGRADE) {
             request.headers_mut().remove(header::UPGRADE);
         }
-        let answer = match self.route.send(&flow, &standing, &to, &authority, request).await {
+        let sent = pin!(self.route.send(&flow, &standing, &to, &authority, request)).await;
+        let answer = match sent {
             Ok(answer) => answer,
             Err(error) => return self.refuse(flow, error, Some(&to), &standing, &manner),
         };

@@ -236,15 +236,15 @@ impl Lease {
     }
 
     /// Sends a request that has leave to pass; a parent without a tunnel is told where to.
-    pub(super) async fn send(
+    pub(super) fn send(
         &mut self,
         _leave: Passage,
         mut request: Request<Sent>,
-    ) -> Result<Response<Incoming>, hyper::Error> {
+    ) -> impl Future<Output = Result<Response<Incoming>, hyper::Error>> {
         if let Some(parent) = self.forwarder() {
             forwarded::address(&mut request, &self.key.to, parent.authorization());
         }
-        self.connection.send(request).await
+        self.connection.send(request)
     }
 
     /// Waits for what comes of the connection.

@@ -2,6 +2,8 @@
 
 use std::error::Error as _;
 use std::io;
+use std::iter::successors;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -95,7 +97,8 @@ impl Route {
             hold.release_on_continue(&mut request);
             request.body_mut().hold(hold);
         }
-        let error = match self.attempt(flow, &mut lease, leave, request).await {
+        let attempted = pin!(self.attempt(flow, &mut lease, leave, request)).await;
+        let error = match attempted {
             Ok(response) => return Answer { response, lease, request_complete }.checked(),
             Err(error) => error,
         };
@@ -215,8 +218,9 @@ impl Route {
         leave: Passage,
         request: Request<Sent>,
     ) -> Result<Response<Incoming>, Error> {
+        let sent = pin!(lease.send(leave, request));
         tokio::select! {
-            response = lease.send(leave, request) => response.map_err(|error| upstream_error(&error)),
+            response = sent => response.map_err(|error| upstream_error(&error)),
             stop = flow.stopped() => Err(stop.into()),
             () = silence(flow, self.proxy.bounds.silence.idle) => Err(Error::IdleTimeout),
         }
@@ -277,14 +281,8 @@ fn upstream_error(error: &hyper::Error) -> Error {
 
 /// How reading a body failed.
 fn broken_body(error: &hyper::Error) -> Option<io::ErrorKind> {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error.kind());
-        }
-        source = error.source();
-    }
-    None
+    let mut causes = successors(error.source(), |&error| error.source());
+    causes.find_map(|cause| cause.downcast_ref()).map(io::Error::kind)
 }
 
 /// Resolves once no byte of the request has moved for `idle`.
