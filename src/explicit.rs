@@ -2,13 +2,13 @@
 
 mod http2;
 
+use std::mem::take;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, ready};
 use http_body_util::{Either, Full};
-use hyper::body::Body;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -68,45 +68,49 @@ async fn gated(
     pool: Arc<Pool>,
     client: Client,
     stream: Stream,
-    drain: drain::Watch,
+    mut drain: drain::Watch,
     permit: Permit,
 ) -> Option<(Passed, (drain::Watch, Permit))> {
     let is_beyond = permit.is_beyond();
-    let door = Door { exchanges: exchanges(&proxy, pool, client), opened: Mutex::new(None), is_beyond };
     let mut bounds = proxy.bounds;
+    let door = Door { exchanges: exchanges(proxy, pool, client), opened: Mutex::new(None), is_beyond };
     if is_beyond {
         bounds.head = bounds.head.min(TOLD_WITHIN);
         bounds.keepalive = bounds.head;
     }
-    let served = serve(stream, &bounds, drain.clone(), |request, clock| door.answer(request, clock)).await;
+    let served = serve(stream, &bounds, &mut drain, |request, clock| door.answer(request, clock)).await;
     let opened = door.opened().take();
     let Some(opened) = opened else {
         finish(&door.exchanges, served, None, Ingress::Forward).await;
         return None;
     };
-    let passed = pin!(opened.tunnel(proxy, served.stream).judge(None, &drain)).await?;
+    let passed = pin!(opened.tunnel(door.exchanges.into_proxy(), served.stream).judge(None, &drain)).await?;
     Some((passed, (drain, permit)))
 }
 
 impl Door {
     /// Answers a request. A CONNECT has a box of its own: any other request needs several times the memory.
-    fn answer(
-        &self,
-        request: Request<RequestBody>,
-        clock: Clock,
-    ) -> impl Future<Output = Response<ReplyBody>> + Unpin {
+    fn answer<'a>(
+        &'a self,
+        mut request: Request<RequestBody>,
+        clock: &Clock,
+    ) -> impl Future<Output = Response<ReplyBody>> + Unpin + use<'a> {
         if self.is_beyond {
-            return ready(refuse_beyond(&self.exchanges, &request)).left_future();
+            return boxed(|| ready(refuse_beyond(&self.exchanges, &request))).left_future();
         }
         let answer = match *request.method() == Method::CONNECT {
-            true => boxed(|| self.connect(request)).left_future(),
-            false => boxed(|| forward(&self.exchanges, request, clock)).right_future(),
+            true => {
+                let (to, headers) = (request::connect_target(&request), take(request.headers_mut()));
+                boxed(|| self.connect(to, headers)).left_future()
+            }
+            false => boxed(|| forward(&self.exchanges, request, clock.clone())).right_future(),
         };
         answer.right_future()
     }
 
-    async fn connect(&self, request: Request<RequestBody>) -> Response<ReplyBody> {
-        let opened = pin!(connect(&self.exchanges, &request)).await;
+    /// Answers a CONNECT, of which this is all that has to be kept meanwhile.
+    async fn connect(&self, to: Result<Destination, Error>, headers: HeaderMap) -> Response<ReplyBody> {
+        let opened = pin!(connect(&self.exchanges, to, &headers)).await;
         match opened {
             Ok(opened) => {
                 *self.opened() = Some(opened);
@@ -129,8 +133,9 @@ impl Opened {
 }
 
 /// What a client of this door has: it may go anywhere, on connections that wait in the pool.
-fn exchanges(proxy: &Arc<Proxy>, pool: Arc<Pool>, client: Client) -> Exchanges {
-    Exchanges::new(Arc::clone(proxy), proxy.standing(client), Home::Pool(pool))
+fn exchanges(proxy: Arc<Proxy>, pool: Arc<Pool>, client: Client) -> Exchanges {
+    let standing = proxy.standing(client);
+    Exchanges::new(proxy, standing, Home::Pool(pool))
 }
 
 /// Tells a client that it has too many connections open, and ends this one.
@@ -142,24 +147,25 @@ fn refuse_beyond(exchanges: &Exchanges, request: &Request<RequestBody>) -> Respo
 }
 
 /// Judges a CONNECT; nothing is behind the 200 yet but a connection. A refusal says why there is none.
-async fn connect<B: Body>(
+async fn connect(
     exchanges: &Exchanges,
-    request: &Request<B>,
+    to: Result<Destination, Error>,
+    headers: &HeaderMap,
 ) -> Result<Opened, Response<ReplyBody>> {
     let flow = exchanges.begin(Ingress::Connect);
     flow.ends_with_connection();
     let refuse = |flow, error, to: Option<&Destination>| {
-        exchanges.refuse(flow, error, to, &exchanges.standing_of(None), &Manner::of(request))
+        exchanges.refuse(flow, error, to, &exchanges.standing_of(None), &Manner::of_connect(headers))
     };
-    let to = match request::connect_target(request) {
+    let to = match to {
         Ok(to) => to,
         Err(error) => return Err(refuse(flow, error, None)),
     };
     flow.to(&to);
-    if exchanges.proxy().via.is_in(request.headers()) {
+    if exchanges.proxy().via.is_in(headers) {
         return Err(refuse(flow, Error::Circle, Some(&to)));
     }
-    let mut standing = match standing(exchanges, &flow, request.headers()).await {
+    let mut standing = match standing(exchanges, &flow, headers).await {
         Ok(standing) => standing,
         Err(error) => return Err(refuse(flow, error, Some(&to))),
     };
@@ -169,7 +175,7 @@ async fn connect<B: Body>(
             flow.status(StatusCode::OK.as_u16());
             Ok(Opened { standing, flow, to, upstream })
         }
-        Err(error) => Err(exchanges.refuse(flow, error, Some(&to), &standing, &Manner::of(request))),
+        Err(error) => Err(exchanges.refuse(flow, error, Some(&to), &standing, &Manner::of_connect(headers))),
     }
 }
 
@@ -239,11 +245,11 @@ mod tests {
 
     #[test]
     fn the_future_of_a_connect_is_small() {
-        fn size<'a, D: 'a, R, F>(_: impl FnOnce(&'a D, R) -> F) -> usize {
+        fn size<'a, D: 'a, T, H, F>(_: impl FnOnce(&'a D, T, H) -> F) -> usize {
             size_of::<F>()
         }
 
         let connect = size(Door::connect);
-        assert!(connect <= 1920, "{connect}");
+        assert!(connect <= 1664, "{connect}");
     }
 }

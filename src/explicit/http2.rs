@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use h2::RecvStream;
-use http_body_util::{Either, Empty, Full};
+use http_body_util::{Either, Full};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::client::Client;
@@ -14,7 +13,7 @@ use crate::explicit::{Opened, connect, exchanges, forward, ingress};
 use crate::flow::Permit;
 use crate::gate::carry;
 use crate::gate::http::http2::{Reply, head_size, serve};
-use crate::gate::http::{Clock, Exchanges, Pool};
+use crate::gate::http::{Clock, Exchanges, Pool, request};
 use crate::ingress::Ingress;
 use crate::proxy::Proxy;
 use crate::reply::say_why;
@@ -35,7 +34,7 @@ pub async fn enter(
     drain: drain::Watch,
     permit: Permit,
 ) {
-    let (bounds, exchanges) = (proxy.bounds, exchanges(&proxy, pool, client));
+    let (bounds, exchanges) = (proxy.bounds, exchanges(Arc::clone(&proxy), pool, client));
     let door = Arc::new(Door { proxy, exchanges });
     let answer = |request: Request<RecvStream>, reply| {
         let (door, drain) = (Arc::clone(&door), drain.clone());
@@ -59,15 +58,15 @@ pub async fn enter(
 impl Door {
     /// Answers a CONNECT; what follows on its stream is a tunnel.
     async fn connect(self: Arc<Self>, request: Request<RecvStream>, reply: Reply, drain: drain::Watch) {
+        let to = request::connect_target(&request);
         let (head, receive) = request.into_parts();
-        let request = Request::from_parts(head, Empty::<Bytes>::new());
-        let opened = reply.unless_taken_back(connect(&self.exchanges, &request)).await;
+        let opened = reply.unless_taken_back(connect(&self.exchanges, to, &head.headers)).await;
         let opened = match opened {
             None => return,
             Some(Ok(opened)) => opened,
             Some(Err(refusal)) => {
                 let clock = Clock::default();
-                return reply.send(refusal, request.method(), &clock, &self.proxy.bounds).await;
+                return reply.send(refusal, &Method::CONNECT, &clock, &self.proxy.bounds).await;
             }
         };
         match reply.open(receive) {

@@ -68,13 +68,13 @@ pub async fn enter_redirected(
     serve_inside(exchanges, flow, client, drain).await;
 }
 
-async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, drain: drain::Watch) {
+async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, mut drain: drain::Watch) {
     let ingress = flow.ingress();
     let opening = Mutex::new(Some(flow));
     let take = || lock(&opening).take();
-    let served = serve(client, &exchanges.proxy().bounds, drain, |request, clock| {
+    let served = serve(client, &exchanges.proxy().bounds, &mut drain, |request, clock| {
         let flow = take().unwrap_or_else(|| exchanges.begin(ingress));
-        boxed(|| exchanges.answer(flow, exchanges.standing(), request, clock))
+        boxed(|| exchanges.answer(flow, exchanges.standing(), request, clock.clone()))
     })
     .await;
     finish(&exchanges, served, take(), ingress).await;

@@ -19,7 +19,7 @@ use crate::stream::Stream;
 pub(super) struct Clocked<'a, T> {
     io: T,
     bounds: &'a Bounds,
-    clock: Clock,
+    clock: &'a Clock,
     awaited: Option<Awaited>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -28,13 +28,15 @@ pub(super) struct Clocked<'a, T> {
 #[derive(Clone, Copy, Debug)]
 enum Awaited {
     Start(Instant),
+    /// The rest of a head that has begun, which mostly came with its first byte: what time it is, nobody has asked. It is
+    /// due by this time at the latest, if its start was awaited.
+    AnyRest(Option<Instant>),
     Rest(Instant),
 }
 
 impl<'a, T> Clocked<'a, T> {
-    pub(super) fn new(io: T, bounds: &'a Bounds) -> (Self, Clock) {
-        let clock = Clock::default();
-        (Self { io, bounds, clock: clock.clone(), awaited: None, timer: None }, clock)
+    pub(super) fn new(io: T, bounds: &'a Bounds, clock: &'a Clock) -> Self {
+        Self { io, bounds, clock, awaited: None, timer: None }
     }
 
     pub(super) fn into_stream(self) -> T {
@@ -51,9 +53,18 @@ impl<'a, T> Clocked<'a, T> {
         self.poll_due(cx, due)
     }
 
-    /// Sees to it that a head that has begun does not end too late.
+    /// Sees to it that a head that has begun does not end too late. Whoever reads it comes here as soon as there is more to
+    /// it than was read. Who was slow to begin it has no longer than was left.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(Awaited::Rest(due)) = self.awaited else { return Ok(()) };
+        let due = match self.awaited {
+            Some(Awaited::Rest(due)) => due,
+            Some(Awaited::AnyRest(latest)) => {
+                let due = Instant::now() + self.bounds.head;
+                latest.map_or(due, |latest| due.min(latest))
+            }
+            _ => return Ok(()),
+        };
+        self.awaited = Some(Awaited::Rest(due));
         self.poll_due(cx, due).inspect_err(|_| self.clock.late())
     }
 
@@ -69,12 +80,11 @@ impl<'a, T> Clocked<'a, T> {
         Err(io::Error::new(io::ErrorKind::TimedOut, "the head did not arrive in time"))
     }
 
-    /// The first byte of a head is there. Who was slow to begin it has no longer than it had left.
+    /// The first byte of a head is there.
     fn begins(&mut self) {
-        let due = Instant::now() + self.bounds.head;
-        self.awaited = Some(Awaited::Rest(match self.awaited {
-            Some(Awaited::Start(before)) => due.min(before),
-            _ => due,
+        self.awaited = Some(Awaited::AnyRest(match self.awaited {
+            Some(Awaited::Start(due)) => Some(due),
+            _ => None,
         }));
     }
 
@@ -169,7 +179,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_in_pieces_is_bounded_as_a_whole() {
         let (mut client, server) = tokio::io::duplex(64);
-        let (mut clocked, clock) = Clocked::new(server, &BOUNDS);
+        let clock = Clock::default();
+        let mut clocked = Clocked::new(server, &BOUNDS, &clock);
         let mut byte = [0];
         // Idle time before the first byte does not count.
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -186,7 +197,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_is_not_a_slow_head() {
         let (mut client, server) = tokio::io::duplex(64);
-        let (mut clocked, clock) = Clocked::new(server, &BOUNDS);
+        let clock = Clock::default();
+        let mut clocked = Clocked::new(server, &BOUNDS, &clock);
         let mut byte = [0];
         client.write_all(b"G").await.unwrap();
         clocked.read_exact(&mut byte).await.unwrap();
@@ -200,7 +212,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_head_begins_within_the_time_of_an_idle_connection() {
         let (mut client, server) = tokio::io::duplex(64);
-        let (mut clocked, clock) = Clocked::new(server, &BOUNDS);
+        let clock = Clock::default();
+        let mut clocked = Clocked::new(server, &BOUNDS, &clock);
         let mut byte = [0];
         for _ in 0..2 {
             let late = async {
@@ -221,7 +234,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_slow_to_begin_a_head_has_no_longer_than_was_left() {
         let (mut client, server) = tokio::io::duplex(64);
-        let (mut clocked, clock) = Clocked::new(server, &BOUNDS);
+        let clock = Clock::default();
+        let mut clocked = Clocked::new(server, &BOUNDS, &clock);
         let began = Instant::now();
         let slow = async {
             tokio::time::sleep(Duration::from_secs(70)).await;

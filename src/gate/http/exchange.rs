@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use http_body_util::Either;
 use hyper::body::Body;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
@@ -51,6 +51,10 @@ impl Exchanges {
 
     pub fn proxy(&self) -> &Proxy {
         &self.route.proxy
+    }
+
+    pub fn into_proxy(self) -> Arc<Proxy> {
+        self.route.proxy
     }
 
     /// Whoever opened the connection. Requests to the proxy itself may each be another user's; a tunnel is its
@@ -196,11 +200,14 @@ pub struct Manner {
 
 impl Manner {
     pub fn of<B: Body>(request: &Request<B>) -> Self {
-        Self {
-            accept: headers::values(request.headers(), &header::ACCEPT).cloned().collect(),
-            has_body: !request.body().is_end_stream(),
-            last: *request.method() == Method::CONNECT || !request.body().is_end_stream(),
-        }
+        let has_body = !request.body().is_end_stream();
+        let last = has_body || *request.method() == Method::CONNECT;
+        Self { accept: accept(request.headers()), has_body, last }
+    }
+
+    /// The same of a CONNECT, which has no body.
+    pub fn of_connect(headers: &HeaderMap) -> Self {
+        Self { accept: accept(headers), has_body: false, last: true }
     }
 
     /// A client that is asked who it is says so on the same connection: it has sent nothing into a tunnel that it
@@ -211,6 +218,10 @@ impl Manner {
             _ => self.last,
         }
     }
+}
+
+fn accept(headers: &HeaderMap) -> Vec<HeaderValue> {
+    headers::values(headers, &header::ACCEPT).cloned().collect()
 }
 
 /// Takes both connections out of HTTP once the upstream has said 101 (RFC 9110 §7.8).

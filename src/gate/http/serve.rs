@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use futures_util::FutureExt;
 use http_body_util::Either;
@@ -47,20 +47,23 @@ const LEAST_BUFFER: usize = 8192;
 
 /// Serves until the connection ends, is drained, or an answer turned it into a tunnel. hyper gives a connection back only
 /// if the futures of its answers can be moved: they come in boxes, of the size that each needs.
-pub async fn serve<F, R>(stream: Stream, bounds: &Bounds, mut drain: drain::Watch, service: F) -> Served
+pub async fn serve<F, R>(stream: Stream, bounds: &Bounds, drain: &mut drain::Watch, service: F) -> Served
 where
-    F: Fn(Request<RequestBody>, Clock) -> R,
+    F: Fn(Request<RequestBody>, &Clock) -> R,
     R: Future<Output = Response<ReplyBody>> + Unpin,
 {
-    let (clocked, clock) = Clocked::new(stream, bounds);
+    let clock = &Clock::default();
+    let clocked = Clocked::new(stream, bounds, clock);
     let answer = service_fn(|request: Request<Incoming>| {
         clock.head_read(request.method());
-        let clock = clock.clone();
-        service(request.map(RequestBody::Http1), clock.clone()).map(move |response| {
+        let mut answer = service(request.map(RequestBody::Http1), clock);
+        // By hand: each adapter of a future would copy the answer once more.
+        poll_fn(move |cx| {
+            let response = ready!(answer.poll_unpin(cx));
             if let Either::Left(_) = response.body() {
                 clock.answered();
             }
-            Ok::<_, Infallible>(response)
+            Poll::Ready(Ok::<_, Infallible>(response))
         })
     });
     let mut connection = http1::Builder::new()
@@ -76,7 +79,7 @@ where
         loop {
             match connection.poll_without_shutdown(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ended::Between),
-                Poll::Ready(Err(error)) => return Poll::Ready(Ended::at(&error, &clock)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Ended::at(&error, clock)),
                 // A drain leaves tunnels alone, and what is to be one.
                 Poll::Pending if is_draining || clock.in_connect() => break,
                 Poll::Pending if drains.as_mut().poll(cx).is_pending() => break,
