@@ -101,7 +101,9 @@ impl Relay {
             })
             .await
         };
-        if let Some(peer) = tunnel.close(&end) {
+        if let Err(error) = &end
+            && let Some(peer) = tunnel.close(error)
+        {
             // Boxed, as it is rare and would make every tunnel's future larger.
             Box::pin(peer.close_lingering(&[])).await;
         }
@@ -166,16 +168,15 @@ impl Tunnel<'_> {
         self.ends.alarm.poll(due, cx)
     }
 
-    /// Closes both sides as the end demands. A peer that is to be told of a reset, but has been
+    /// Closes both sides as the error demands. A peer that is to be told of a reset, but has been
     /// sent all that the other side had to say, is returned: resetting it at once could take back
     /// bytes that are still on their way to it.
-    fn close(self, end: &Result<(), Error>) -> Option<Stream> {
+    fn close(self, error: &Error) -> Option<Stream> {
         let Self { ends, sent, received, .. } = self;
-        let (peer, has_everything) = match end {
-            Ok(()) => return None,
-            Err(Error::ClientReset) => (ends.upstream, sent.ended()),
-            Err(Error::UpstreamReset) => (ends.client, received.ended()),
-            Err(_) => {
+        let (peer, has_everything) = match error {
+            Error::ClientReset => (ends.upstream, sent.ended()),
+            Error::UpstreamReset => (ends.client, received.ended()),
+            _ => {
                 ends.client.reset();
                 ends.upstream.reset();
                 return None;
