@@ -82,6 +82,15 @@ impl Door {
         Some((passed, (drain, permit)))
     }
 
+    /// Begins the flow of a connection, and then asks the policy about its client.
+    fn arrive(&self, client: Client, stream: Stream, local: SocketAddr) -> Arrival<'_> {
+        let original = stream.bare().map_or(local, |socket| sys::original_destination(socket, local));
+        let to = redirected::original(original);
+        let flow = self.proxy.ledger.begin_to(Ingress::Transparent, client.clone(), Some(to));
+        let standing = self.proxy.standing(client);
+        Arrival { door: self, standing, flow, client: stream, original }
+    }
+
     /// Serves a connection until it ends, or leads to an upstream.
     async fn tunnel(
         &self,
@@ -90,19 +99,13 @@ impl Door {
         local: SocketAddr,
         drain: &drain::Watch,
     ) -> Option<(Box<Tunnel>, Option<Known>)> {
-        let proxy = &self.proxy;
-        let original = stream.bare().map_or(local, |socket| sys::original_destination(socket, local));
-        let to = redirected::original(original);
-        let flow = proxy.ledger.begin_to(Ingress::Transparent, client.clone(), Some(to));
-        let standing = proxy.standing(client);
+        let mut arrival = self.arrive(client, stream, local);
+        let (proxy, original) = (&self.proxy, arrival.original);
         // As where a connection was not redirected: what it asks for is this door.
         if proxy.dialer.is_own(original) {
-            // The firewall may have forgotten a client that has left already.
-            let has_left = stream.bare().is_some_and(|socket| !sys::is_connected(socket));
-            reset(flow, stream, if has_left { Error::ClientReset } else { Error::SelfConnect(original) });
+            arrival.refuse_own();
             return None;
         }
-        let mut arrival = Arrival { door: self, standing, flow, client: stream, original };
         let listed = arrival.standing.policy.listed(&arrival.standing.subject, original.port());
         if listed.unread
             && let Some(to) = arrival.unread()
@@ -117,7 +120,18 @@ impl Door {
         }
         let may_be_silent = asks && !listed.inside && !matches!(original.port(), HTTP | HTTPS);
         match arrival.first_bytes(may_be_silent).await {
-            Ok(Some(First::Hello(hello))) => pin!(arrival.enter_tls(hello)).await,
+            Ok(Some(First::Hello(hello))) => {
+                let opened = pin!(arrival.open_tls(&hello)).await;
+                match opened {
+                    Ok((to, upstream, leave)) => {
+                        Some((arrival.tunnel(to, upstream), Some((First::Hello(hello), leave))))
+                    }
+                    Err(error) => {
+                        tls::refuse(arrival.flow, arrival.client, error).await;
+                        None
+                    }
+                }
+            }
             Ok(Some(First::Request)) => {
                 let Arrival { standing, flow, client, original, .. } = arrival;
                 let (proxy, pool) = (Arc::clone(proxy), Arc::clone(&self.pool));
@@ -177,6 +191,14 @@ impl Arrival<'_> {
         }
     }
 
+    /// Resets a connection that exeat would make to itself.
+    fn refuse_own(self) {
+        // The firewall may have forgotten a client that has left already.
+        let has_left = self.client.bare().is_some_and(|socket| !sys::is_connected(socket));
+        let error = if has_left { Error::ClientReset } else { Error::SelfConnect(self.original) };
+        reset(self.flow, self.client, error);
+    }
+
     /// Resets a connection that no rule could allow; the verdict on it says why.
     fn refuse_unread(self) {
         let to = self.unsaid();
@@ -187,21 +209,19 @@ impl Arrival<'_> {
         reset(self.flow, self.client, error);
     }
 
-    async fn enter_tls(mut self, hello: ClientHello) -> Option<(Box<Tunnel>, Option<Known>)> {
-        let seen = tls::seen(&hello);
+    /// Connects to where a ClientHello says.
+    async fn open_tls(
+        &mut self,
+        hello: &ClientHello,
+    ) -> Result<(Destination, Box<Upstream>, Passage), Error> {
+        let seen = tls::seen(hello);
         let named = match &hello.server_name {
             Some(name) => self.named(name),
             None => redirected::original(self.original),
         };
         let to = redirected::destination(&self.standing, named, self.original, seen);
-        let opened = pin!(self.open(&to, seen, Source::Prefer(self.original.ip()))).await;
-        match opened {
-            Ok((upstream, leave)) => Some((self.tunnel(to, upstream), Some((First::Hello(hello), leave)))),
-            Err(error) => {
-                tls::refuse(self.flow, self.client, error).await;
-                None
-            }
-        }
+        let (upstream, leave) = pin!(self.open(&to, seen, Source::Prefer(self.original.ip()))).await?;
+        Ok((to, upstream, leave))
     }
 
     /// Neither TLS nor HTTP, or silence: only report mode lets that through. After silence the server has the chance to
