@@ -176,8 +176,8 @@ impl Channel {
         let received = loop {
             let slices = &mut [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.0, slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
-                Err(Errno::CONNRESET) => return Ok(None),
+                // An end that leaves messages unread is told before what it said itself, and once.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 received => break received?,
             }
         };
@@ -213,6 +213,18 @@ mod tests {
         let (order, descriptors) = theirs.receive::<Order>().unwrap().unwrap();
         assert!(matches!(order, Order::Connect(80)) && descriptors.len() == 2);
         assert!(theirs.receive::<Order>().unwrap().is_none());
+    }
+
+    #[test]
+    fn what_was_said_before_the_end_is_heard_though_orders_were_left_unread() {
+        let (inside, outside) = Channel::pair().unwrap();
+        let outside = Channel(outside);
+        outside.send(&Order::Connect(80), &[]).unwrap();
+        inside.send(&News::Ended(Ending::Signal(15)), &[]).unwrap();
+        drop(inside);
+        let news = outside.receive::<News>().unwrap();
+        assert!(matches!(news, Some((News::Ended(Ending::Signal(15)), _))));
+        assert!(outside.receive::<News>().unwrap().is_none());
     }
 
     #[test]
