@@ -27,14 +27,11 @@ impl Via {
 
     /// Whether the message has been here before.
     pub fn is_in(&self, headers: &HeaderMap) -> bool {
-        // Nearly none has any: to look at the few names that it has is less than to find this one by its hash.
-        if !headers.keys().any(|name| *name == header::VIA) {
-            return false;
-        }
+        // Nearly none has any: to look at its few headers is less than to find this one by its hash.
         headers
-            .get_all(header::VIA)
             .iter()
-            .filter_map(|value| value.to_str().ok())
+            .filter(|(name, _)| **name == header::VIA)
+            .filter_map(|(_, value)| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .any(|hop| hop.split_ascii_whitespace().nth(1) == Some(&self.name))
     }

@@ -117,7 +117,7 @@ impl Exchanges {
         let question = Question { to: &to, seen, address: None };
         self.route.proxy.settle(&flow, &mut standing, &question).await;
         let offered = request::offered_upgrade(&request);
-        if offered.is_none() && headers::has(request.headers(), &header::UPGRADE) {
+        if offered.is_none() {
             request.headers_mut().remove(header::UPGRADE);
         }
         let sent = pin!(self.route.send(&flow, &standing, &to, &authority, request)).await;
@@ -221,7 +221,7 @@ impl Manner {
 }
 
 fn accept(headers: &HeaderMap) -> Vec<HeaderValue> {
-    headers::values(headers, &header::ACCEPT).cloned().collect()
+    headers::values(headers, header::ACCEPT).cloned().collect()
 }
 
 /// Takes both connections out of HTTP once the upstream has said 101 (RFC 9110 §7.8).

@@ -81,14 +81,14 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 
 /// Writes the length of a message as a plain number, and once: `005` and `5, 5` are numbers to some.
 pub(super) fn set_length(headers: &mut HeaderMap, length: Option<u64>) {
-    if let (Some(length), true) = (length, has(headers, &header::CONTENT_LENGTH)) {
+    if let (Some(length), true) = (length, has(headers, header::CONTENT_LENGTH)) {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
 }
 
 /// Whether there is one length, in digits.
 pub(super) fn has_plain_length(headers: &HeaderMap) -> bool {
-    let mut lengths = values(headers, &header::CONTENT_LENGTH);
+    let mut lengths = values(headers, header::CONTENT_LENGTH);
     let is_plain = lengths.next().is_some_and(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
     is_plain && lengths.next().is_none()
 }
@@ -101,11 +101,10 @@ pub(super) fn set_chunked(headers: &mut HeaderMap) {
 /// The protocol that a request or a 101 response switches to, if that can be passed on. HTTP/2 by
 /// upgrade (h2c) can't: what follows would be requests that nobody judges.
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut protocols = values(headers, &header::UPGRADE);
+    let mut protocols = values(headers, header::UPGRADE);
     let protocol = protocols.next()?;
-    let named_by_connection = tokens(headers, &header::CONNECTION).any(|token| token == "upgrade");
-    let h2c =
-        tokens(headers, &header::UPGRADE).any(|token| token.starts_with("h2") || token.contains("http"));
+    let named_by_connection = tokens(headers, header::CONNECTION).any(|token| token == "upgrade");
+    let h2c = tokens(headers, header::UPGRADE).any(|token| token.starts_with("h2") || token.contains("http"));
     (named_by_connection && protocols.next().is_none() && !h2c).then(|| protocol.clone())
 }
 
@@ -123,12 +122,12 @@ pub(super) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 /// Whether the sender ends the connection after this message.
 pub(super) fn closes(headers: &HeaderMap) -> bool {
-    tokens(headers, &header::CONNECTION).any(|token| token == "close")
+    tokens(headers, header::CONNECTION).any(|token| token == "close")
 }
 
 /// Whether the sender takes trailers; the word is about one hop, so it is said anew on the next.
 pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
-    tokens(headers, &header::TE).any(|token| token == "trailers")
+    tokens(headers, header::TE).any(|token| token == "trailers")
 }
 
 pub(super) fn set_takes_trailers(headers: &mut HeaderMap) {
@@ -138,25 +137,22 @@ pub(super) fn set_takes_trailers(headers: &mut HeaderMap) {
     }
 }
 
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = String> + use<'a> {
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = String> {
     values(headers, name)
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|token| token.trim().to_ascii_lowercase())
 }
 
-/// The values of a header.
-pub(super) fn values<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'a HeaderValue> + use<'a> {
-    has(headers, name).then(|| headers.get_all(name)).into_iter().flatten()
+/// The values of a header. Most messages have few headers, and none of those that are asked for: to look at each is less
+/// than to find one by its hash.
+pub(super) fn values(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &HeaderValue> {
+    headers.iter().filter(move |(key, _)| **key == name).map(|(_, value)| value)
 }
 
-/// Whether there is a header. Most messages have few, and none of those that are asked for: to look at each is less than
-/// to find one by its hash.
-pub(super) fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.keys().any(|key| key == name)
+/// Whether there is a header.
+pub(super) fn has(headers: &HeaderMap, name: HeaderName) -> bool {
+    values(headers, name).next().is_some()
 }
 
 /// A frame without the trailers that would mean something on the next hop.

@@ -129,7 +129,7 @@ fn check_host<B>(request: &Request<B>, to: &Destination, default_port: u16) -> R
 /// Transfer-Encoding and refuses differing ones; what it leaves is judged here. Tells whether there is a body.
 fn check_framing(headers: &HeaderMap) -> Result<bool, Error> {
     // Nothing else says that there is a body, and most requests have none.
-    if !headers.keys().any(|name| matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING)) {
+    if !headers::has(headers, header::CONTENT_LENGTH) && !headers::has(headers, header::TRANSFER_ENCODING) {
         return Ok(false);
     }
     let length = headers.get(header::CONTENT_LENGTH);

@@ -13,7 +13,7 @@ pub(super) fn check(response: &Response<Incoming>) -> Result<(), Error> {
         // Only a proxy may ask a client for what it keeps for its proxy.
         return Err(bad("it asks for proxy credentials"));
     }
-    let mut codings = headers::values(response.headers(), &header::TRANSFER_ENCODING);
+    let mut codings = headers::values(response.headers(), header::TRANSFER_ENCODING);
     let Some(coding) = codings.next() else { return Ok(()) };
     // We asked for no other, and the client would not learn of it.
     if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some() {
@@ -28,7 +28,7 @@ pub(super) fn readdress(response: &mut Response<Incoming>, ends: bool) {
     let last = response.version() == Version::HTTP_10 || headers::closes(response.headers());
     let length = response.body().size_hint().exact().filter(|_| !response.body().is_end_stream());
     let headers = response.headers_mut();
-    if headers::has(headers, &header::TRANSFER_ENCODING) {
+    if headers::has(headers, header::TRANSFER_ENCODING) {
         // The transfer coding says where the body ends, and it is written anew (RFC 9112 §6.3).
         headers.remove(header::CONTENT_LENGTH);
     }
