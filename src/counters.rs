@@ -13,16 +13,10 @@ pub struct Counters {
 
 impl Counters {
     pub fn add_sent(&self, bytes: usize) {
-        add(&self.sent, bytes);
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub fn add_received(&self, bytes: usize) {
-        add(&self.received, bytes);
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
-}
-
-/// Adds to one of the two. One task at a time moves the bytes of a direction, however many look on: it is done for each
-/// piece of them, and nobody has to be held off meanwhile.
-pub fn add(counter: &AtomicU64, bytes: usize) {
-    counter.store(counter.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
 }

@@ -26,14 +26,13 @@ use crate::families::Families;
 use crate::host::Host;
 use crate::parent::Parents;
 use crate::policy::outgoing::Outgoing;
-use crate::policy::{Admission, Passage, Verdict};
+use crate::policy::{Admission, Passage, Rule, Verdict};
 use crate::reason::Reason;
 use crate::resolve::{Answers, Resolver};
 use crate::stream::Stream;
 use crate::sys;
 use race::{Attempt, Race, Setback};
 
-pub use race::Failed;
 pub use reached::{Course, Reached};
 pub use socket::try_out;
 pub use through::Through;
@@ -83,6 +82,14 @@ struct Won<'a> {
 
 /// The verdict on an address that may be dialled, and how the connection leaves this host.
 type Screened<'a> = (Verdict<'a>, Option<Arc<Outgoing>>);
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub struct Failed<'a> {
+    pub error: Error,
+    /// The rule that decided, where the policy refused the addresses.
+    pub rule: Option<Rule<'a>>,
+}
 
 impl Dialer {
     /// A dialer that has `timeout` for look-up and connection together. It never dials the ports of
@@ -138,42 +145,25 @@ impl Dialer {
                 Ok(Won { upstream: Upstream::new(stream, reached), verdict })
             })
         };
-        let mut race = self.race((admission, source), (start, ATTEMPT_DELAY), screen, attempt);
-        pin!(self.win(&mut race, start)).await
+        pin!(self.race((admission, source), (start, ATTEMPT_DELAY), screen, attempt)).await
     }
 
-    /// A race of the addresses of the destination, each of which is tried so much later than the one before it.
-    fn race<'a, 'f, S, A>(
+    /// Tries the addresses of the destination, each so much later than the one before it, until one of them does or
+    /// the time since `start` is over.
+    fn race<'a: 'f, 'f>(
         &self,
         (admission, source): (&Admission<'a>, Source),
-        times: (Instant, Duration),
-        screen: S,
-        attempt: A,
-    ) -> Race<'a, 'f, Won<'a>, S, A>
-    where
-        S: Fn(SocketAddr) -> Result<Screened<'a>, Failed<'a>>,
-        A: Fn(SocketAddr, Screened<'a>) -> Attempt<'f, Won<'a>>,
-    {
+        (start, delay): (Instant, Duration),
+        screen: impl Fn(SocketAddr) -> Result<Screened<'a>, Failed<'a>>,
+        attempt: impl Fn(SocketAddr, Screened<'a>) -> Attempt<'f, Won<'a>>,
+    ) -> impl Future<Output = Result<(Box<Upstream>, Verdict<'a>), Failed<'a>>> {
         let (to, families) = (admission.to(), self.families(admission));
         let answers = self.answers(to, source, families);
-        let mut race = Race::new(answers, (to.port, families), times, screen, attempt);
+        // Built here and moved into the future as it is: an async fn would keep what it is built of beside it.
+        let mut race = Race::new(answers, (to.port, families), (start, delay), screen, attempt);
         if let Source::Prefer(address) = source {
             race.prefer(address);
         }
-        race
-    }
-
-    /// Runs a race until one of the addresses does, or the time since `start` is over. An async fn would keep its arguments
-    /// twice.
-    fn win<'a, 'f, S, A>(
-        &self,
-        race: &mut Race<'a, 'f, Won<'a>, S, A>,
-        start: Instant,
-    ) -> impl Future<Output = Result<(Box<Upstream>, Verdict<'a>), Failed<'a>>>
-    where
-        S: Fn(SocketAddr) -> Result<Screened<'a>, Failed<'a>>,
-        A: Fn(SocketAddr, Screened<'a>) -> Attempt<'f, Won<'a>>,
-    {
         let deadline = start + self.timeout;
         async move {
             let mut alarm = Alarm::default();
@@ -236,7 +226,7 @@ impl Upstream {
     }
 
     /// The stream, ready for the bytes that the passage is for, and kept alive; and where it leads.
-    pub fn open(self: Box<Self>, passage: &Passage) -> (Stream, Reached) {
+    pub fn open(self, passage: &Passage) -> (Stream, Reached) {
         let (stream, reached, _) = self.open_young(passage);
         stream.keep_alive();
         (stream, reached)
@@ -244,10 +234,8 @@ impl Upstream {
 
     /// The same for one who keeps it alive once it has lived for [`YOUTH`](crate::stream::YOUTH): the relay does.
     /// With it comes the timer of the dial.
-    #[allow(clippy::boxed_local, reason = "it comes in a box, out of which it would be copied whole")]
-    pub fn open_young(self: Box<Self>, _: &Passage) -> (Stream, Reached, Alarm) {
-        let Self { stream, reached, alarm, .. } = *self;
-        (stream, reached, alarm)
+    pub fn open_young(self, _: &Passage) -> (Stream, Reached, Alarm) {
+        (self.stream, self.reached, self.alarm)
     }
 
     /// Resolves once it has something to say, or has ended. Nothing of it is lost.
@@ -293,5 +281,11 @@ fn fits<'a>(
     match outgoing.as_ref().and_then(|outgoing| outgoing.excludes(address.ip())) {
         Some(why) => Err(Error::DialFailed(address, io::Error::other(why)).into()),
         None => Ok(outgoing),
+    }
+}
+
+impl From<Error> for Failed<'_> {
+    fn from(error: Error) -> Self {
+        Self { error, rule: None }
     }
 }

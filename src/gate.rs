@@ -116,7 +116,7 @@ impl Tunnel {
     fn pass_as(self, seen: Seen<'static>, leave: Option<Passage>) -> Option<Passed> {
         match self.pass(seen, leave) {
             Ok(leave) => {
-                let (ends, _) = open(self.client, self.upstream, &leave);
+                let (ends, _) = open(self.client, *self.upstream, &leave);
                 Some(Passed { proxy: self.proxy, flow: self.flow, ends })
             }
             Err(error) => {
@@ -154,7 +154,7 @@ impl Tunnel {
 }
 
 /// The ends of a tunnel that something may pass through now, and where it leads.
-fn open(client: Stream, upstream: Box<Upstream>, leave: &Passage) -> (Box<Ends>, Reached) {
+fn open(client: Stream, upstream: Upstream, leave: &Passage) -> (Box<Ends>, Reached) {
     let (upstream, reached, alarm) = upstream.open_young(leave);
     (in_box(|| Ends { client, upstream, alarm }), reached)
 }

@@ -11,7 +11,6 @@ mod pipes;
 mod splice;
 
 use std::future::poll_fn;
-use std::mem;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -84,7 +83,6 @@ impl Relay {
             received: Direction::new(&counters.received, &self.pipes),
             silence: self.silence,
             last: now,
-            is_new: true,
             half_closed: false,
             young_until: Some(now + YOUTH),
         };
@@ -119,8 +117,6 @@ struct Tunnel<'a> {
     silence: Silence,
     /// When a byte moved last, or a side ended.
     last: Instant,
-    /// Whether its first turn, which is at the time of the last, is yet to come.
-    is_new: bool,
     half_closed: bool,
     /// Until then the upstream need not be kept alive; `None`: it is.
     young_until: Option<Instant>,
@@ -154,8 +150,7 @@ impl Tunnel<'_> {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let moved = self.sent.take_moved() | self.received.take_moved();
         let half_closed = self.sent.ended() || self.received.ended();
-        let is_new = mem::take(&mut self.is_new);
-        if !is_new && (moved || half_closed != self.half_closed) {
+        if moved || half_closed != self.half_closed {
             self.last = Instant::now();
         }
         self.half_closed = half_closed;

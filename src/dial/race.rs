@@ -11,11 +11,11 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
+use super::Failed;
 use super::waiting::Waiting;
 use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::families::Families;
-use crate::policy::Rule;
 use crate::reason::Reason;
 use crate::resolve::Answers;
 
@@ -25,14 +25,6 @@ const PREFERENCE_DELAY: Duration = Duration::from_millis(50);
 const INTEREST_MOST: u8 = 2;
 /// The most addresses that one dial tries.
 const ATTEMPTS_MAX: usize = 16;
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub struct Failed<'a> {
-    pub error: Error,
-    /// The rule that decided, where the policy refused the addresses.
-    pub rule: Option<Rule<'a>>,
-}
 
 /// One dial: the addresses found so far and the attempts under way. Dropping it ends them all.
 pub(super) struct Race<'a, 'f, W, S, A> {
@@ -208,12 +200,6 @@ impl Setback {
     /// The address could not be connected to.
     pub(super) fn connecting(address: SocketAddr, error: io::Error) -> Self {
         Self { interest: interest(&error), error: dial_error(address, error), is_final: false }
-    }
-}
-
-impl From<Error> for Failed<'_> {
-    fn from(error: Error) -> Self {
-        Self { error, rule: None }
     }
 }
 

@@ -99,8 +99,7 @@ impl Dialer {
                 Ok(Won { upstream: Upstream::new(stream, reached), verdict })
             })
         };
-        let mut race = self.race((admission, source), (start, TUNNEL_DELAY), screen, attempt);
-        pin!(self.win(&mut race, start)).await
+        pin!(self.race((admission, source), (start, TUNNEL_DELAY), screen, attempt)).await
     }
 
     /// Asks the proxies of a parent one after the other, until one does what is asked for or refuses to. Those that

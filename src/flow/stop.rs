@@ -2,8 +2,8 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
@@ -28,13 +28,11 @@ impl From<Stop> for Error {
     }
 }
 
-/// A switch that is thrown once: 40 bytes, no task and no timer, for flows are many and stops are rare.
+/// A switch that is thrown once: 32 bytes, no task and no timer, for flows are many and stops are rare.
 #[derive(Debug, Default)]
 pub(super) struct Switch {
     state: AtomicU8,
     waker: AtomicWaker,
-    /// Whom that wakes: the data of the waker which it holds, and thereby keeps from being another's. Null: nobody.
-    wakes: AtomicPtr<()>,
 }
 
 const OPEN: u8 = 0;
@@ -60,15 +58,6 @@ impl Switch {
             REVOKED => Some(Stop::Revoked),
             DRAINING => Some(Stop::Draining),
             _ => None,
-        }
-    }
-
-    /// Wakes this task when the switch is thrown. A flow waits a few times in a row, nearly always in the same task: to
-    /// say that again costs four times as much as to see that it was said.
-    fn register(&self, waker: &Waker) {
-        if self.wakes.load(Ordering::Relaxed) != waker.data().cast_mut() {
-            self.waker.register(waker);
-            self.wakes.store(waker.data().cast_mut(), Ordering::Relaxed);
         }
     }
 }
@@ -108,7 +97,7 @@ impl Future for Stopped<'_> {
         if let Some(stop) = self.0.thrown() {
             return Poll::Ready(stop);
         }
-        self.0.register(context.waker());
+        self.0.waker.register(context.waker());
         // The switch may have been thrown before the waker was in place.
         self.0.thrown().map_or(Poll::Pending, Poll::Ready)
     }
@@ -118,7 +107,7 @@ impl Future for Stopped<'_> {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
-    use std::task::Wake;
+    use std::task::{Wake, Waker};
 
     use super::*;
 

@@ -46,7 +46,7 @@ pub(super) async fn judge(tunnel: Box<Tunnel>, hello: ClientHello, leave: Option
         }
     };
     let Tunnel { proxy, standing, flow, to, client, upstream } = *tunnel;
-    let (ends, reached) = open(client, upstream, &leave);
+    let (ends, reached) = open(client, *upstream, &leave);
     let mut handshake = Handshake { proxy, standing, flow, to, reached, ends };
     let result = pin!(handshake.run(hello.length)).await;
     let Handshake { proxy, flow, ends, .. } = handshake;

@@ -91,7 +91,7 @@ impl Scene {
     }
 
     /// Opens the upstream as the gate of a `tcp` rule does.
-    fn open(&self, upstream: Box<Upstream>, to: &Destination) -> Stream {
+    fn open(&self, upstream: Upstream, to: &Destination) -> Stream {
         let subject = self.policy.subject(&client());
         let question = Question { to, seen: Seen::Unread, address: upstream.reached().ip() };
         upstream.open(&self.policy.decide(&subject, &question, TODAY).pass(None).unwrap()).0
@@ -235,7 +235,7 @@ async fn an_upstream_carries_bytes_once_it_is_open() {
     let upstream = scene.dial("a.example", port).await.unwrap();
     assert_eq!(upstream.reached().address.unwrap(), listeners[0].local_addr().unwrap());
     let to = Destination::parse(&format!("a.example:{port}")).unwrap();
-    let mut stream = scene.open(upstream, &to);
+    let mut stream = scene.open(*upstream, &to);
     let socket = SockRef::from(stream.bare().unwrap());
     assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
     stream.write_all(b"hello").await.unwrap();

@@ -28,9 +28,6 @@ pub(super) struct Clocked<'a, T> {
 #[derive(Clone, Copy, Debug)]
 enum Awaited {
     Start(Instant),
-    /// The rest of a head that has begun, which mostly came with its first byte: what time it is, nobody has asked. It is
-    /// due by this time at the latest, if its start was awaited.
-    AnyRest(Option<Instant>),
     Rest(Instant),
 }
 
@@ -53,18 +50,9 @@ impl<'a, T> Clocked<'a, T> {
         self.poll_due(cx, due)
     }
 
-    /// Sees to it that a head that has begun does not end too late. Whoever reads it comes here as soon as there is more to
-    /// it than was read. Who was slow to begin it has no longer than was left.
+    /// Sees to it that a head that has begun does not end too late.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let due = match self.awaited {
-            Some(Awaited::Rest(due)) => due,
-            Some(Awaited::AnyRest(latest)) => {
-                let due = Instant::now() + self.bounds.head;
-                latest.map_or(due, |latest| due.min(latest))
-            }
-            _ => return Ok(()),
-        };
-        self.awaited = Some(Awaited::Rest(due));
+        let Some(Awaited::Rest(due)) = self.awaited else { return Ok(()) };
         self.poll_due(cx, due).inspect_err(|_| self.clock.late())
     }
 
@@ -80,11 +68,12 @@ impl<'a, T> Clocked<'a, T> {
         Err(io::Error::new(io::ErrorKind::TimedOut, "the head did not arrive in time"))
     }
 
-    /// The first byte of a head is there.
+    /// The first byte of a head is there. Who was slow to begin it has no longer than it had left.
     fn begins(&mut self) {
-        self.awaited = Some(Awaited::AnyRest(match self.awaited {
-            Some(Awaited::Start(due)) => Some(due),
-            _ => None,
+        let due = Instant::now() + self.bounds.head;
+        self.awaited = Some(Awaited::Rest(match self.awaited {
+            Some(Awaited::Start(before)) => due.min(before),
+            _ => due,
         }));
     }
 
