@@ -45,7 +45,7 @@ def about(samples):
         " core with one worker, load and origin on the other. Rounds"
         f" of each load, of which the medians stand here: {rounds(samples)}; the proxies took turns."
         " All have the same 1,000 rules. exeat also writes a record of each flow to a file and counts metrics;"
-        " the others write no logs (Smokescreen has no switch for its own)."
+        " the others write none, but where it says `with records` (Smokescreen has no switch for its own)."
     ]
     lines += [f"Packages of Debian: {versions}."] if versions else []
     lines += [

@@ -3,7 +3,8 @@
 
 Each proxy runs alone on the first core with one worker; the load and the origin run on the second one. All of
 it happens in network namespaces of its own, and is bounded in count or time. exeat runs with all that a user
-would have on: 1,000 rules, the check of the server name, records to a file, metrics; the others without logs.
+would have on: 1,000 rules, the check of the server name, records to a file, metrics; the others without records, and
+where these count also with them.
 What was measured is kept in a file, so that parts can be measured one after the other.
 """
 
@@ -13,6 +14,7 @@ import pathlib
 import tempfile
 
 import peers
+import recording
 import report
 from auth import auth
 from bench import Bench
@@ -62,18 +64,24 @@ def arguments():
         parser.error(f"the parts are: {', '.join(PARTS)}")
     if options.smoke:
         options.rounds, options.seconds = 1, 0.2
-    given = {peer.name: peer for peer in peers.GIVEN}
+    known = [peer.name for peer in peers.GIVEN]
     for name, _, path in (peer.partition("=") for peer in options.peer):
-        if name not in given:
-            parser.error(f"--peer knows {', '.join(given)}")
-        given[name].program = str(pathlib.Path(path).resolve())
+        if name not in known:
+            parser.error(f"--peer knows {', '.join(known)}")
+        for peer in (*peers.GIVEN, *recording.GIVEN):
+            if peer.name.startswith(name):
+                peer.program = str(pathlib.Path(path).resolve())
     return options
 
 
 def measured(options, out):
     given = {name: path.resolve() for name, path in (("exeat", options.exeat), ("load", options.load)) if path}
     missing = [target for target in (EXEAT, LOAD) if target[1] not in given]
-    programs = given | (build("dev" if options.smoke else "release", *missing) if missing else {})
+    # Each by itself, or exeat would have of its dependencies what only the load needs. A smoke takes what the tests have built.
+    calls = [missing] if options.smoke else [[target] for target in missing]
+    programs = dict(given)
+    for targets in filter(None, calls):
+        programs |= build("dev" if options.smoke else "release", *targets)
     samples = Samples(out / "samples.json")
     samples.machine = machine()
     with Bench(programs["load"], samples, options.rounds, options.seconds) as bench:
@@ -111,7 +119,7 @@ def measure(bench, exeat, options):
 def chosen(bench, exeat, options):
     """The proxies that take part. Those that should and can't are told of, here and in the report."""
     bare = [peers.Bare(bench.load), peers.Bare(bench.load, "bare splice", True, ("bulk",))]
-    proxies = [exeat, *bare, *peers.DEBIAN, *peers.GIVEN]
+    proxies = [exeat, *bare, *peers.DEBIAN, *peers.GIVEN, *recording.DEBIAN, *recording.GIVEN]
     if options.only:
         proxies = [proxy for proxy in proxies if proxy.name in options.only.split(",")]
     missing = [proxy.name for proxy in proxies if not proxy.is_installed()]
