@@ -11,6 +11,7 @@ mod suggest;
 mod verify;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anstream::{AutoStream, ColorChoice};
@@ -111,6 +112,11 @@ fn print(text: &str, code: impl Into<ExitCode>) -> ExitCode {
     }
 }
 
+/// Reads where a socket is, of a flag.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it must be an address and a port, like 127.0.0.1:3128 or [::]:3128".to_owned())
+}
+
 /// An answer for programs. Those are of texts, numbers and flags alone, which can't fail to serialise.
 fn json(answer: &impl Serialize) -> String {
     serde_json::to_string(answer).unwrap_or_default() + "\n"
@@ -131,4 +137,29 @@ fn not_started(error: &StartError, tell: impl FnOnce(&str)) -> ExitCode {
     }
     tell(&error.to_string());
     ExitCode::from(if error.is_bad_file() { USAGE } else { FAILED })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_help_has_an_example() {
+        let mut commands: Vec<clap::Command> = Cli::command().get_subcommands().cloned().collect();
+        while let Some(command) = commands.pop() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(command.is_hide_set() || help.contains("Example"), "{}", command.get_name());
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_told_what_it_lacks() {
+        for text in ["127.0.0.1", "localhost:3128", "null", ""] {
+            assert!(address(text).unwrap_err().contains("an address and a port"), "{text}");
+        }
+        assert_eq!(address("[::1]:80"), Ok("[::1]:80".parse().unwrap()));
+    }
 }

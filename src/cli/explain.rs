@@ -33,7 +33,7 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "PATTERN")]
     pub allow: Vec<String>,
     /// The address of the client
-    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    #[arg(long, value_name = "IP", value_parser = ip, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub client: IpAddr,
     /// The user that the client's credentials are of
     #[arg(long, value_name = "NAME")]
@@ -83,6 +83,10 @@ fn answer(args: ExplainArgs, today: Date) -> Result<Explanation, String> {
 
 fn listed(mistakes: &[Mistake]) -> String {
     mistakes.iter().map(|mistake| format!("{mistake}\n")).collect()
+}
+
+fn ip(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "it must be an IP address, like 10.0.1.9 or 2001:db8::9".to_owned())
 }
 
 #[cfg(test)]

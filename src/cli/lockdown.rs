@@ -31,8 +31,12 @@ pub(super) struct LockdownArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum LockdownCommand {
     /// Print the rules; needs no privileges, and changes nothing
+    #[command(after_help = "Example:\n  exeat lockdown print --format nft > exeat.nft")]
     Print(arguments::RuleArgs),
     /// Put the rules in force
+    #[command(
+        after_help = "Examples:\n  exeat lockdown apply --config /etc/exeat/exeat.yaml\n  exeat lockdown apply --gateway --interface eth1 --subnet 10.0.1.0/24"
+    )]
     Apply(apply::ApplyArgs),
     /// Take the rules away again
     Remove(RemoveArgs),
@@ -42,6 +46,7 @@ enum LockdownCommand {
 
 /// Which rules to remove.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  exeat lockdown remove")]
 struct RemoveArgs {
     /// Only rules of this format; else those of iptables and of nft
     #[arg(long, value_enum)]

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::policy::PolicyArgs;
-use crate::cli::{FAILED, not_started, refuse};
+use crate::cli::{FAILED, address, not_started, refuse};
 use crate::config::{Listener, Settings};
 use crate::mistake::Mistake;
 use crate::policy::document::Sources;
@@ -29,16 +29,16 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     policy: PolicyArgs,
     /// Where clients connect to; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     listen: Vec<SocketAddr>,
     /// Where the firewall redirects connections to; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     transparent: Vec<SocketAddr>,
     /// Where DNS questions are answered, over UDP and TCP; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     dns: Vec<SocketAddr>,
-    /// Where metrics and health are served
-    #[arg(long, value_name = "ADDR")]
+    /// Where metrics and health are served; only the settings can turn that off
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     admin: Option<SocketAddr>,
 }
 

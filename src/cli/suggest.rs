@@ -24,9 +24,9 @@ const BUFFER: usize = 256 * 1024;
 /// there are many. What looks like noise or a risk is set apart in comments, with the rule that would allow it.
 /// Exits with 0, or with 3 if there were lines that are no records or more destinations than are kept.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  exeat suggest /var/log/exeat/audit.jsonl > learned.yaml\n  \
-                  exeat suggest --baseline /etc/exeat/policies --denied audit.jsonl.1 audit.jsonl\n  \
-                  zcat audit.jsonl.*.gz | exeat suggest --by client -")]
+#[command(after_help = "Examples:\n  exeat suggest /var/log/exeat/flows.jsonl > learned.yaml\n  \
+                  exeat suggest --baseline /etc/exeat/policies --denied flows.jsonl.1 flows.jsonl\n  \
+                  zcat flows.jsonl.*.gz | exeat suggest --by client -")]
 pub(super) struct SuggestArgs {
     /// Files of records; `-` is the standard input
     #[arg(required = true, value_name = "AUDIT.jsonl")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::{FAILED, Format, json, print};
+use crate::cli::{FAILED, Format, address, json, print};
 use crate::host::Name;
 use crate::verify::{Finding, Outcome, Trial, run as probe};
 
@@ -34,11 +34,11 @@ const PROBES: [SocketAddr; 7] = [
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example:\n  exeat verify --allowed static.crates.io:443")]
 pub(super) struct VerifyArgs {
-    /// A name that the policy allows: it has to work. Without it nothing is proven
-    #[arg(long, value_name = "NAME:PORT", value_parser = name_and_port)]
+    /// A name that the policy allows, with port 443 unless it says another: it has to work. Without it nothing is proven
+    #[arg(long, value_name = "NAME[:PORT]", value_parser = name_and_port)]
     allowed: Option<(Name, u16)>,
     /// A server that must not be reached, instead of well-known ones; may be repeated
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     probe: Vec<SocketAddr>,
     /// A name that exists and that the policy does not allow
     #[arg(long, value_name = "NAME", default_value = "example.com", value_parser = name)]

@@ -132,7 +132,7 @@ admin_expose: everything
         "exeat.yaml:1:1: error: `the settings` has no key \"listn\"\n  hint: did you mean `listen`?",
         "exeat.yaml:2:10: error: `threads` is the text \"many\"",
         "exeat.yaml:3:23: error: `head_bytes` is the number 12\n  hint: it must be a whole number from 8192",
-        "exeat.yaml:4:19: error: `head` is the number 10",
+        "exeat.yaml:4:19: error: `head` is the number 10: not a number with a unit of time\n  hint: it must be a duration",
         "exeat.yaml:4:29: error: `idle` is the text \"0s\": out of range",
         "exeat.yaml:4:40: error: `drain` is the text \"-1s\": out of range",
         "exeat.yaml:5:22: error: `explicit` is the text \"3128\"",

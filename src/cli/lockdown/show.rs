@@ -14,6 +14,7 @@ use crate::lockdown::{routes, tracking};
 
 /// Which rules, and how to print what they are.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  exeat lockdown status --format json | jq '.[].extent'")]
 pub(super) struct StatusArgs {
     /// Only rules of this kind; else those of iptables and of nft
     #[arg(long, value_enum)]

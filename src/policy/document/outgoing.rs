@@ -24,8 +24,9 @@ pub fn outgoing(reader: &mut Reader, field: Field<'_>) -> Option<Outgoing> {
         outgoing.interface = reader.parsed(field, expected, interface);
     }
     if let Some(field) = fields.get("mark") {
-        let expected = "a mark from 1 to 0xffffffff, in decimal or hexadecimal";
-        outgoing.mark = reader.parsed(field, expected, mark);
+        let expected =
+            format!("a mark from 1 to 0xffffffff without the bit {TAKEN:#x}, in decimal or hexadecimal");
+        outgoing.mark = reader.parsed(field, &expected, mark);
     }
     if let Some(field) = fields.get("family") {
         outgoing.families = reader.word(field, &Families::ALL)?;

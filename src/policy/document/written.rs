@@ -41,7 +41,7 @@ pub(super) fn reach(text: &str, pattern: &Pattern) -> Option<Slip> {
     let reach = suffix::reach(pattern)?;
     let suffix = pattern.literal_suffix();
     let text = quoted(text);
-    let hint = format!("if that is meant, write {{ host: {text}, public_suffix: true }}");
+    let hint = format!("if that is meant, write {{ host: {text}, public_suffix: true }} into a policy file");
     Some(match reach {
         Reach::PublicSuffix if suffix.is_empty() => {
             Slip::error(format!("{text} spans every public suffix: anyone may register a name there"), hint)

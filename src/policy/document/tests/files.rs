@@ -71,7 +71,7 @@ fn mistakes_of_all_files_come_at_once() {
         directory.mistakes(),
         "b.yaml:2:20: error: a second profile named \"a\"\n  hint: the first is at a.yaml:2:20\n\
          c.yaml:2:31: error: \"*.com\" spans the public suffix com: anyone may register a name there\n  \
-         hint: if that is meant, write { host: \"*.com\", public_suffix: true }\n"
+         hint: if that is meant, write { host: \"*.com\", public_suffix: true } into a policy file\n"
     );
 }
 
