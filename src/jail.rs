@@ -20,6 +20,7 @@ mod redirect;
 mod running;
 mod stage;
 mod stillness;
+mod streams;
 
 pub use addresses::{DOOR_V4, EXPLICIT_PORT};
 pub use channel::{Change, Ending, Stopped};

@@ -25,6 +25,8 @@ mod programs;
 mod report;
 #[path = "jail/servers.rs"]
 mod servers;
+#[path = "jail/streams.rs"]
+mod streams;
 #[path = "jail/weaker.rs"]
 mod weaker;
 #[path = "jail/world.rs"]

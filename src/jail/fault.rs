@@ -18,6 +18,8 @@ pub struct Fault {
 /// The steps that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
+    /// The command's standard input, output or error is none for a jail.
+    Streams,
     /// Namespaces, and the powers in them that they need.
     Namespaces,
     Network,
@@ -118,6 +120,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let step = match self.step {
+            Step::Streams => "the command could leave the jail",
             Step::Namespaces => "can't make the namespaces of a jail",
             Step::Network => "can't make the network of the jail",
             Step::Mounts => "can't mask what leads out of the jail",

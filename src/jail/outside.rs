@@ -14,10 +14,10 @@ use crate::file::{self, ReadError};
 use crate::jail::channel::{Channel, Layout, News, Order};
 use crate::jail::doors::{PORTS_MAX, take, workers};
 use crate::jail::fault::{Fault, Step};
-use crate::jail::identities;
 use crate::jail::redirect::Redirect;
 use crate::jail::running::{Running, bury};
 use crate::jail::stage::{SELF, STAGE};
+use crate::jail::{identities, streams};
 use crate::resolve::RESOLV_CONF_MAX;
 use crate::server::Doors;
 
@@ -51,6 +51,7 @@ pub struct Built {
 impl Built {
     /// Builds it, and opens its doors. Call it before there are threads that start programs.
     pub fn new(plan: &Plan) -> Result<(Self, Doors), Fault> {
+        streams::look()?;
         let failed = |error: io::Error| Fault::new(Step::Namespaces, error);
         // The stage ends at once and leaves us the jail's first process.
         set_child_subreaper(Some(getpid())).map_err(|errno| failed(errno.into()))?;
