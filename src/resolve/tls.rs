@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -34,7 +34,14 @@ const OPTION_HEAD: usize = 4;
 
 type Exchange = DnsExchange<TokioRuntimeProvider>;
 /// A connection that is being opened, or is open, or could not be: whoever needs it waits for the one attempt.
-type Attempt = Arc<OnceCell<Result<Exchange, NetError>>>;
+type Attempt = Arc<OnceCell<Result<Open, NetError>>>;
+
+/// An open connection.
+struct Open {
+    exchange: Exchange,
+    /// When it was opened, or anything came on it last.
+    heard: Mutex<Instant>,
+}
 
 /// A server, and the connection to it.
 #[derive(Clone)]
@@ -93,18 +100,20 @@ impl Shared {
             let attempt = Arc::clone(&lock(&self.current));
             let was_open = attempt.initialized();
             let error = match attempt.get_or_init(|| self.connect()).await {
-                Ok(exchange) => match exchange.send(request.clone()).first_answer().await {
+                Ok(open) => match open.exchange.send(request.clone()).first_answer().await {
                     Ok(response) => {
+                        *lock(&open.heard) = Instant::now();
                         *lock(&self.fault) = None;
                         return Ok(response);
+                    }
+                    // The server has answered others meanwhile: it is this name that nobody answers for.
+                    Err(error @ NetError::Timeout) if lock(&open.heard).elapsed() < self.try_for => {
+                        return Err(error);
                     }
                     Err(error) => error,
                 },
                 Err(error) => error.clone(),
             };
-            if matches!(error, NetError::Busy) {
-                return Err(error);
-            }
             // Also after silence: what stands in between may have forgotten the connection.
             self.give_up(&attempt);
             match error {
@@ -132,7 +141,7 @@ impl Shared {
         io::Error::other(what)
     }
 
-    async fn connect(&self) -> Result<Exchange, NetError> {
+    async fn connect(&self) -> Result<Open, NetError> {
         let handshake = timeout(self.try_for, self.handshake()).await;
         let stream = handshake.map_err(|_| NetError::Timeout)??;
         let (sender, questions) = BufDnsStreamHandle::with_buffer_size(self.address, AT_ONCE);
@@ -143,7 +152,7 @@ impl Shared {
         let (exchange, background) = DnsExchange::from_stream(multiplexer);
         // It ends with the connection, or once nobody can ask over it any more.
         tokio::spawn(background);
-        Ok(exchange)
+        Ok(Open { exchange, heard: Mutex::new(Instant::now()) })
     }
 
     async fn handshake(&self) -> io::Result<TlsStream<net::TcpStream>> {
