@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::boxed::{boxed, in_box};
+use crate::client::Client;
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::families::Families;
@@ -28,7 +29,7 @@ use crate::parent::Parents;
 use crate::policy::outgoing::Outgoing;
 use crate::policy::{Admission, Passage, Rule, Verdict};
 use crate::reason::Reason;
-use crate::resolve::{Answers, Resolver};
+use crate::resolve::{Answers, Asker, Resolver};
 use crate::stream::Stream;
 use crate::sys;
 use race::{Attempt, Race, Setback};
@@ -121,18 +122,21 @@ impl Dialer {
         self.outgoing.as_ref()
     }
 
-    /// Connects to the destination, whose addresses come from `source`; the time for that began at `start`, just now. An
-    /// address that may not be dialled is passed over and never spoils another. Dropping the future ends every attempt.
-    /// With the connection comes the verdict on its address, or, where a parent looks that up, the admission's own.
+    /// Connects to the destination for a client. The addresses come from `source`; the time for that began at `start`,
+    /// just now. An address that may not be dialled is passed over and never spoils another. Dropping the future ends
+    /// every attempt. With the connection comes the verdict on its address, or, where a parent looks that up, the
+    /// admission's own.
     pub async fn dial<'a>(
         &self,
         admission: &Admission<'a>,
+        client: &Client,
         source: Source,
         start: Instant,
     ) -> Result<(Box<Upstream>, Verdict<'a>), Failed<'a>> {
+        let asker = Asker::Client(client.ip());
         if let Some(parent) = admission.parent() {
             // Boxed, so that a flow which goes straight does not take that much memory.
-            return Box::pin(self.dial_through(parent, admission, source, start)).await;
+            return Box::pin(self.dial_through(parent, admission, (asker, source), start)).await;
         }
         let screen = |address| {
             let (verdict, outgoing) = self.screen(admission, address)?;
@@ -145,20 +149,20 @@ impl Dialer {
                 Ok(Won { upstream: Upstream::new(stream, reached), verdict })
             })
         };
-        pin!(self.race((admission, source), (start, ATTEMPT_DELAY), screen, attempt)).await
+        pin!(self.race((admission, asker, source), (start, ATTEMPT_DELAY), screen, attempt)).await
     }
 
     /// Tries the addresses of the destination, each so much later than the one before it, until one of them does or
     /// the time since `start` is over.
     fn race<'a: 'f, 'f>(
         &self,
-        (admission, source): (&Admission<'a>, Source),
+        (admission, asker, source): (&Admission<'a>, Asker, Source),
         (start, delay): (Instant, Duration),
         screen: impl Fn(SocketAddr) -> Result<Screened<'a>, Failed<'a>>,
         attempt: impl Fn(SocketAddr, Screened<'a>) -> Attempt<'f, Won<'a>>,
     ) -> impl Future<Output = Result<(Box<Upstream>, Verdict<'a>), Failed<'a>>> {
         let (to, families) = (admission.to(), self.families(admission));
-        let answers = self.answers(to, source, families);
+        let answers = self.answers(to, (asker, source), families);
         // Built here and moved into the future as it is: an async fn would keep what it is built of beside it.
         let mut race = Race::new(answers, (to.port, families), (start, delay), screen, attempt);
         if let Source::Prefer(address) = source {
@@ -183,11 +187,11 @@ impl Dialer {
     }
 
     /// The addresses of a destination, as they are found.
-    fn answers(&self, to: &Destination, source: Source, families: Families) -> Answers {
+    fn answers(&self, to: &Destination, (asker, source): (Asker, Source), families: Families) -> Answers {
         match (&to.host, source) {
             (Host::Ip(address), _) => Answers::known(vec![*address]),
             (Host::Name(_), Source::Known(address)) => Answers::known(vec![address]),
-            (Host::Name(name), _) => self.resolver.resolve(name, families),
+            (Host::Name(name), _) => self.resolver.resolve(asker, name, families),
         }
     }
 

@@ -50,6 +50,8 @@ pub enum Error {
     LimitClientCredentials,
     #[error("this client asks too many DNS questions")]
     LimitClientQuestions,
+    #[error("too many look-ups of this client are under way")]
+    LimitClientLookUps,
     #[error("records can't be written")]
     AuditUnavailable,
     #[error("{address} is {what}")]
@@ -115,7 +117,8 @@ impl Error {
             Self::LimitClientFlows
             | Self::LimitClientConnections
             | Self::LimitClientCredentials
-            | Self::LimitClientQuestions => Reason::LimitClient,
+            | Self::LimitClientQuestions
+            | Self::LimitClientLookUps => Reason::LimitClient,
             Self::AuditUnavailable => Reason::AuditUnavailable,
             Self::AddressProhibited { .. } => Reason::AddressProhibited,
             Self::SelfConnect(_) | Self::Circle => Reason::SelfConnect,

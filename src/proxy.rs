@@ -194,7 +194,7 @@ impl Proxy {
         if let Some(parent) = admission.parent() {
             flow.reached(None, Some(parent));
         }
-        let dialling = pin!(self.dialer.dial(&admission, source, now));
+        let dialling = pin!(self.dialer.dial(&admission, &standing.client, source, now));
         let dialled = pin!(flow.unless_stopped(dialling)).await?;
         dialled.map_err(|failed| {
             if let Some(rule) = failed.rule {
@@ -267,6 +267,9 @@ fn advice(error: &Error) -> Option<&'static str> {
             "close some, or wait until they end; `limits.flows_per_client` bounds them"
         }
         Error::LimitClientConnections => "close some; `limits.connections_per_client` bounds them",
+        Error::LimitClientLookUps => {
+            "wait until others end: a name that no DNS server answers for is waited for some seconds"
+        }
         Error::LimitClientCredentials => "send the right ones, or wait: they are checked one after the other",
         _ => return None,
     })

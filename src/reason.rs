@@ -62,7 +62,7 @@ reasons! {
     AuthFailed = "auth_failed", false;
     /// A limit of all clients together is reached: on flows, or on how many of them ask DNS questions.
     LimitFlows = "limit_flows", false;
-    /// A limit of this client alone is reached: on flows, connections, credentials to check, or DNS questions.
+    /// A limit of this client alone is reached: on flows, connections, credentials to check, DNS questions, or look-ups.
     LimitClient = "limit_client", false;
     /// The head or the ClientHello did not arrive in time.
     HeadTimeout = "head_timeout", false;

@@ -11,6 +11,7 @@ mod files;
 mod server;
 mod servers;
 mod tls;
+mod turns;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,9 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hickory_resolver::proto::ProtoError;
 use hickory_resolver::proto::rr::rdata::{A, AAAA};
-use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
+use hickory_resolver::proto::rr::{RData, RecordType};
 use rustls::RootCertStore;
 
 use crate::families::Families;
@@ -34,9 +34,9 @@ use files::Hosts;
 pub use files::{FileError, RESOLV_CONF_MAX, read_resolv_conf};
 pub use server::{Server, ServerError};
 use servers::Servers;
+use turns::Turns;
+pub use turns::{Asker, SOCKETS};
 
-/// Questions that may be under way over one connection to a server.
-const AT_ONCE: usize = 4096;
 /// For how long an answer of the hosts file holds: it may change at any time.
 const HOSTS_TTL: Duration = Duration::from_secs(10);
 
@@ -54,6 +54,8 @@ pub struct Settings {
     pub hosts: Option<PathBuf>,
     /// How long one try of one question may take, and how long a handshake.
     pub try_for: Duration,
+    /// File descriptors that questions may take, besides one for each server over TLS.
+    pub sockets: usize,
     /// Answers are kept at least as long, whatever their own time to live says.
     pub min_ttl: Duration,
     /// Answers are kept no longer.
@@ -82,6 +84,7 @@ impl Default for Settings {
             ca: None,
             hosts: None,
             try_for: Duration::from_secs(3),
+            sockets: SOCKETS,
             min_ttl: Duration::from_secs(1),
             max_ttl: Duration::from_secs(5 * 60),
             doors: Vec::new(),
@@ -105,6 +108,8 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Resolver {
     settings: Settings,
+    /// Those of questions to servers that are no longer asked, too.
+    turns: Arc<Turns>,
     sources: ArcSwap<Sources>,
 }
 
@@ -143,8 +148,9 @@ impl Resolver {
         }
         refuse_circle(&list, &settings)?;
         let roots = read_roots(&list, &settings)?;
-        let servers = start(list, roots, &settings)?;
-        Ok(Self { sources: ArcSwap::from_pointee(Sources { hosts, servers }), settings })
+        let turns = Arc::new(Turns::new(settings.sockets));
+        let servers = start(list, roots, &settings, &turns)?;
+        Ok(Self { sources: ArcSwap::from_pointee(Sources { hosts, servers }), settings, turns })
     }
 
     /// The files that it follows, for whoever watches them.
@@ -190,17 +196,17 @@ impl Resolver {
         if last.are(&list, roots.as_ref()) {
             return Ok(Arc::clone(last));
         }
-        Ok(start(list, roots, &self.settings)?)
+        Ok(start(list, roots, &self.settings, &self.turns)?)
     }
 
     /// Looks up the records of one type, of the hosts file or of DNS.
-    pub async fn records(&self, name: &Name, kind: RecordType) -> Result<Records, Failure> {
+    pub async fn records(&self, asker: Asker, name: &Name, kind: RecordType) -> Result<Records, Failure> {
         let sources = self.sources.load_full();
         if let Some(addresses) = sources.hosts.find(name) {
             let data = addresses.iter().filter_map(|address| rdata(*address, kind)).collect();
             return Ok(Records { data, ttl: HOSTS_TTL.min(self.settings.max_ttl) });
         }
-        sources.servers.records(name, kind).await
+        sources.servers.records(asker, name, kind).await
     }
 
     /// Starts to look a name up. Nothing is asked before the first [`Answers::next`], and dropping
@@ -210,7 +216,7 @@ impl Resolver {
     /// `localhost` and the names below it are this host's loopback addresses unless the hosts file
     /// says otherwise (RFC 6761 §6.3), and `invalid` and `onion` names do not exist (RFC 6761 §6.4,
     /// RFC 7686): no DNS server is asked for those.
-    pub fn resolve(&self, name: &Name, families: Families) -> Answers {
+    pub fn resolve(&self, asker: Asker, name: &Name, families: Families) -> Answers {
         let sources = self.sources.load();
         if let Some(addresses) = sources.hosts.find(name) {
             // As with libc, a name of the hosts file is not in DNS, not even for the other family.
@@ -219,7 +225,7 @@ impl Resolver {
         let ask = |family| -> Lookup {
             let (servers, name) = (Arc::clone(&sources.servers), name.clone());
             Box::pin(async move {
-                let records = servers.records(&name, family).await?;
+                let records = servers.records(asker, &name, family).await?;
                 Ok(records.data.iter().filter_map(RData::ip_addr).collect())
             })
         };
@@ -242,17 +248,13 @@ fn rdata(address: IpAddr, kind: RecordType) -> Option<RData> {
     }
 }
 
-/// The name as a question carries it, ending in the root: search domains are for relative names.
-fn wire_name(name: &Name) -> Result<WireName, ProtoError> {
-    WireName::from_labels(name.as_str().split('.').map(str::as_bytes))
-}
-
 fn start(
     list: Vec<Server>,
     roots: Option<RootCertStore>,
     settings: &Settings,
+    turns: &Arc<Turns>,
 ) -> Result<Arc<Servers>, FileError> {
-    let servers = Servers::new(list, roots, settings);
+    let servers = Servers::new(list, roots, settings, Arc::clone(turns));
     servers.map(Arc::new).map_err(|error| FileError::new(&settings.resolv_conf, error))
 }
 

@@ -450,6 +450,37 @@ async fn a_flood_of_names_below_an_allowed_one_leaves_the_others_their_answers()
 }
 
 #[tokio::test]
+async fn a_client_whose_names_nobody_answers_for_is_refused_and_others_have_their_answers() {
+    let policy = "version: 1\nprofiles:\n  - name: p\n    allow: [\"*.silent.example\", \"a.example\"]\n";
+    let gate =
+        Setup::new(policy).settings(|all| all.timeouts.drain = Duration::from_millis(100)).start().await;
+    gate.servers.reply("*.silent.example", Reply::Silence);
+    gate.servers.set("a.example", &["93.184.216.34"]);
+    const IN_VAIN: usize = 200;
+    let in_vain = UdpSocket::bind("127.0.0.2:0").await.unwrap();
+    in_vain.connect(gate.dns[0]).await.unwrap();
+    for number in 0..IN_VAIN {
+        let name = format!("n{number}.silent.example");
+        in_vain.send(&question(&name, A).to_vec().unwrap()).await.unwrap();
+    }
+    while gate.servers.asked().is_empty() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let answer =
+        timeout(Duration::from_secs(1), ask(&gate, "a.example", A)).await.expect("it waits for others");
+    assert_eq!(addresses(&answer), ips(&["93.184.216.34"]));
+    let mut buffer = [0; 512];
+    let count = timeout(PATIENCE, in_vain.recv(&mut buffer)).await.expect("no answer").unwrap();
+    let code = Message::from_vec(&buffer[..count]).unwrap().metadata.response_code;
+    assert_eq!(code, ResponseCode::Refused);
+    let records = gate.records(2).await;
+    let limited = records.iter().find(|record| record["reason"] == "limit_client").unwrap();
+    assert_eq!(limited["client"], "127.0.0.2");
+    assert_eq!(limited["error"], "too many look-ups of this client are under way");
+    gate.stop(IN_VAIN + 1).await;
+}
+
+#[tokio::test]
 async fn a_client_has_so_many_connections_and_others_have_theirs() {
     let gate = Setup::allow(&["a.example"]).start().await;
     gate.servers.set("a.example", &["93.184.216.34"]);

@@ -21,6 +21,7 @@ use crate::host::Host;
 use crate::parent::{Ask, Member, Parent, Resolve};
 use crate::policy::outgoing::Outgoing;
 use crate::policy::{Admission, Verdict};
+use crate::resolve::Asker;
 use crate::stream::Stream;
 
 /// How long a parent has to open a tunnel to one address before it is asked for the next one too: its answer takes
@@ -69,7 +70,7 @@ impl Dialer {
         &self,
         name: &str,
         admission: &Admission<'a>,
-        source: Source,
+        (asker, source): (Asker, Source),
         start: Instant,
     ) -> Result<(Box<Upstream>, Verdict<'a>), Failed<'a>> {
         let deadline = start + self.timeout;
@@ -99,7 +100,7 @@ impl Dialer {
                 Ok(Won { upstream: Upstream::new(stream, reached), verdict })
             })
         };
-        pin!(self.race((admission, source), (start, TUNNEL_DELAY), screen, attempt)).await
+        pin!(self.race((admission, asker, source), (start, TUNNEL_DELAY), screen, attempt)).await
     }
 
     /// Asks the proxies of a parent one after the other, until one does what is asked for or refuses to. Those that
@@ -192,7 +193,7 @@ impl Dialer {
         let attempt = |address, outgoing: Option<Arc<Outgoing>>| -> Attempt<'_, Stream> {
             boxed(|| async move { connect(address, outgoing.as_deref()).await })
         };
-        let answers = self.answers(to, Source::LookUp, families);
+        let answers = self.answers(to, (Asker::Exeat, Source::LookUp), families);
         let times = (Instant::now(), ATTEMPT_DELAY);
         let mut race = Race::new(answers, (to.port, families), times, screen, attempt);
         let stream = race.run().await.map_err(|failed| failed.error)?;

@@ -18,7 +18,7 @@ use crate::flow::Flow;
 use crate::host::{Host, Name};
 use crate::proxy::Standing;
 use crate::reason::Reason;
-use crate::resolve::{Failure, Records};
+use crate::resolve::{Asker, Failure, Records};
 
 /// Where questions go, as the record tells it (RFC 1035 §4.2).
 const PORT: u16 = 53;
@@ -94,8 +94,9 @@ impl Door {
             return (Reply::found(Vec::new(), Duration::ZERO), Ok(()));
         }
         let began = Instant::now();
-        let found =
-            timeout(PATIENCE, self.resolver.records(name, kind)).await.unwrap_or(Err(Failure::Timeout));
+        let asker = Asker::Client(standing.client.ip());
+        let found = timeout(PATIENCE, self.resolver.records(asker, name, kind)).await;
+        let found = found.unwrap_or(Err(Failure::Timeout));
         let took = began.elapsed();
         let Records { data, ttl } = match found {
             Ok(records) => records,
@@ -153,7 +154,8 @@ fn failed(failure: Failure) -> Told {
     match failure {
         Failure::NoSuchName => (Reply::code(ResponseCode::NXDomain), Ok(())),
         Failure::NoAddresses => (Reply::found(Vec::new(), Duration::ZERO), Ok(())),
-        failure => (Reply::code(ResponseCode::ServFail), Err(Error::Dns(failure.to_string()))),
+        Failure::TooMany => (Reply::code(ResponseCode::Refused), Err(failure.into())),
+        failure => (Reply::code(ResponseCode::ServFail), Err(failure.into())),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::host::Name;
 use crate::names::Names;
 use crate::policy::Policy;
-use crate::resolve::Resolver;
+use crate::resolve::{Asker, Resolver};
 
 /// How soon a new policy's names are looked up.
 const GLANCE: Duration = Duration::from_millis(500);
@@ -65,7 +65,7 @@ fn listed(policy: &Policy) -> (u64, HashSet<Name>) {
 async fn look_up(names: &Names, resolver: &Resolver, name: Name) -> bool {
     let mut is_found = false;
     for kind in [RecordType::A, RecordType::AAAA] {
-        if let Ok(found) = resolver.records(&name, kind).await {
+        if let Ok(found) = resolver.records(Asker::Exeat, &name, kind).await {
             let addresses: Vec<IpAddr> = found.data.iter().filter_map(RData::ip_addr).collect();
             names.found(&name, &addresses, found.ttl);
             is_found |= !addresses.is_empty();

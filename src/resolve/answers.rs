@@ -13,6 +13,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use tokio::time::Sleep;
 
 use super::Lookup;
+use super::turns::Crowded;
 use crate::error::Error;
 
 /// How long the addresses of a family wait for those of the one that goes first (the resolution delay of RFC 8305 §3).
@@ -46,6 +47,10 @@ pub enum Failure {
     Unreachable,
     #[error("no DNS server answered in time")]
     Timeout,
+    #[error("too many questions to DNS servers are under way")]
+    Crowded,
+    #[error("too many look-ups of this client are under way")]
+    TooMany,
     #[error("{0}")]
     Tls(&'static str),
     #[error("the DNS server refused to answer (REFUSED)")]
@@ -117,7 +122,7 @@ impl Answers {
 
     /// What to say when whoever asked can't wait any longer.
     pub(crate) fn timed_out() -> Error {
-        Error::Dns(Failure::Timeout.to_string())
+        Failure::Timeout.into()
     }
 
     fn is_delayed(&mut self, context: &mut Context<'_>) -> bool {
@@ -126,11 +131,10 @@ impl Answers {
     }
 
     fn error(&self) -> Error {
-        let failure = self.first.failure().max(self.second.failure());
-        Error::Dns(match (failure, self.only) {
-            (Failure::NoAddresses, Some(family)) => format!("the name has no {family} addresses"),
-            _ => failure.to_string(),
-        })
+        match (self.first.failure().max(self.second.failure()), self.only) {
+            (Failure::NoAddresses, Some(family)) => Error::Dns(format!("the name has no {family} addresses")),
+            (failure, _) => failure.into(),
+        }
     }
 }
 
@@ -167,13 +171,23 @@ impl Family {
     }
 }
 
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::TooMany => Self::LimitClientLookUps,
+            failure => Self::Dns(failure.to_string()),
+        }
+    }
+}
+
 impl From<NetError> for Failure {
     fn from(error: NetError) -> Self {
         match error {
             NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => response_code.into(),
             NetError::Dns(DnsError::ResponseCode(code)) => code.into(),
-            NetError::Timeout | NetError::Busy => Self::Timeout,
-            NetError::Io(_) | NetError::NoConnections => Self::Unreachable,
+            NetError::Timeout => Self::Timeout,
+            NetError::Message(Crowded::WORDS) => Self::Crowded,
+            NetError::Io(_) | NetError::NoConnections | NetError::Busy => Self::Unreachable,
             _ => Self::Malformed,
         }
     }
@@ -198,6 +212,7 @@ mod tests {
     use tokio::sync::oneshot::{Sender, channel};
 
     use super::*;
+    use crate::reason::Reason;
 
     type Answer = Result<Vec<IpAddr>, Failure>;
 
@@ -280,5 +295,16 @@ mod tests {
                 assert_eq!(now(&mut answers), Poll::Ready(Err(format!("look-up failed: {text}"))));
             }
         }
+    }
+
+    #[test]
+    fn what_exeat_itself_has_too_much_of_is_not_told_of_the_server() {
+        let told = |failure: Failure| Error::from(failure).to_string();
+        assert_eq!(
+            told(NetError::from(Crowded).into()),
+            "look-up failed: too many questions to DNS servers are under way"
+        );
+        assert_eq!(told(Failure::TooMany), "too many look-ups of this client are under way");
+        assert_eq!(Error::from(Failure::TooMany).reason(), Reason::LimitClient);
     }
 }

@@ -5,36 +5,78 @@ use std::future::ready;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::Stream;
-use hickory_resolver::config::ConnectionConfig;
+use futures_util::{Stream, stream};
+use hickory_resolver::config::{ConnectionConfig, ProtocolConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::xfer::DnsExchange;
+use hickory_resolver::net::tcp::TcpClientStream;
+use hickory_resolver::net::udp::UdpClientStream;
+use hickory_resolver::net::xfer::{DnsExchange, FirstAnswer};
 use hickory_resolver::net::{DnsHandle, NetError};
 use hickory_resolver::proto::op::{DnsRequest, DnsResponse};
 use hickory_resolver::{ConnectionProvider, PoolContext};
 
 use super::tls::Line;
+use super::turns::{SOCKETS_A_TRY, Turns};
 
-/// Connects to servers. hickory opens a connection for each question that finds none, and keeps them all; a handshake
-/// for each is more than TLS can bear, so a server over TLS has one connection, whoever asks for it.
+/// Connects to servers. hickory would open a connection for each question that finds none, and keep them all; a
+/// handshake for each is more than TLS can bear, so a server over TLS has one connection, whoever asks for it.
 #[derive(Clone)]
 pub(super) struct Connector {
     clear: TokioRuntimeProvider,
     lines: Arc<HashMap<SocketAddr, Line>>,
+    turns: Arc<Turns>,
+    try_for: Duration,
 }
 
-/// A connection to one server.
+/// The way to one server.
 #[derive(Clone)]
 pub(super) enum Connection {
-    Clear(DnsExchange<TokioRuntimeProvider>),
+    Clear(Clear),
     Tls(Line),
+}
+
+/// To one that is asked in the clear. Each question has sockets of its own, and only once it is its turn.
+#[derive(Clone)]
+pub(super) struct Clear {
+    socket: Socket,
+    turns: Arc<Turns>,
+    try_for: Duration,
+}
+
+#[derive(Clone)]
+enum Socket {
+    Udp(DnsExchange<TokioRuntimeProvider>),
+    /// For an answer that was too long for UDP: rare enough that a connection is not kept for the next one.
+    Tcp(SocketAddr, TokioRuntimeProvider),
 }
 
 impl Connector {
     /// The addresses of `lines` are never asked in the clear.
-    pub(super) fn new(lines: HashMap<SocketAddr, Line>) -> Self {
-        Self { clear: TokioRuntimeProvider::default(), lines: Arc::new(lines) }
+    pub(super) fn new(lines: HashMap<SocketAddr, Line>, turns: Arc<Turns>, try_for: Duration) -> Self {
+        Self { clear: TokioRuntimeProvider::default(), lines: Arc::new(lines), turns, try_for }
+    }
+
+    fn udp(&self, address: SocketAddr) -> Socket {
+        let stream = UdpClientStream::builder(address, self.clear.clone())
+            .with_timeout(Some(self.try_for))
+            .with_max_retries(SOCKETS_A_TRY);
+        Socket::Udp(stream.exchange())
+    }
+}
+
+impl Clear {
+    async fn ask(self, request: DnsRequest) -> Result<DnsResponse, NetError> {
+        // Sooner than hickory would call it the server's silence.
+        let _turn = self.turns.sockets(self.try_for / 2).await?;
+        let exchange = match self.socket {
+            Socket::Udp(exchange) => exchange,
+            Socket::Tcp(address, clear) => {
+                TcpClientStream::exchange(address, None, self.try_for, None, clear).await?
+            }
+        };
+        exchange.send(request).first_answer().await
     }
 }
 
@@ -47,13 +89,20 @@ impl ConnectionProvider for Connector {
         &self,
         ip: IpAddr,
         config: &ConnectionConfig,
-        context: &PoolContext,
+        _: &PoolContext,
     ) -> Result<Self::FutureConn, NetError> {
-        if let Some(line) = self.lines.get(&SocketAddr::new(ip, config.port)) {
-            return Ok(Box::pin(ready(Ok(Connection::Tls(line.clone())))));
-        }
-        let connection = self.clear.new_connection(ip, config, context)?;
-        Ok(Box::pin(async { connection.await.map(Connection::Clear) }))
+        let address = SocketAddr::new(ip, config.port);
+        let connection = match (self.lines.get(&address), &config.protocol) {
+            (Some(line), _) => Connection::Tls(line.clone()),
+            (None, protocol) => {
+                let socket = match protocol {
+                    ProtocolConfig::Udp => self.udp(address),
+                    _ => Socket::Tcp(address, self.clear.clone()),
+                };
+                Connection::Clear(Clear { socket, turns: Arc::clone(&self.turns), try_for: self.try_for })
+            }
+        };
+        Ok(Box::pin(ready(Ok(connection))))
     }
 
     fn runtime_provider(&self) -> &TokioRuntimeProvider {
@@ -67,7 +116,7 @@ impl DnsHandle for Connection {
 
     fn send(&self, request: DnsRequest) -> Self::Response {
         match self {
-            Self::Clear(exchange) => Box::pin(exchange.send(request)),
+            Self::Clear(clear) => Box::pin(stream::once(clear.clone().ask(request))),
             Self::Tls(line) => line.send(request),
         }
     }

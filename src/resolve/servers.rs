@@ -10,6 +10,7 @@ use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::ProtoError;
 use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
 use rustls::RootCertStore;
 use tokio_rustls::TlsConnector;
@@ -18,7 +19,8 @@ use super::cache::Cache;
 use super::connect::Connector;
 use super::server::Server;
 use super::tls::Line;
-use super::{AT_ONCE, Failure, Records, Settings};
+use super::turns::{AT_ONCE, Asker, Turns};
+use super::{Failure, Records, Settings};
 use crate::host::Name;
 use crate::tls::trust;
 
@@ -42,6 +44,8 @@ pub(super) struct Servers {
     /// Each by itself; empty for a single server.
     singly: Vec<Client>,
     cache: Cache,
+    turns: Arc<Turns>,
+    try_for: Duration,
     min_ttl: Duration,
     max_ttl: Duration,
 }
@@ -55,12 +59,14 @@ impl Servers {
         list: Vec<Server>,
         roots: Option<RootCertStore>,
         settings: &Settings,
+        turns: Arc<Turns>,
     ) -> io::Result<Self> {
         let (min_ttl, max_ttl) = (settings.min_ttl, settings.max_ttl.max(settings.min_ttl));
-        let lines = lines(&list, roots.as_ref(), settings.try_for)?;
-        let connector = Connector::new(lines.clone());
+        let try_for = settings.try_for;
+        let lines = lines(&list, roots.as_ref(), try_for)?;
+        let connector = Connector::new(lines.clone(), Arc::clone(&turns), try_for);
         let options = |retries| {
-            let mut options = options(settings.try_for, retries);
+            let mut options = options(try_for, retries);
             (options.positive_min_ttl, options.positive_max_ttl) = (Some(min_ttl), Some(max_ttl));
             options
         };
@@ -71,7 +77,8 @@ impl Servers {
         };
         let all: Vec<&Server> = list.iter().collect();
         let together = client(&all, &connector, options(RETRIES))?;
-        Ok(Self { list, lines, roots, together, singly, cache: Cache::new(max_ttl), min_ttl, max_ttl })
+        let cache = Cache::new(max_ttl);
+        Ok(Self { list, lines, roots, together, singly, cache, turns, try_for, min_ttl, max_ttl })
     }
 
     pub(super) fn list(&self) -> &[Server] {
@@ -84,13 +91,27 @@ impl Servers {
         self.list == list && self.roots.as_ref().map(anchors) == roots.map(anchors)
     }
 
-    /// The records of one type. The client takes the first answer of two servers, be it an error; then, like libc,
-    /// the others get their turn before that is believed.
-    pub(super) async fn records(&self, name: &Name, kind: RecordType) -> Result<Records, Failure> {
+    /// The records of one type. What is known costs the asker nothing of its share.
+    pub(super) async fn records(
+        &self,
+        asker: Asker,
+        name: &Name,
+        kind: RecordType,
+    ) -> Result<Records, Failure> {
         if let Some(known) = self.cache.find(name, kind) {
             return known;
         }
-        let wire = super::wire_name(name).map_err(|_| Failure::Malformed)?;
+        let _turn = match asker {
+            Asker::Client(client) => Some(self.turns.of(client, self.try_for).await?),
+            Asker::Exeat => None,
+        };
+        self.ask_all(name, kind).await
+    }
+
+    /// The client takes the first answer of two servers, be it an error; then, like libc, the others get their turn
+    /// before that is believed.
+    async fn ask_all(&self, name: &Name, kind: RecordType) -> Result<Records, Failure> {
+        let wire = wire_name(name).map_err(|_| Failure::Malformed)?;
         let mut answer = self.ask(&self.together, &wire, kind).await;
         for server in &self.singly {
             match answer {
@@ -138,6 +159,11 @@ impl Servers {
         let (min, max) = (self.min_ttl.min(NEGATIVE_MAX), self.max_ttl.min(NEGATIVE_MAX));
         negative_ttl.map_or(min, |seconds| Duration::from_secs(seconds.into()).clamp(min, max))
     }
+}
+
+/// The name as a question carries it, ending in the root: search domains are for relative names.
+fn wire_name(name: &Name) -> Result<WireName, ProtoError> {
+    WireName::from_labels(name.as_str().split('.').map(str::as_bytes))
 }
 
 /// The lines to those servers that are asked over TLS.

@@ -18,12 +18,12 @@ use hickory_resolver::proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use rustls::CertificateError;
 use rustls::pki_types::ServerName;
 use tokio::net;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::AT_ONCE;
+use super::turns::{AT_ONCE, take};
 use crate::lock::lock;
 use crate::sys;
 
@@ -52,6 +52,8 @@ struct Shared {
     name: ServerName<'static>,
     tls: TlsConnector,
     try_for: Duration,
+    /// As many as may be under way at once.
+    turns: Semaphore,
     current: Mutex<Attempt>,
     /// Why the last question got no answer, in words; hickory would not pass them on.
     fault: Mutex<Option<&'static str>>,
@@ -64,8 +66,8 @@ impl Line {
         tls: TlsConnector,
         try_for: Duration,
     ) -> Self {
-        let (current, fault) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { address, name, tls, try_for, current, fault }))
+        let (turns, current, fault) = (Semaphore::new(AT_ONCE), Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { address, name, tls, try_for, turns, current, fault }))
     }
 
     /// What is wrong with the server now.
@@ -95,6 +97,8 @@ impl Shared {
     /// Asks over the connection that there is. One that was open before may have been closed by the server in the
     /// meantime, which is its right (RFC 7858 §3.4): then the question goes over another one, once.
     async fn ask(&self, request: DnsRequest) -> Result<DnsResponse, NetError> {
+        // Sooner than hickory would call it the server's silence.
+        let _turn = take(&self.turns, self.try_for / 2).await?;
         let mut is_first = true;
         loop {
             let attempt = Arc::clone(&lock(&self.current));

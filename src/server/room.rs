@@ -9,17 +9,18 @@ use crate::config::Settings;
 use crate::flow::{self, Connections};
 use crate::metrics::Metrics;
 use crate::relay::Relay;
+use crate::resolve;
 use crate::server::workers::Workers;
 
-/// File descriptors kept for all but connections: listeners, records, the admin door, and look-ups and
-/// attempts to connect, which have several for a moment.
+/// File descriptors kept for all but connections and look-ups: listeners, records, the admin door, and attempts to
+/// connect, which have several for a moment.
 const RESERVED_FILES: usize = 1024;
 /// A tunnel has two sockets.
 const FILES_A_FLOW: usize = 2;
 /// Of a worker's event loop.
 const FILES_A_WORKER: usize = 4;
-/// At most this part of the file descriptors is reserved, this part goes to pipes, which have two each,
-/// and this part to idle connections to upstreams.
+/// At most this part of the file descriptors is reserved, this part goes to look-ups, this part to pipes, which have
+/// two each, and this part to idle connections to upstreams.
 const PART: usize = 8;
 /// More idle connections than that do not make it faster.
 const KEPT: usize = 4096;
@@ -29,6 +30,8 @@ pub(super) struct Room {
     pub(super) pipes: usize,
     /// Idle connections to upstreams.
     pub(super) kept: usize,
+    /// Sockets of questions to DNS servers.
+    pub(super) look_ups: usize,
     flows: usize,
 }
 
@@ -36,12 +39,12 @@ impl Room {
     pub(super) fn of(files: u64, workers: &Workers, listeners: usize) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let part = files / PART;
-        let (pipes, kept, reserved) =
-            ((part / 2).min(Relay::PIPES), part.min(KEPT), part.min(RESERVED_FILES));
-        let taken = reserved + 2 * pipes + kept + FILES_A_WORKER * workers.count() + listeners;
+        let (pipes, kept) = ((part / 2).min(Relay::PIPES), part.min(KEPT));
+        let (reserved, look_ups) = (part.min(RESERVED_FILES), part.min(resolve::SOCKETS));
+        let taken = reserved + look_ups + 2 * pipes + kept + FILES_A_WORKER * workers.count() + listeners;
         // Each listener waits for its next connection with a permit in its hand.
         let flows = (files.saturating_sub(taken) / FILES_A_FLOW).max(1 + listeners);
-        Self { pipes, kept, flows }
+        Self { pipes, kept, look_ups, flows }
     }
 
     /// The limits of the settings, as far as there are file descriptors for them.

@@ -128,12 +128,12 @@ impl Server {
         let metrics = Arc::new(Metrics::new()?);
         let (workers, listeners) = listen(settings, doors)?;
         let tls = files::load_tls(settings).map_err(StartError::Tls)?;
-        let resolver = resolver_settings(settings, listeners.questions(), &audience);
+        let room = Room::of(files, &workers, listeners.count());
+        let resolver = resolver_settings(settings, room.look_ups, listeners.questions(), &audience);
         let resolver = Arc::new(Resolver::new(resolver)?);
         let auth = files::authenticator(settings, &resolver, &metrics).map_err(StartError::Users)?;
         let via = Via::new();
         let parents = files::parents(settings, &via, &metrics).map_err(StartError::Parents)?;
-        let room = Room::of(files, &workers, listeners.count());
         let limits = room.limits(settings);
         metrics.sized(limits.flows, workers.count());
         let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
@@ -216,7 +216,12 @@ fn listen(settings: &Settings, doors: Option<Doors>) -> Result<(Workers, Listene
     Ok((workers, listeners))
 }
 
-fn resolver_settings(settings: &Settings, doors: Vec<SocketAddr>, audience: &Audience) -> resolve::Settings {
+fn resolver_settings(
+    settings: &Settings,
+    sockets: usize,
+    doors: Vec<SocketAddr>,
+    audience: &Audience,
+) -> resolve::Settings {
     let dns = &settings.dns;
     let follow = match audience {
         Audience::Clients => Follow::All,
@@ -230,6 +235,7 @@ fn resolver_settings(settings: &Settings, doors: Vec<SocketAddr>, audience: &Aud
         hosts: dns.hosts.clone(),
         min_ttl: dns.min_ttl,
         max_ttl: dns.max_ttl,
+        sockets,
         doors,
         follow,
         ..resolve::Settings::default()

@@ -75,7 +75,7 @@ impl Scene {
         let question = Question { to: &to, seen: Seen::Unknown, address: None };
         let admission =
             self.policy.decide(&subject, &question, TODAY).admit().map_err(|error| (error, None))?;
-        let result = self.dialer.dial(&admission, Source::LookUp, Instant::now()).await;
+        let result = self.dialer.dial(&admission, &client(), Source::LookUp, Instant::now()).await;
         let result = result.map(|(upstream, _)| upstream);
         result.map_err(|Failed { error, rule }| (error, rule.map(|rule| rule.to_string())))
     }
@@ -493,5 +493,5 @@ async fn a_dial_may_move_between_threads() {
     let subject = scene.policy.subject(&client());
     let question = Question { to: &to, seen: Seen::Unknown, address: None };
     let admission = scene.policy.decide(&subject, &question, TODAY).admit().unwrap();
-    assert!(is_send(scene.dialer.dial(&admission, Source::LookUp, Instant::now())).await.is_ok());
+    assert!(is_send(scene.dialer.dial(&admission, &client(), Source::LookUp, Instant::now())).await.is_ok());
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use exeat::host::Name;
-use exeat::resolve::{Failure, Resolver, Server, Settings};
+use exeat::resolve::{Asker, Failure, Resolver, Server, Settings};
 use hickory_proto::rr::RecordType;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::authority::{Authority, Pair, Wanted};
@@ -155,7 +155,13 @@ impl Scene {
 }
 
 async fn look_up(resolver: &Resolver, name: &str) -> Result<Vec<IpAddr>, Failure> {
-    let found = resolver.records(&Name::parse(name).unwrap(), RecordType::A).await?;
+    look_up_for(resolver, 1, name).await
+}
+
+/// The same for a client of that number.
+async fn look_up_for(resolver: &Resolver, client: u8, name: &str) -> Result<Vec<IpAddr>, Failure> {
+    let asker = Asker::Client(Ipv4Addr::new(10, 0, 0, client).into());
+    let found = resolver.records(asker, &Name::parse(name).unwrap(), RecordType::A).await?;
     Ok(found.data.iter().filter_map(|data| data.ip_addr()).collect())
 }
 
@@ -278,6 +284,28 @@ async fn a_connection_on_which_no_answer_comes_is_not_used_for_ever() {
     assert!(used > 1, "what lies between may have forgotten the connection");
     scene.dns.set("b.example", &["192.0.2.1"]);
     assert_eq!(look_up(&resolver, "b.example").await, ok());
+}
+
+#[tokio::test]
+async fn a_client_whose_names_nobody_answers_for_leaves_the_others_theirs_and_the_connection() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let scene = Scene::new().await;
+    scene.dns.reply("*.silent.example", Reply::Silence);
+    let front = Front::new(good(&scene.authority), &scene.dns).await;
+    let settings = scene.settings(vec![front.server("dns.example")]);
+    let resolver = Arc::new(Resolver::new(Settings { try_for: PATIENCE, ..settings }).unwrap());
+    let ask = async |resolver: Arc<Resolver>, name: String| look_up(&resolver, &name).await;
+    let in_vain = (0..3000).map(|number| ask(Arc::clone(&resolver), format!("n{number}.silent.example")));
+    let mut in_vain: JoinSet<_> = in_vain.collect();
+    // For longer than it takes until the first of them are given up.
+    for number in 0..30 {
+        let name = format!("n{number}.example");
+        scene.dns.set(&name, &["192.0.2.1"]);
+        assert_eq!(timeout(PATIENCE, look_up_for(&resolver, 2, &name)).await.unwrap(), ok(), "{name}");
+        sleep(PATIENCE / 10).await;
+    }
+    assert_eq!(front.connections(), 1, "the names are silent, not the connection");
+    assert_eq!(in_vain.join_next().await.unwrap().unwrap(), Err(Failure::TooMany));
 }
 
 #[tokio::test]

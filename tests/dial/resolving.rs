@@ -1,7 +1,7 @@
 //! What is asked of which source, and what becomes of the answers.
 
 use std::fs::{self, File};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,13 @@ use std::time::Duration;
 use exeat::error::Error;
 use exeat::families::Families;
 use exeat::host::Name;
-use exeat::resolve::{Answers, Fault, Follow, Resolver, Settings};
+use exeat::resolve::{Answers, Asker, Failure, Fault, Follow, Resolver, Settings};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{sleep, timeout};
 
 use crate::dns::{Dns, Reply};
 
@@ -49,7 +51,7 @@ async fn all(mut answers: Answers) -> Result<Vec<String>, String> {
 }
 
 async fn resolve(resolver: &Resolver, text: &str) -> Result<Vec<String>, String> {
-    let mut found = all(resolver.resolve(&name(text), Families::default())).await?;
+    let mut found = all(resolver.resolve(Asker::Exeat, &name(text), Families::default())).await?;
     found.sort();
     Ok(found)
 }
@@ -173,8 +175,8 @@ async fn a_look_up_whose_first_asker_left_goes_on_for_the_others() {
     dns.reply("a.example", Reply::Behind(gate, Box::new(Reply::Addresses(addresses))));
     let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
     let (first, second) = (name("a.example"), name("a.example"));
-    let mut first = Box::pin(all(resolver.resolve(&first, Families::default())));
-    let mut second = Box::pin(all(resolver.resolve(&second, Families::default())));
+    let mut first = Box::pin(all(resolver.resolve(Asker::Exeat, &first, Families::default())));
+    let mut second = Box::pin(all(resolver.resolve(Asker::Exeat, &second, Families::default())));
     tokio::select! {
         biased;
         _ = &mut first => panic!("answered behind the gate"),
@@ -227,7 +229,7 @@ async fn ipv4_does_not_wait_for_a_silent_ipv6() {
     dns.script("a.example", RecordType::A, [Reply::Addresses(vec!["192.0.2.1".parse().unwrap()])]);
     dns.script("a.example", RecordType::AAAA, [Reply::Silence]);
     let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
-    let first = resolver.resolve(&name("a.example"), Families::default()).next().await.unwrap();
+    let first = resolver.resolve(Asker::Exeat, &name("a.example"), Families::default()).next().await.unwrap();
     assert_eq!(first, Some(vec!["192.0.2.1".parse().unwrap()]));
 }
 
@@ -463,4 +465,72 @@ async fn a_server_that_refuses_gives_way_to_one_that_answers() {
         let (found, ()) = tokio::join!(resolve(&resolver, "a.example"), answering);
         assert_eq!(found, ok(&["192.0.2.1"]), "{code}");
     }
+}
+
+/// The answer to a client's question for the addresses of one family.
+async fn v4(resolver: &Resolver, client: u8, text: &str) -> Result<usize, Failure> {
+    let asker = Asker::Client(Ipv4Addr::new(10, 0, 0, client).into());
+    resolver.records(asker, &name(text), RecordType::A).await.map(|found| found.data.len())
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_questions_under_way_and_others_have_theirs() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.reply("*.silent.example", Reply::Silence);
+    dns.set("*.good.example", &["192.0.2.1"]);
+    // Sixteen questions, each with three sockets, and a quarter of them for one client.
+    let settings = Settings { sockets: 48, try_for: PATIENCE, ..settings(&directory, &dns) };
+    let resolver = Arc::new(Resolver::new(settings).unwrap());
+    assert_eq!(v4(&resolver, 1, "known.good.example").await, Ok(1));
+    let ask = async |resolver: Arc<Resolver>, name: String| v4(&resolver, 1, &name).await;
+    let in_vain = (0..100).map(|number| ask(Arc::clone(&resolver), format!("n{number}.silent.example")));
+    let mut in_vain: JoinSet<_> = in_vain.collect();
+    for number in 0..5 {
+        let found = timeout(PATIENCE, v4(&resolver, 2, &format!("n{number}.good.example"))).await;
+        assert_eq!(found.unwrap(), Ok(1), "{number}");
+        assert_eq!(v4(&resolver, 1, "known.good.example").await, Ok(1), "what is known needs no turn");
+        sleep(PATIENCE / 10).await;
+    }
+    let mut asked = dns.asked();
+    asked.retain(|asked| asked.contains("silent"));
+    asked.dedup();
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert_eq!(in_vain.join_next().await.unwrap().unwrap(), Err(Failure::TooMany));
+}
+
+#[tokio::test]
+async fn a_question_that_many_clients_ask_is_one_question() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.reply("silent.example", Reply::Silence);
+    dns.set("a.example", &["192.0.2.1"]);
+    let settings = Settings { sockets: 24, try_for: Duration::from_secs(3), ..settings(&directory, &dns) };
+    let resolver = Arc::new(Resolver::new(settings).unwrap());
+    let ask = async |resolver: Arc<Resolver>, client| v4(&resolver, client, "silent.example").await;
+    let in_vain: JoinSet<_> = (1..100).map(|client| ask(Arc::clone(&resolver), client)).collect();
+    while dns.asked().is_empty() {
+        yield_now().await;
+    }
+    assert_eq!(timeout(Duration::from_secs(1), v4(&resolver, 200, "a.example")).await.unwrap(), Ok(1));
+    drop(in_vain);
+}
+
+#[tokio::test]
+async fn questions_wait_until_there_are_sockets_for_them() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.reply("*.silent.example", Reply::Silence);
+    dns.set("a.example", &["192.0.2.1"]);
+    let settings = Settings { sockets: 24, try_for: Duration::from_secs(1), ..settings(&directory, &dns) };
+    let resolver = Arc::new(Resolver::new(settings).unwrap());
+    let ask = async |resolver: Arc<Resolver>, client, name: String| v4(&resolver, client, &name).await;
+    let all = (1..9).map(|client| ask(Arc::clone(&resolver), client, format!("n{client}.silent.example")));
+    let in_vain: JoinSet<_> = all.collect();
+    while dns.asked().len() < 8 {
+        yield_now().await;
+    }
+    let mut late = Box::pin(v4(&resolver, 200, "a.example"));
+    assert!(timeout(Duration::from_millis(300), &mut late).await.is_err());
+    assert!(!dns.asked().contains(&"a.example A".to_owned()));
+    drop(in_vain);
+    assert_eq!(late.await, Ok(1));
 }

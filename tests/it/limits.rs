@@ -3,6 +3,7 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use exeat::config::Audit;
 use rustix::process::Signal as Unix;
@@ -10,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::binary::{Binary, Files};
+use crate::support::dns::{Dns, Reply};
 use crate::support::tls::{hello, server_hello};
 use crate::support::upstream::Upstream;
 use crate::support::{PATIENCE, Reach, Setup, end, read_head, until};
@@ -166,6 +168,46 @@ async fn with_few_file_descriptors_connections_wait_instead_of_failing() {
     }
     let records = exeat.records(200).await;
     assert!(records.iter().all(|record| record["reason"] == "allowed"), "{records:#?}");
+    assert!(!exeat.log().contains("accepting a connection failed"), "{}", exeat.log());
+}
+
+#[tokio::test]
+async fn names_that_nobody_answers_for_take_neither_the_file_descriptors_nor_the_answers_of_others() {
+    let (upstream, dns) = (Upstream::echo().await, Dns::start().await);
+    dns.reply("*.silent.example", Reply::Silence);
+    dns.set("*.good.example", &["127.0.0.1"]);
+    let port = upstream.port();
+    let rules = [
+        format!("{{ host: \"*.silent.example\", ports: [{port}] }}"),
+        format!("{{ host: \"*.good.example\", ports: [{port}], protocol: tcp, private: true }}"),
+    ];
+    let files = Files::new("", &policy(&rules.each_ref().map(String::as_str))).asking(dns.address());
+    let exeat = Binary::start(files, Some(512)).await;
+    let mut in_vain = Vec::new();
+    for number in 0..100 {
+        let source = ["127.0.0.2", "127.0.0.3"][number % 2];
+        let mut stream = exeat.connect_from(source).await;
+        stream.write_all(connect(&format!("n{number}.silent.example:{port}")).as_bytes()).await.unwrap();
+        in_vain.push(stream);
+    }
+    let mut open = Vec::new();
+    for number in 0..20 {
+        let to = format!("n{number}.good.example:{port}");
+        let tunnel = tokio::time::timeout(Duration::from_secs(1), exeat.tunnel(&to)).await;
+        open.push(tunnel.expect("it waits for others"));
+    }
+    // An eighth of all: as many as there may be, beside the connections of clients.
+    let beside = exeat.open_files() - 1 - in_vain.len() - 2 * open.len();
+    assert!(beside <= 512 / 8 + 40, "{beside}");
+    let head = read_head(in_vain.last_mut().unwrap()).await;
+    assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
+    drop(in_vain);
+    let records = exeat.records(100).await;
+    let limited: Vec<_> = records.iter().filter(|record| record["reason"] == "limit_client").collect();
+    assert!(!limited.is_empty());
+    for record in limited {
+        assert_eq!(record["error"], "too many look-ups of this client are under way");
+    }
     assert!(!exeat.log().contains("accepting a connection failed"), "{}", exeat.log());
 }
 

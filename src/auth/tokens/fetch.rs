@@ -19,7 +19,7 @@ use crate::families::Families;
 use crate::host::{Host, HostError};
 use crate::identity::KeysError;
 use crate::mistake::{Mistake, Place};
-use crate::resolve::Resolver;
+use crate::resolve::{Asker, Resolver};
 use crate::tls::trust;
 
 /// The whole of a look-up, a connection and an answer.
@@ -152,7 +152,7 @@ impl Fetch {
                 }
             }
             Host::Name(name) => {
-                let mut answers = self.resolver.resolve(name, Families::default());
+                let mut answers = self.resolver.resolve(Asker::Exeat, name, Families::default());
                 while let Ok(Some(addresses)) = answers.next().await {
                     for address in addresses {
                         if let Some(socket) = attempt(address).await {

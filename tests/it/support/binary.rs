@@ -56,6 +56,15 @@ impl Files {
         Self { directory, log: "info", environment: &[] }
     }
 
+    /// The same with a DNS server to ask.
+    pub fn asking(self, server: SocketAddr) -> Self {
+        let path = self.directory.path().join("exeat.yaml");
+        let settings = fs::read_to_string(&path).unwrap();
+        let dns = format!("dns: {{ hosts: hosts, servers: ['{server}'] }}");
+        fs::write(&path, settings.replace("dns: { hosts: hosts }", &dns)).unwrap();
+        self
+    }
+
     /// `exeat serve` with these files, as somebody types it who stands beside them; `limit` of open files.
     pub fn command(&self, limit: Option<u64>) -> Command {
         let exeat = env!("CARGO_BIN_EXE_exeat");
