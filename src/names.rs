@@ -20,9 +20,10 @@ pub use keep::keep_listed;
 
 /// Programs go on using an address long after its time to live; most don't look at that at all.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
-/// Pairs of a name and an address, about 300 bytes each: clients may fill it, so it has an end.
+/// Pairs of a name and an address, about 300 bytes each and 50 for each further client that asked for it: clients may
+/// fill it, so it has an end.
 const KEPT: usize = 65_536;
-/// As many of them as one client may hold: whoever asks for more and more names pushes out its own.
+/// As many of them as may count for one client: whoever asks for more and more names gives up its own.
 const SHARE: usize = KEPT / 8;
 /// For whom the policy's own names are looked up.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

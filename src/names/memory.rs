@@ -1,5 +1,14 @@
-//! Pairs of an address and a name, each until an instant of its own, never more than a bound, and of one owner never
+//! Pairs of an address and a name, each until an instant of its own, never more than a bound, and of one client never
 //! more than its share.
+//!
+//! Clients ask for the same names, and none of them is trusted, so what one client does must not cost another a pair:
+//!
+//! - A pair knows who asked for it, each until an end of its own. It counts for the one whose time ends last, and ends
+//!   with that one's.
+//! - Who has more pairs than its share gives up the one that ends first. It then counts for whoever asked for it before,
+//!   until the end that this one was told, and is lost only when nobody is left. So it makes no difference who asked first.
+//! - Of more who ask for a pair than fill the memory with their shares, those whose time ends first are left out. To have
+//!   it lost all others would have to overrun their shares, and with them the memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -17,28 +26,52 @@ type End = (Instant, u64);
 #[derive(Debug)]
 pub(super) struct Memory {
     limit: usize,
-    /// Pairs that one owner may have.
+    /// Pairs that may count for one client.
     share: usize,
     addresses: HashMap<IpAddr, Vec<Known>>,
     /// Every pair, by its end.
     ends: BTreeMap<End, Pair>,
-    /// The pairs of each owner, by their ends.
+    /// The pairs that count for each client, by their ends.
     owners: HashMap<IpAddr, BTreeSet<End>>,
     last: u64,
 }
 
-/// A name of an address, and its place among the ends.
+/// A name of an address.
 #[derive(Debug)]
 struct Known {
     name: Name,
+    /// Who asked for it, in the order of their ends. Never empty; the last one is whom the pair counts for.
+    askers: Vec<Asker>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asker {
+    client: IpAddr,
     end: End,
 }
 
-/// Where a pair is to be found, and who was the last to ask for it.
+/// Where a pair is to be found, and whom it counts for.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     address: IpAddr,
     owner: IpAddr,
+}
+
+impl Known {
+    /// Whom the pair counts for, and when it ends.
+    fn last(&self) -> Option<Asker> {
+        self.askers.last().copied()
+    }
+
+    /// Notes who asked, once each, and at most so many of those whose time holds.
+    fn asked(&mut self, asker: Asker, now: Instant, most: usize) {
+        self.askers.retain(|other| other.client != asker.client && other.end.0 > now);
+        let place = self.askers.partition_point(|other| other.end < asker.end);
+        self.askers.insert(place, asker);
+        if self.askers.len() > most {
+            self.askers.remove(0);
+        }
+    }
 }
 
 impl Memory {
@@ -47,35 +80,24 @@ impl Memory {
         Self { limit, share, addresses, ends, owners, last: 0 }
     }
 
-    /// Keeps a pair until `end`. For want of room the pair that ends first gives way; beyond its share, the owner's.
+    /// Keeps a pair until `end`. For want of room the pair that ends first gives way; beyond a share, one of those
+    /// that count for the same client.
     pub(super) fn remember(
         &mut self,
-        owner: IpAddr,
+        client: IpAddr,
         name: &Name,
         address: IpAddr,
         now: Instant,
         end: Instant,
     ) {
         self.last += 1;
-        let end = (end, self.last);
-        let known = self.addresses.entry(address).or_default();
-        let old = known.iter().position(|known| known.name == *name);
-        let is_full = known.len() >= NAMES_AN_ADDRESS;
-        let old = old.or_else(|| if is_full { spare(known, &self.ends) } else { None });
-        let old = old.map(|old| known.remove(old).end);
-        // The one remembered last stands last.
-        known.push(Known { name: name.clone(), end });
-        if let Some(old) = old {
-            self.take(old);
-        }
-        self.ends.insert(end, Pair { address, owner });
-        let own = self.owners.entry(owner).or_default();
-        own.insert(end);
-        if own.len() > self.share
-            && let Some(&first) = own.first()
-        {
-            self.forget(first);
-        }
+        let asker = Asker { client, end: (end, self.last) };
+        let mut pair = self.taken_out(address, name).unwrap_or_else(|| {
+            self.make_room(address, now);
+            Known { name: name.clone(), askers: Vec::with_capacity(1) }
+        });
+        pair.asked(asker, now, self.limit.div_ceil(self.share));
+        self.put(address, pair, now);
         while let Some((&first, _)) = self.ends.first_key_value() {
             if first.0 > now && self.ends.len() <= self.limit {
                 break;
@@ -87,11 +109,76 @@ impl Memory {
     /// The names of an address, the one remembered last first.
     pub(super) fn names(&self, address: IpAddr, now: Instant) -> Vec<Name> {
         let known = self.addresses.get(&address).into_iter().flatten().rev();
-        known.filter(|known| known.end.0 > now).map(|known| known.name.clone()).collect()
+        let known = known.filter(|known| known.last().is_some_and(|last| last.end.0 > now));
+        known.map(|known| known.name.clone()).collect()
+    }
+
+    /// A pair, taken out of the order of ends too.
+    fn taken_out(&mut self, address: IpAddr, name: &Name) -> Option<Known> {
+        let known = self.addresses.get_mut(&address)?;
+        let pair = known.remove(known.iter().position(|known| known.name == *name)?);
+        self.unlink(pair.last()?.end);
+        Some(pair)
+    }
+
+    /// Puts a pair in its place, as the one remembered last of its address.
+    fn put(&mut self, address: IpAddr, pair: Known, now: Instant) {
+        let Some(last) = pair.last() else { return };
+        self.addresses.entry(address).or_default().push(pair);
+        self.link(address, last);
+        if let Some(surplus) = self.surplus(last.client) {
+            self.give_up(surplus, now);
+        }
+    }
+
+    /// Has place for one more name of an address.
+    fn make_room(&mut self, address: IpAddr, now: Instant) {
+        while let Some(known) = self.addresses.get(&address)
+            && known.len() >= NAMES_AN_ADDRESS
+            && let Some(end) = spare(known)
+        {
+            self.give_up(end, now);
+        }
+    }
+
+    /// Whom a pair counts for gives it up. Whoever gets it may then have one too many itself, and so on: each time a
+    /// pair has one asker less, so in all this happens no more often than clients ask.
+    fn give_up(&mut self, end: End, now: Instant) {
+        let mut next = Some(end);
+        while let Some(end) = next {
+            next = self.pass_on(end, now).and_then(|heir| self.surplus(heir));
+        }
+    }
+
+    /// Has a pair count for whoever asked for it before, if that one's time holds, and says for whom.
+    fn pass_on(&mut self, end: End, now: Instant) -> Option<IpAddr> {
+        let Pair { address, .. } = *self.ends.get(&end)?;
+        let known = self.addresses.get_mut(&address)?;
+        let pair = known.iter_mut().find(|known| known.last().is_some_and(|last| last.end == end))?;
+        let before = pair.askers.len().checked_sub(2).map(|place| pair.askers[place]);
+        let Some(heir) = before.filter(|before| before.end.0 > now) else {
+            self.forget(end);
+            return None;
+        };
+        pair.askers.pop();
+        self.unlink(end);
+        self.link(address, heir);
+        Some(heir.client)
+    }
+
+    /// What a client has beyond its share: the pair that ends first.
+    fn surplus(&self, client: IpAddr) -> Option<End> {
+        self.owners.get(&client).filter(|own| own.len() > self.share)?.first().copied()
+    }
+
+    /// Puts a pair in the order of ends.
+    fn link(&mut self, address: IpAddr, Asker { client, end }: Asker) {
+        self.ends.insert(end, Pair { address, owner: client });
+        self.owners.entry(client).or_default().insert(end);
     }
 
     /// Takes a pair out of the order of ends.
-    fn take(&mut self, end: End) -> Option<Pair> {
+    fn unlink(&mut self, end: End) -> Option<Pair> {
         let pair = self.ends.remove(&end)?;
         if let Some(own) = self.owners.get_mut(&pair.owner) {
             own.remove(&end);
@@ -103,23 +190,22 @@ impl Memory {
     }
 
     fn forget(&mut self, end: End) {
-        let Some(Pair { address, .. }) = self.take(end) else { return };
+        let Some(Pair { address, .. }) = self.unlink(end) else { return };
         let Some(known) = self.addresses.get_mut(&address) else { return };
-        known.retain(|known| known.end != end);
+        known.retain(|known| known.last().is_some_and(|last| last.end != end));
         if known.is_empty() {
             self.addresses.remove(&address);
         }
     }
 }
 
-/// Which of the names of an address gives way: the oldest of the owner who has most of them, lest names that one client
-/// makes up for it push out another's.
-fn spare(known: &[Known], ends: &BTreeMap<End, Pair>) -> Option<usize> {
-    let owners: Vec<Option<IpAddr>> =
-        known.iter().map(|known| ends.get(&known.end).map(|pair| pair.owner)).collect();
-    let count = |own: Option<IpAddr>| owners.iter().filter(|&&owner| owner == own).count();
+/// Which of the names of an address gives way: the oldest of the client for whom most of them count, lest names that one
+/// client makes up for it push out another's.
+fn spare(known: &[Known]) -> Option<End> {
+    let owners: Vec<Asker> = known.iter().filter_map(Known::last).collect();
+    let count = |client: IpAddr| owners.iter().filter(|owner| owner.client == client).count();
     // Backwards, as the last one of those that are equal is taken.
-    (0..owners.len()).rev().max_by_key(|&place| count(owners[place]))
+    owners.iter().rev().max_by_key(|owner| count(owner.client)).map(|owner| owner.end)
 }
 
 #[cfg(test)]
@@ -181,6 +267,77 @@ mod tests {
         // What another one asks for too is that one's.
         memory.remember(B, &name("n999.example"), address(999), now, now + 2 * SECOND);
         assert_eq!((memory.owners[&A].len(), memory.owners[&B].len()), (9, 2));
+    }
+
+    /// What others ask for too outlives the flood of one of them, whoever of them asked first, and last.
+    #[test]
+    fn who_overruns_its_share_costs_nobody_else_a_pair() {
+        for asked in [&[B, A][..], &[A, B], &[A, B, A], &[B, A, B], &[B, A, A]] {
+            let (mut memory, now) = (Memory::new(100, 10), Instant::now());
+            for &client in asked {
+                memory.remember(client, &name("b.example"), address(1), now, now + 2 * SECOND);
+            }
+            for number in 2..1000 {
+                memory.remember(A, &name("a.example"), address(number), now, now + 3 * SECOND);
+            }
+            assert_eq!(memory.names(address(1), now), [name("b.example")], "{asked:?}");
+            assert_eq!((memory.ends.len(), memory.owners[&A].len(), memory.owners[&B].len()), (11, 10, 1));
+            assert_eq!(memory.names(address(1), now + 2 * SECOND), []);
+            // The other one's own share is what holds it too.
+            for number in 2000..3000 {
+                memory.remember(B, &name("b.example"), address(number), now, now + 3 * SECOND);
+            }
+            assert_eq!(memory.names(address(1), now), [], "{asked:?}");
+            assert_eq!((memory.ends.len(), memory.addresses.len()), (20, 20));
+        }
+    }
+
+    #[test]
+    fn a_pair_that_is_given_up_ends_when_the_others_who_asked_were_told() {
+        let (mut memory, now) = (Memory::new(100, 1), Instant::now());
+        memory.remember(B, &name("b.example"), address(1), now, now + SECOND);
+        memory.remember(A, &name("b.example"), address(1), now, now + 2 * SECOND);
+        assert_eq!(memory.names(address(1), now + SECOND), [name("b.example")]);
+        memory.remember(A, &name("a.example"), address(2), now, now + 3 * SECOND);
+        assert_eq!(memory.names(address(1), now), [name("b.example")]);
+        assert_eq!(memory.names(address(1), now + SECOND), []);
+        // Whose time is over gets nothing back.
+        memory.remember(A, &name("b.example"), address(1), now, now + 4 * SECOND);
+        let later = now + SECOND;
+        memory.remember(A, &name("c.example"), address(3), later, later + 4 * SECOND);
+        assert_eq!((memory.names(address(1), later).len(), memory.owners.len()), (0, 1));
+    }
+
+    #[test]
+    fn what_clients_get_back_from_each_other_stays_within_their_shares() {
+        let (mut memory, now) = (Memory::new(8, 2), Instant::now());
+        for round in 1..50 {
+            for last in 1..=6 {
+                let client = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+                let number = round * u32::from(last) % 7;
+                memory.remember(client, &name("a.example"), address(number), now, now + SECOND * round);
+                let pairs = memory.addresses.values().flatten();
+                assert!(pairs.clone().all(|pair| (1..=4).contains(&pair.askers.len())));
+                assert_eq!(pairs.count(), memory.ends.len());
+                assert_eq!(memory.owners.values().map(BTreeSet::len).sum::<usize>(), memory.ends.len());
+                assert!(memory.owners.values().all(|own| (1..=2).contains(&own.len())));
+            }
+        }
+    }
+
+    #[test]
+    fn names_made_up_for_an_address_push_out_none_that_another_asked_for_too() {
+        for asked in [[A, B], [B, A]] {
+            let (mut memory, now) = (Memory::new(1000, 500), Instant::now());
+            for client in asked {
+                memory.remember(client, &name("b.example"), address(1), now, now + SECOND);
+            }
+            for number in 0..100 {
+                memory.remember(A, &name(&format!("n{number}.example")), address(1), now, now + SECOND);
+            }
+            let names = memory.names(address(1), now);
+            assert_eq!((names.len(), names.contains(&name("b.example"))), (NAMES_AN_ADDRESS, true));
+        }
     }
 
     #[test]
