@@ -73,14 +73,31 @@ pub fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-const METADATA_V4: [Ipv4Addr; 4] = [
-    Ipv4Addr::new(169, 254, 169, 254), // AWS, Google Cloud, Azure, DigitalOcean, Oracle
+/// Services that tell an instance about itself or hand out its credentials, by the documents and the SDKs of those who
+/// run them. `private: true` opens none of them, though most lie in blocks that it opens.
+const METADATA_V4: [Ipv4Addr; 10] = [
+    // AWS, Google Cloud, Azure, Oracle, IBM, DigitalOcean, Hetzner, Vultr, Exoscale, UpCloud, Akamai, OpenStack
+    Ipv4Addr::new(169, 254, 169, 254),
+    Ipv4Addr::new(169, 254, 170, 2),   // AWS ECS: credentials of tasks
+    Ipv4Addr::new(169, 254, 170, 23),  // AWS EKS: Pod Identity
+    Ipv4Addr::new(169, 254, 169, 252), // Google GKE: its metadata server on a node
     Ipv4Addr::new(168, 63, 129, 16),   // Azure's host services
-    Ipv4Addr::new(100, 100, 100, 200), // Alibaba Cloud
     Ipv4Addr::new(192, 0, 0, 192),     // Oracle Cloud
+    Ipv4Addr::new(100, 100, 100, 200), // Alibaba Cloud
+    Ipv4Addr::new(169, 254, 0, 23),    // Tencent Cloud
+    Ipv4Addr::new(169, 254, 10, 10),   // Tencent Cloud
+    Ipv4Addr::new(169, 254, 42, 42),   // Scaleway
 ];
-/// AWS's instance metadata service over IPv6.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+const METADATA_V6: [Ipv6Addr; 8] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), // AWS
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),  // AWS EKS: Pod Identity
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),  // Google Cloud
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), // Oracle Cloud
+    Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200), // Alibaba Cloud
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),   // Scaleway
+    Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1), // Akamai
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe), // OpenStack, Akamai
+];
 
 /// These and the next stand in order, and none lies in another.
 static BLOCKS_V4: [Block; 18] = [
@@ -135,7 +152,7 @@ fn special_v4(address: Ipv4Addr) -> Option<Special> {
 }
 
 fn special_v6(address: Ipv6Addr) -> Option<Special> {
-    if address == METADATA_V6 {
+    if METADATA_V6.contains(&address) {
         return Some(Special::Metadata);
     }
     if let Some(v4) = embedded(address) {
@@ -271,7 +288,22 @@ mod tests {
             "168.63.129.16",
             "100.100.100.200",
             "192.0.0.192",
+            "169.254.170.2",
+            "169.254.170.23",
+            "169.254.169.252",
+            "169.254.0.23",
+            "169.254.10.10",
+            "169.254.42.42",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:100::100:200",
+            "fd00:42::42",
+            "fd00:a9fe:a9fe::1",
+            "fe80::a9fe:a9fe",
+            "::ffff:169.254.170.2",
+            "64:ff9b::169.254.42.42",
             "::ffff:169.254.169.254",
             "::169.254.169.254",
             "::ffff:0:169.254.169.254",

@@ -96,7 +96,7 @@ async fn one_prohibited_address_spoils_no_other_and_is_never_dialled() {
 #[tokio::test]
 async fn private_opens_no_metadata_address() {
     let dns = Dns::start().await;
-    dns.set("meta.example", &["169.254.169.254", "fd00:ec2::254"]);
+    dns.set("meta.example", &["169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fd20:ce::254"]);
     let gate = gate(&dns, &["{ host: meta.example, ports: [80], protocol: tcp, private: true }"]).await;
     let answer = connect(&gate, "meta.example:80").await;
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("address_prohibited"), "{answer}");
