@@ -88,8 +88,8 @@ impl Object<'_> {
     fn string(&mut self, text: &str) {
         // What JSON has to escape (RFC 8259 §7): rules have quotes around their patterns, and only clients write control
         // characters, which are looked for without an end in between: compilers make vectors of that.
-        if text.bytes().fold(false, |found, byte| found | (byte < 0x20)) {
-            return self.value(text);
+        if text.bytes().fold(false, |found, byte| found | !(0x20..0x7f).contains(&byte)) {
+            return self.escaped(text);
         }
         self.line.push(b'"');
         let mut rest = text.as_bytes();
@@ -100,6 +100,19 @@ impl Object<'_> {
         }
         self.line.extend_from_slice(rest);
         self.line.push(b'"');
+    }
+
+    /// With more escaped than JSON asks for: terminals obey DEL and what stands from U+0080 to U+009F, and some readers
+    /// end a line at U+2028 and U+2029. Parsers find the same text.
+    fn escaped(&mut self, text: &str) {
+        // A string can always be written as JSON.
+        for letter in serde_json::to_string(text).unwrap_or_default().chars() {
+            if matches!(letter, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}') {
+                self.line.extend_from_slice(format!("\\u{:04x}", u32::from(letter)).as_bytes());
+            } else {
+                self.line.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
     }
 
     fn strings(&mut self, texts: &[Box<str>]) {

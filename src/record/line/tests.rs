@@ -101,6 +101,20 @@ fn queries_are_left_out_and_client_bytes_are_bounded_and_escaped() {
 }
 
 #[test]
+fn what_a_terminal_obeys_or_a_reader_ends_a_line_at_is_escaped_too() {
+    let mut record = record();
+    let text = "/a\u{7f}\u{80}\u{9b}31m\u{9f}\u{a0}\u{2027}\u{2028}\u{2029}ü\u{1b}";
+    record.inside = Seen::Http { method: "GET", path: text }.into();
+    let line = line(&record);
+    assert!(
+        line.contains("\"/a\\u007f\\u0080\\u009b31m\\u009f\u{a0}\u{2027}\\u2028\\u2029ü\\u001b\""),
+        "{line}"
+    );
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(value["path"], text);
+}
+
+#[test]
 fn addresses_stand_without_brackets() {
     let mut record = record();
     record.to = Some(Destination::parse("[2001:db8::1]:443").unwrap());
@@ -110,7 +124,7 @@ fn addresses_stand_without_brackets() {
 #[test]
 fn what_serde_json_would_say_is_said() {
     let mut line = Vec::new();
-    for text in ["", "plain", "a \"b\" \\ c\\", "\"", "tab\there", "\u{0}\u{1f}\"", "\u{7f}ü\"日本\""] {
+    for text in ["", "plain", "a \"b\" \\ c\\", "\"", "tab\there", "\u{0}\u{1f}\"", "ü\"日本\""] {
         line.clear();
         Object { line: &mut line }.string(text);
         assert_eq!(line, serde_json::to_vec(text).unwrap(), "{text:?}");
