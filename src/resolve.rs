@@ -7,6 +7,7 @@ mod answers;
 mod cache;
 mod circle;
 mod connect;
+mod fault;
 mod files;
 mod server;
 mod servers;
@@ -30,8 +31,9 @@ use crate::tls::trust::{self, TrustError};
 
 pub use answers::{Answers, Failure};
 pub use circle::Circle;
+pub use fault::Fault;
 use files::Hosts;
-pub use files::{FileError, RESOLV_CONF_MAX, read_resolv_conf};
+pub use files::{FileError, RESOLV_CONF_MAX, read_servers_if_any};
 pub use server::{Server, ServerError};
 use servers::Servers;
 use turns::Turns;
@@ -93,17 +95,6 @@ impl Default for Settings {
     }
 }
 
-/// Why names can't be looked up as the settings and the files say.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error("{0}; name a file of certificates in PEM by `dns.ca`")]
-    Trust(#[from] TrustError),
-    #[error(transparent)]
-    Circle(#[from] Circle),
-}
-
 /// Looks names up. Questions that are under way are shared, and answers are cached.
 #[derive(Debug)]
 pub struct Resolver {
@@ -133,13 +124,16 @@ struct Sources {
 type Lookup = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, Failure>> + Send>>;
 
 impl Resolver {
-    /// Reads the files. Without a usable `resolv.conf` the local machine is asked (resolv.conf(5)).
+    /// Reads the files. Where no `resolv.conf` names a server, the local machine is asked (resolv.conf(5)).
     pub fn new(settings: Settings) -> Result<Self, Fault> {
         let hosts = Arc::new(read_hosts(&settings)?);
-        let list = read_servers(&settings).unwrap_or_else(|error| {
-            tracing::warn!("{error}; asking the DNS server on this host");
-            vec![files::LOCAL_SERVER.into()]
-        });
+        let list = match read_servers(&settings) {
+            Err(error) if error.names_nobody() => {
+                tracing::warn!("{error}; asking the DNS server on this host");
+                vec![files::LOCAL_SERVER.into()]
+            }
+            result => result.map_err(Fault::ResolvConf)?,
+        };
         let is_over_tls = |server: &Server| server.certified.is_some();
         if list.iter().any(is_over_tls) && !list.iter().all(is_over_tls) {
             tracing::warn!(
@@ -190,7 +184,7 @@ impl Resolver {
     }
 
     fn reload_servers(&self, last: &Arc<Servers>) -> Result<Arc<Servers>, Fault> {
-        let list = read_servers(&self.settings)?;
+        let list = read_servers(&self.settings).map_err(Fault::ResolvConf)?;
         refuse_circle(&list, &self.settings)?;
         let roots = read_roots(&list, &self.settings)?;
         if last.are(&list, roots.as_ref()) {
@@ -258,8 +252,11 @@ fn start(
     servers.map(Arc::new).map_err(|error| FileError::new(&settings.resolv_conf, error))
 }
 
-fn refuse_circle(list: &[Server], settings: &Settings) -> Result<(), Circle> {
-    circle::find(list, &settings.doors, &settings.behind_stub).map_or(Ok(()), Err)
+fn refuse_circle(list: &[Server], settings: &Settings) -> Result<(), Fault> {
+    match circle::find(list, &settings.doors, &settings.behind_stub).map_err(Fault::BehindStub)? {
+        Some(circle) => Err(circle.into()),
+        None => Ok(()),
+    }
 }
 
 /// The authorities, if any server needs them.
@@ -293,7 +290,7 @@ fn read_hosts(settings: &Settings) -> Result<Hosts, FileError> {
 
 fn read_servers(settings: &Settings) -> Result<Vec<Server>, FileError> {
     if settings.servers.is_empty() {
-        let servers = read_resolv_conf(&settings.resolv_conf)?;
+        let servers = files::read_resolv_conf(&settings.resolv_conf)?;
         return Ok(servers.into_iter().map(Server::from).collect());
     }
     Ok(settings.servers.clone())

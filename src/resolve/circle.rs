@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::files;
+use super::files::{self, FileError};
 use super::server::Server;
 use crate::sys;
 
@@ -22,19 +22,25 @@ pub enum Circle {
 }
 
 /// Looks for one among the servers, and behind those that are stubs of this host: `behind_stub` lists whom
-/// systemd-resolved asks. What another stub asks can't be known.
-pub(super) fn find(servers: &[Server], doors: &[SocketAddr], behind_stub: &Path) -> Option<Circle> {
+/// systemd-resolved asks, if it runs here. What another stub asks can't be known.
+pub(super) fn find(
+    servers: &[Server],
+    doors: &[SocketAddr],
+    behind_stub: &Path,
+) -> Result<Option<Circle>, FileError> {
     if doors.is_empty() {
-        return None;
+        return Ok(None);
     }
     let addresses = || servers.iter().map(|server| server.address);
     if let Some(server) = addresses().find(|server| is_door(*server, doors)) {
-        return Some(Circle::Direct(server));
+        return Ok(Some(Circle::Direct(server)));
     }
-    let stub = addresses().find(|server| server.ip().to_canonical().is_loopback())?;
-    let behind = files::read_resolv_conf(behind_stub).unwrap_or_default();
-    let door = behind.into_iter().find(|server| is_door(*server, doors))?;
-    Some(Circle::Behind { stub, door })
+    let Some(stub) = addresses().find(|server| server.ip().to_canonical().is_loopback()) else {
+        return Ok(None);
+    };
+    let behind = files::read_servers_if_any(behind_stub)?;
+    let door = behind.into_iter().find(|server| is_door(*server, doors));
+    Ok(door.map(|door| Circle::Behind { stub, door }))
 }
 
 fn is_door(server: SocketAddr, doors: &[SocketAddr]) -> bool {
@@ -57,7 +63,7 @@ mod tests {
         std::fs::write(&path, behind).unwrap();
         let servers: Vec<Server> = servers.iter().map(|text| text.parse().unwrap()).collect();
         let doors: Vec<SocketAddr> = doors.iter().map(|text| text.parse().unwrap()).collect();
-        find(&servers, &doors, &path).map(|circle| circle.to_string())
+        find(&servers, &doors, &path).unwrap().map(|circle| circle.to_string())
     }
 
     #[test]

@@ -36,6 +36,15 @@ pub struct FileError {
 enum Unusable {
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error("it names no DNS server")]
+    NoServer,
+    /// What its first `nameserver` line has instead of an address.
+    #[error(
+        "it names no usable DNS server: line {line} has {word:?}, where an IP address without a zone has to be"
+    )]
+    NoUsableServer { line: usize, word: String },
+    #[error("it names no DNS server and is not text")]
+    NotText,
     #[error(transparent)]
     Other(#[from] io::Error),
 }
@@ -47,6 +56,11 @@ impl FileError {
 
     pub(super) fn is_not_found(&self) -> bool {
         matches!(&self.error, Unusable::Read(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether nothing is wrong with a `resolv.conf` but that it is not there or names nobody.
+    pub(super) fn names_nobody(&self) -> bool {
+        self.is_not_found() || matches!(self.error, Unusable::NoServer)
     }
 }
 
@@ -94,31 +108,44 @@ impl Hosts {
 }
 
 /// The servers of a `resolv.conf`; one that names no usable server is an error.
-pub fn read_resolv_conf(path: &Path) -> Result<Vec<SocketAddr>, FileError> {
-    let servers = parse_servers(&read(path, RESOLV_CONF_MAX)?);
-    if servers.is_empty() {
-        let error = io::Error::new(io::ErrorKind::InvalidData, "it names no usable DNS server");
-        return Err(FileError::new(path, error));
+pub(super) fn read_resolv_conf(path: &Path) -> Result<Vec<SocketAddr>, FileError> {
+    let text = read(path, RESOLV_CONF_MAX)?;
+    parse_servers(&text).map_err(|error| FileError { path: path.to_owned(), error })
+}
+
+/// The servers of a file that may name nobody: then, and where there is no such file, there are none.
+pub fn read_servers_if_any(path: &Path) -> Result<Vec<SocketAddr>, FileError> {
+    match read_resolv_conf(path) {
+        Err(error) if error.names_nobody() => Ok(Vec::new()),
+        result => result,
     }
-    Ok(servers)
 }
 
 /// Takes the `nameserver` lines alone: search domains have no place here, and time-outs are ours.
-/// Like libc it passes over what it can't read.
-fn parse_servers(text: &str) -> Vec<SocketAddr> {
+/// Like libc it passes over what it can't read, as long as there is one that it can.
+fn parse_servers(text: &str) -> Result<Vec<SocketAddr>, Unusable> {
     let mut servers = Vec::new();
-    for line in text.lines() {
+    let mut unusable = None;
+    for (number, line) in (1..).zip(text.lines()) {
         let mut words = words(line, "#;");
         if words.next() != Some("nameserver") {
             continue;
         }
-        let Some(server) = words.next().and_then(parse_server) else { continue };
-        if !servers.contains(&server) {
-            servers.push(server);
+        let word = words.next().unwrap_or_default();
+        match parse_server(word) {
+            Some(server) if servers.contains(&server) => {}
+            Some(server) => servers.push(server),
+            None => unusable = unusable.or(Some((number, word))),
         }
     }
     servers.truncate(SERVERS_MAX);
-    servers
+    match unusable {
+        _ if !servers.is_empty() => Ok(servers),
+        Some((line, word)) => Err(Unusable::NoUsableServer { line, word: word.to_owned() }),
+        // Who wrote it may have named servers, in UTF-16 say, or a crash left a hole where they stood.
+        None if text.contains(['\0', char::REPLACEMENT_CHARACTER]) => Err(Unusable::NotText),
+        None => Err(Unusable::NoServer),
+    }
 }
 
 /// An address, or one with a port as OpenBSD writes it. A link-local one with its zone can't be asked.
@@ -212,24 +239,34 @@ mod tests {
                 vec!["1.1.1.1:53", "1.1.1.2:53", "1.1.1.3:53"],
             ),
         ] {
-            let parsed: Vec<String> = parse_servers(text).iter().map(ToString::to_string).collect();
+            let parsed: Vec<String> = parse_servers(text).unwrap().iter().map(ToString::to_string).collect();
             assert_eq!(parsed, servers, "{text}");
         }
     }
 
     #[test]
     fn what_is_no_server_is_passed_over() {
-        for text in [
-            "",
-            "search example",
-            "nameserver",
-            "nameserver dns.example",
-            "nameserver fe80::1%eth0",
-            "nameserver [fe80::1%2]:53",
-            "#nameserver 192.0.2.1",
+        let instead = |word| {
+            format!(
+                "it names no usable DNS server: line 2 has {word:?}, where an IP address without a zone has to be"
+            )
+        };
+        let nobody = || "it names no DNS server".to_owned();
+        let not_text = || "it names no DNS server and is not text".to_owned();
+        for (text, wrong) in [
+            ("", nobody()),
+            ("search example", nobody()),
+            ("#nameserver 192.0.2.1", nobody()),
+            ("\nnameserver", instead("")),
+            ("\nnameserver dns.example\nnameserver ::g", instead("dns.example")),
+            ("\nnameserver fe80::1%eth0", instead("fe80::1%eth0")),
+            ("\nnameserver [fe80::1%2]:53", instead("[fe80::1%2]:53")),
+            ("n\0a\0m\0e\0", not_text()),
+            ("\u{fffd}", not_text()),
         ] {
-            assert_eq!(parse_servers(text), [], "{text:?}");
-            assert_eq!(parse_servers(&format!("{text}\nnameserver 192.0.2.1")).len(), 1, "{text:?}");
+            assert_eq!(parse_servers(text).unwrap_err().to_string(), wrong, "{text:?}");
+            let with = format!("{text}\nnameserver 192.0.2.1");
+            assert_eq!(parse_servers(&with).unwrap().len(), 1, "{text:?}");
         }
     }
 }

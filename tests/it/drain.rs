@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener as StdListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use exeat::server::Signal;
@@ -235,6 +235,41 @@ async fn the_program_says_why_it_does_not_start() {
     let (code, said) = run(&files, &[]);
     let wrong = "names can't be resolved: hosts: it is larger than 64 MiB: 67108865 bytes";
     assert!(code == Some(2) && said.contains(wrong), "{code:?}: {said}");
+}
+
+/// A command that finds this text as its `/etc/resolv.conf`, in a mount namespace of its own.
+fn with_resolv_conf(files: &Files, text: &[u8], arguments: &[&str]) -> (Option<i32>, String) {
+    let path = files.directory.path().join("resolv.conf");
+    fs::write(&path, text).unwrap();
+    let lay = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", lay]).arg(path);
+    command.args(["timeout", "--signal=TERM", "2", env!("CARGO_BIN_EXE_exeat")]).args(arguments);
+    let output = command.current_dir(files.directory.path()).stdin(Stdio::null()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn the_program_asks_nobody_else_where_resolv_conf_can_not_be_used() {
+    let files = Files::new("", &policy("a.example"));
+    let serve = &["serve", "--config", "exeat.yaml"][..];
+    let run = &["run", "--config", "exeat.yaml", "--", "true"][..];
+    let long = [b' '; (1 << 20) + 1];
+    for (text, wrong) in [
+        (&long[..], "it is larger than 1 MiB: 1048577 bytes"),
+        (b"nameserver dns.example\n", "it names no usable DNS server: line 1 has \"dns.example\""),
+        (b"\xff\xfen\0a\0", "it names no DNS server and is not text"),
+    ] {
+        for command in [serve, run] {
+            let (code, said) = with_resolv_conf(&files, text, command);
+            assert_eq!(code, Some(2), "{command:?}: {said}");
+            let wrong = format!("names can't be resolved: /etc/resolv.conf: {wrong}");
+            assert!(said.contains(&wrong) && said.contains("or list the servers by `dns.servers`"), "{said}");
+        }
+    }
+    // It may name nobody: 124 says that the program ran until it was told to end.
+    let (code, said) = with_resolv_conf(&files, b"search example\n", serve);
+    assert!(code == Some(124) && said.contains("asking the DNS server on this host"), "{code:?}: {said}");
 }
 
 #[tokio::test]

@@ -125,8 +125,10 @@ fn look(args: &ApplyArgs, plan: &Plan, dns_servers: &[SocketAddr]) -> Result<(),
         ));
     }
     let instance = matches!(plan.shape, Shape::Instance { .. });
-    if let Some(stub) = stub::find(dns_servers).filter(|_| instance && !args.ignore_stub) {
-        let complaint = about(&stub);
+    if instance
+        && !args.ignore_stub
+        && let Some(complaint) = about_stub(dns_servers)
+    {
         match args.ahead {
             true => tracing::warn!("{complaint}"),
             false => complaints.push(complaint),
@@ -138,14 +140,34 @@ fn look(args: &ApplyArgs, plan: &Plan, dns_servers: &[SocketAddr]) -> Result<(),
     }
 }
 
-fn about(stub: &stub::Stub) -> String {
-    let servers: Vec<String> = stub.upstream.iter().map(ToString::to_string).collect();
-    let servers = if servers.is_empty() { "…".to_owned() } else { servers.join(", ") };
-    format!(
+/// What is wrong with whom exeat would ask, or why that can't be known.
+fn about_stub(dns_servers: &[SocketAddr]) -> Option<String> {
+    let stub = match stub::find(dns_servers) {
+        Ok(stub) => stub?,
+        Err(error) => {
+            let unknown = format!("whether exeat would ask a stub resolver can't be known: {error}");
+            return Some(mended(&unknown, "…"));
+        }
+    };
+    let circle = format!(
         "exeat would ask the stub resolver {}, whose questions the lockdown sends to exeat: they would go round \
-         for ever. Write `dns: {{ servers: [{servers}] }}` into the settings of exeat and give them here by \
-         --config, or say --ignore-stub",
+         for ever",
         stub.address
+    );
+    Some(match stub.upstream {
+        Ok(servers) if servers.is_empty() => mended(&circle, "…"),
+        Ok(servers) => {
+            let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+            mended(&circle, &servers.join(", "))
+        }
+        Err(error) => mended(&format!("{circle} (the servers behind it can't be told: {error})"), "…"),
+    })
+}
+
+fn mended(wrong: &str, servers: &str) -> String {
+    format!(
+        "{wrong}. Write `dns: {{ servers: [{servers}] }}` into the settings of exeat and give them here by \
+         --config, or say --ignore-stub"
     )
 }
 
