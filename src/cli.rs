@@ -19,6 +19,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::ADDRESS;
 use crate::jail;
 use crate::mistake::Mistake;
 use crate::server::StartError;
@@ -114,7 +115,7 @@ fn print(text: &str, code: impl Into<ExitCode>) -> ExitCode {
 
 /// Reads where a socket is, of a flag.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "it must be an address and a port, like 127.0.0.1:3128 or [::]:3128".to_owned())
+    text.parse().map_err(|_| format!("it must be {ADDRESS}"))
 }
 
 /// An answer for programs. Those are of texts, numbers and flags alone, which can't fail to serialise.

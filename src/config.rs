@@ -27,6 +27,8 @@ use crate::resolve::Server;
 use crate::tls;
 use crate::yaml::SIZE_MAX;
 
+pub use reading::ADDRESS;
+
 /// Everything that can be set, in its meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {

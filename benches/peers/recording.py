@@ -22,54 +22,64 @@ def edited(path, *edits):
     path.write_text(text)
 
 
-class Squid(peers.Squid):
-    name = "squid with records"
+class Recording:
+    """What comes before the proxy that it makes record: where its settings are, what is changed there, and whether it prints
+    its records."""
+
     only = ONLY
+    settings = ""
+    prints = False
+
+    def edits(self, home):
+        raise NotImplementedError
 
     def command(self, home, door):
         command = super().command(home, door)
-        edited(home / "squid.conf", ("access_log none", f"access_log stdio:{home}/records\nbuffered_logs on"))
-        return command
+        edited(home / self.settings, *self.edits(home))
+        return into_a_file(home, command) if self.prints else command
 
 
-class Haproxy(peers.Haproxy):
+class Squid(Recording, peers.Squid):
+    name = "squid with records"
+    settings = "squid.conf"
+
+    def edits(self, home):
+        return [("access_log none", f"access_log stdio:{home}/records\nbuffered_logs on")]
+
+
+class Haproxy(Recording, peers.Haproxy):
     """It writes each by itself; only another program, at a socket of syslog, would spare it that."""
 
     name = "haproxy with records"
-    only = ONLY
+    settings = "haproxy.cfg"
+    prints = True
 
-    def command(self, home, door):
-        command = super().command(home, door)
-        edited(
-            home / "haproxy.cfg",
+    def edits(self, home):
+        return [
             ("  nbthread 1\n", "  nbthread 1\n  log stdout format raw daemon\n"),
             ("  mode tcp\n", "  mode tcp\n  log global\n  option tcplog\n"),
-        )
-        return into_a_file(home, command)
+        ]
 
 
-class Nginx(peers.Nginx):
+class Nginx(Recording, peers.Nginx):
     name = "nginx with records"
-    only = ONLY
+    settings = "nginx.conf"
     WHAT = (
         "$time_iso8601 $remote_addr $ssl_preread_server_name $upstream_addr $status $bytes_sent $bytes_received $session_time"
     )
 
-    def command(self, home, door):
-        command = super().command(home, door)
+    def edits(self, home):
         log = f"  log_format record '{self.WHAT}';\n  access_log {home}/records record buffer=64k flush=1s;\n"
-        edited(home / "nginx.conf", ("stream {\n", f"stream {{\n{log}"))
-        return command
+        return [("stream {\n", f"stream {{\n{log}")]
 
 
-class G3proxy(peers.G3proxy):
+class G3proxy(Recording, peers.G3proxy):
     name = "g3proxy with records"
-    only = ONLY
+    settings = "g3proxy.yaml"
+    prints = True
 
-    def command(self, home, door):
-        command = super().command(home, door)
-        edited(home / "g3proxy.yaml", ("log: discard\n", "log: { task: stdout }\n"))
-        return into_a_file(home, command)
+    def edits(self, home):
+        return [("log: discard\n", "log: { task: stdout }\n")]
 
 
 DEBIAN = [Squid(), Haproxy(), Nginx()]

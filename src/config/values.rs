@@ -34,9 +34,7 @@ pub(super) fn number(
 pub(super) fn duration(reader: &mut Reader, fields: &Fields<'_>, key: &str) -> Option<Duration> {
     let field = fields.get(key)?;
     reader.parsed(field, "a duration of more than 0 and at most 30 days, like 500ms, 10s, 5m or 1h", |text| {
-        let duration: SignedDuration =
-            text.parse().map_err(|_: jiff::Error| "not a number with a unit of time".to_owned())?;
-        match Duration::try_from(duration) {
+        match Duration::try_from(signed(text)?) {
             Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
             _ => Err("out of range".to_owned()),
         }
@@ -48,12 +46,15 @@ pub(super) fn seconds(reader: &mut Reader, fields: &Fields<'_>, key: &str, most:
     let field = fields.get(key)?;
     let expected = format!("a duration of whole seconds, from 0s to {most}s");
     reader.parsed(field, &expected, |text| {
-        let duration: SignedDuration =
-            text.parse().map_err(|_: jiff::Error| "not a number with a unit of time".to_owned())?;
-        let seconds = Duration::try_from(duration).ok().filter(|wanted| wanted.subsec_nanos() == 0);
+        let seconds = Duration::try_from(signed(text)?).ok().filter(|wanted| wanted.subsec_nanos() == 0);
         let seconds = seconds.map(|wanted| wanted.as_secs()).filter(|wanted| *wanted <= most);
         seconds.ok_or_else(|| "out of range".to_owned())
     })
+}
+
+/// In words of exeat: the library's own speak of its types.
+fn signed(text: &str) -> Result<SignedDuration, String> {
+    text.parse().map_err(|_: jiff::Error| "not a number with a unit of time".to_owned())
 }
 
 pub(super) fn path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {

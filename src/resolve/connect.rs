@@ -58,11 +58,17 @@ impl Connector {
         Self { clear: TokioRuntimeProvider::default(), lines: Arc::new(lines), turns, try_for }
     }
 
-    fn udp(&self, address: SocketAddr) -> Socket {
-        let stream = UdpClientStream::builder(address, self.clear.clone())
-            .with_timeout(Some(self.try_for))
-            .with_max_retries(SOCKETS_A_TRY);
-        Socket::Udp(stream.exchange())
+    fn clear(&self, address: SocketAddr, protocol: &ProtocolConfig) -> Clear {
+        let socket = match protocol {
+            ProtocolConfig::Udp => {
+                let stream = UdpClientStream::builder(address, self.clear.clone())
+                    .with_timeout(Some(self.try_for))
+                    .with_max_retries(SOCKETS_A_TRY);
+                Socket::Udp(stream.exchange())
+            }
+            _ => Socket::Tcp(address, self.clear.clone()),
+        };
+        Clear { socket, turns: Arc::clone(&self.turns), try_for: self.try_for }
     }
 }
 
@@ -92,15 +98,9 @@ impl ConnectionProvider for Connector {
         _: &PoolContext,
     ) -> Result<Self::FutureConn, NetError> {
         let address = SocketAddr::new(ip, config.port);
-        let connection = match (self.lines.get(&address), &config.protocol) {
-            (Some(line), _) => Connection::Tls(line.clone()),
-            (None, protocol) => {
-                let socket = match protocol {
-                    ProtocolConfig::Udp => self.udp(address),
-                    _ => Socket::Tcp(address, self.clear.clone()),
-                };
-                Connection::Clear(Clear { socket, turns: Arc::clone(&self.turns), try_for: self.try_for })
-            }
+        let connection = match self.lines.get(&address) {
+            Some(line) => Connection::Tls(line.clone()),
+            None => Connection::Clear(self.clear(address, &config.protocol)),
         };
         Ok(Box::pin(ready(Ok(connection))))
     }

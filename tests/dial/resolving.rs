@@ -530,6 +530,15 @@ async fn v4(resolver: &Resolver, client: u8, text: &str) -> Result<usize, Failur
     resolver.records(asker, &name(text), RecordType::A).await.map(|found| found.data.len())
 }
 
+/// The same, asked by many at a time.
+fn v4_of_all(
+    resolver: &Arc<Resolver>,
+    all: impl Iterator<Item = (u8, String)>,
+) -> JoinSet<Result<usize, Failure>> {
+    let ask = async |resolver: Arc<Resolver>, client, name: String| v4(&resolver, client, &name).await;
+    all.map(|(client, name)| ask(Arc::clone(resolver), client, name)).collect()
+}
+
 #[tokio::test]
 async fn a_client_has_so_many_questions_under_way_and_others_have_theirs() {
     const PATIENCE: Duration = Duration::from_secs(1);
@@ -540,9 +549,7 @@ async fn a_client_has_so_many_questions_under_way_and_others_have_theirs() {
     let settings = Settings { sockets: 48, try_for: PATIENCE, ..settings(&directory, &dns) };
     let resolver = Arc::new(Resolver::new(settings).unwrap());
     assert_eq!(v4(&resolver, 1, "known.good.example").await, Ok(1));
-    let ask = async |resolver: Arc<Resolver>, name: String| v4(&resolver, 1, &name).await;
-    let in_vain = (0..100).map(|number| ask(Arc::clone(&resolver), format!("n{number}.silent.example")));
-    let mut in_vain: JoinSet<_> = in_vain.collect();
+    let mut in_vain = v4_of_all(&resolver, (0..100).map(|number| (1, format!("n{number}.silent.example"))));
     for number in 0..5 {
         let found = timeout(PATIENCE, v4(&resolver, 2, &format!("n{number}.good.example"))).await;
         assert_eq!(found.unwrap(), Ok(1), "{number}");
@@ -563,8 +570,7 @@ async fn a_question_that_many_clients_ask_is_one_question() {
     dns.set("a.example", &["192.0.2.1"]);
     let settings = Settings { sockets: 24, try_for: Duration::from_secs(3), ..settings(&directory, &dns) };
     let resolver = Arc::new(Resolver::new(settings).unwrap());
-    let ask = async |resolver: Arc<Resolver>, client| v4(&resolver, client, "silent.example").await;
-    let in_vain: JoinSet<_> = (1..100).map(|client| ask(Arc::clone(&resolver), client)).collect();
+    let in_vain = v4_of_all(&resolver, (1..100).map(|client| (client, "silent.example".to_owned())));
     while dns.asked().is_empty() {
         yield_now().await;
     }
@@ -579,9 +585,7 @@ async fn questions_wait_until_there_are_sockets_for_them() {
     dns.set("a.example", &["192.0.2.1"]);
     let settings = Settings { sockets: 24, try_for: Duration::from_secs(1), ..settings(&directory, &dns) };
     let resolver = Arc::new(Resolver::new(settings).unwrap());
-    let ask = async |resolver: Arc<Resolver>, client, name: String| v4(&resolver, client, &name).await;
-    let all = (1..9).map(|client| ask(Arc::clone(&resolver), client, format!("n{client}.silent.example")));
-    let in_vain: JoinSet<_> = all.collect();
+    let in_vain = v4_of_all(&resolver, (1..9).map(|client| (client, format!("n{client}.silent.example"))));
     while dns.asked().len() < 8 {
         yield_now().await;
     }
