@@ -12,6 +12,7 @@ mod fault;
 mod first;
 mod identities;
 mod masks;
+mod mounted;
 mod mounts;
 mod network;
 mod outside;

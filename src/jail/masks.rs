@@ -5,7 +5,7 @@
 //! bound that were mounted into it, so whatever mount is a socket is masked too.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, FileType, Permissions};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +18,7 @@ use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
 use crate::jail::addresses::DOOR_V4;
 use crate::jail::channel::Layout;
 use crate::jail::fault::{Fault, Step};
+use crate::jail::mounted::Mounts;
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -52,8 +53,11 @@ impl Masks<'_> {
         let mut list = Vec::new();
         let list_of = Fault::at(Step::Mounts, "the list of unix sockets");
         self.unix_sockets.read_to_end(&mut list).map_err(list_of)?;
-        let mounts = fs::read(MOUNTS).map_err(at(Path::new(MOUNTS)))?;
-        let mounted: Vec<PathBuf> = mounted_below_a_root(&mounts).collect();
+        let mounts = Mounts::parse(&fs::read(MOUNTS).map_err(at(Path::new(MOUNTS)))?);
+        // Before anything lies over what their paths lead through.
+        let sockets: Vec<PathBuf> = paths(&list).flat_map(|path| every_path(path, &mounts)).collect();
+        let records = self.layout.masked.iter().flat_map(|path| every_path(path, &mounts));
+        let records: Vec<PathBuf> = records.collect();
 
         for directory in &self.layout.empty {
             self.empty(directory)?;
@@ -61,15 +65,15 @@ impl Masks<'_> {
         for shared in shared.iter().filter(|shared| self.hides(shared.path)) {
             shared.give_back().map_err(at(shared.path))?;
         }
-        let sockets = paths(&list).chain(mounted.iter().map(PathBuf::as_path));
+        let sockets = sockets.iter().map(PathBuf::as_path).chain(mounts.below_a_root());
         for socket in sockets.filter(|path| !self.hides(path)) {
             if !shared.iter().any(|shared| socket.starts_with(shared.path)) {
-                mask_socket(socket)?;
+                mask(socket, FileTypeExt::is_socket)?;
             }
         }
         // A place that something lies over can't be removed or renamed either.
-        for file in self.layout.masked.iter().filter(|path| !self.hides(path)) {
-            mount_bind(INERT, file).map_err(at(file))?;
+        for file in records.iter().filter(|path| !self.hides(path)) {
+            mask(file, FileType::is_file)?;
         }
         for device in DEVICES.map(Path::new).into_iter().filter(|device| device.exists()) {
             mount_bind(INERT, device).map_err(at(device))?;
@@ -134,12 +138,12 @@ fn at<E: Into<io::Error>>(path: &Path) -> impl FnOnce(E) -> Fault {
     Fault::at(Step::Mounts, path.display())
 }
 
-/// Lays something inert over a socket. One that this user can't get at, the command can't either.
-fn mask_socket(path: &Path) -> Result<(), Fault> {
+/// Lays something inert over what is of this type. One that this user can't get at, the command can't either.
+fn mask(path: &Path, is_meant: fn(&FileType) -> bool) -> Result<(), Fault> {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     let unreachable = |error: &io::Error| matches!(error.kind(), NotADirectory | NotFound | PermissionDenied);
     match fs::metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => return Ok(()),
+        Ok(found) if !is_meant(&found.file_type()) => return Ok(()),
         Err(error) if unreachable(&error) => return Ok(()),
         found => found.map_err(at(path))?,
     };
@@ -147,6 +151,16 @@ fn mask_socket(path: &Path) -> Result<(), Fault> {
         Err(error) if unreachable(&error) => Ok(()),
         laid => laid.map_err(at(path)),
     }
+}
+
+/// The paths by which something is found. The one that a socket was bound by may lead through links: out of a directory that
+/// is to hold nothing, say.
+fn every_path(bound: &Path, mounts: &Mounts) -> Vec<PathBuf> {
+    // Where this user finds nothing by it, it may by another path.
+    let path = fs::canonicalize(bound).unwrap_or_else(|_| bound.to_owned());
+    let mut all = mounts.others(&path);
+    all.push(path);
+    all
 }
 
 /// The paths of a `/proc/net/unix`: what follows seven columns, unless it is abstract or relative.
@@ -163,30 +177,6 @@ fn paths(list: &[u8]) -> impl Iterator<Item = &Path> {
     })
 }
 
-/// Where a `/proc/self/mountinfo` has mounts of something other than the root of a file system: a single file is always
-/// one of these, and what may be slow to look at (NFS, autofs) mostly none.
-fn mounted_below_a_root(list: &[u8]) -> impl Iterator<Item = PathBuf> {
-    list.split(|&byte| byte == b'\n').filter_map(|line| {
-        let mut words = line.split(|&byte| byte == b' ').skip(3);
-        let (root, place) = (words.next()?, words.next()?);
-        (root != b"/").then(|| unescaped(place))
-    })
-}
-
-/// A path without the octal escapes of proc_pid_mountinfo(5): of spaces, tabs, ends of lines and backslashes.
-fn unescaped(text: &[u8]) -> PathBuf {
-    let mut path = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        let octal =
-            after.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        let escaped = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        path.push(escaped.unwrap_or(byte));
-        rest = if escaped.is_some() { &after[3..] } else { after };
-    }
-    PathBuf::from(OsStr::from_bytes(&path))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,15 +191,5 @@ mod tests {
             0000000000000000: 00000002 00000000 00010000 0001 01 18408 here\n";
         let found: Vec<&Path> = paths(list).collect();
         assert_eq!(found, [Path::new("/tmp/a socket"), Path::new("/run/log")]);
-    }
-
-    #[test]
-    fn mounts_of_single_files_are_found_by_their_plain_paths() {
-        let list = b"22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
-            23 22 0:21 / /proc rw - proc proc rw\n\
-            40 22 0:25 /docker.sock /srv/docker.sock rw - tmpfs tmpfs rw\n\
-            41 22 8:1 /home/a\\040b /mnt/with\\040a\\134space rw - ext4 /dev/sda1 rw\n";
-        let found: Vec<PathBuf> = mounted_below_a_root(list).collect();
-        assert_eq!(found, [Path::new("/srv/docker.sock"), Path::new("/mnt/with a\\space")]);
     }
 }

@@ -193,6 +193,44 @@ fn a_socket_that_was_mounted_from_another_network_is_not_there() {
     });
 }
 
+/// The kernel lists a socket by the path that it was bound by; links and mounts make others.
+#[test]
+fn a_socket_is_found_by_no_path_at_all() {
+    world::test("held::a_socket_is_found_by_no_path_at_all", |who, world| {
+        let run = tempfile::Builder::new().prefix("exeat-test-").tempdir_in("/run").unwrap();
+        open_to_all(run.path());
+        for directory in ["real", "seen", "seen/there", "again"] {
+            fs::create_dir(world.path(directory)).unwrap();
+            open_to_all(&world.path(directory));
+        }
+        std::os::unix::fs::symlink(world.path("real"), run.path().join("link")).unwrap();
+        let above = format!("/run/../{}", world.path("real/b.sock").display());
+        let paths = [run.path().join("link/a.sock"), above.into(), world.path("seen/there/c.sock")];
+        let _bound = paths.map(|path| {
+            let listener = UnixListener::bind(&path).unwrap();
+            open_to_all(&path);
+            listener
+        });
+        fs::write(world.path("seen/records.jsonl"), "").unwrap();
+        open_to_all(&world.path("seen/records.jsonl"));
+
+        // The directory is seen in two places: whoever reaches the one should not reach the other.
+        let connect = "import socket, sys\nfor path in sys.argv[1:]:\n try:\n  s = socket.socket(socket.AF_UNIX)\n  \
+                       s.connect(path)\n  print('reached', path)\n except OSError: pass\n\
+                       open('again/records.jsonl', 'w').write('forged')";
+        let inside = ["/usr/bin/python3", "-c", connect, "real/a.sock", "real/b.sock"];
+        let inside = [&inside[..], &["seen/there/c.sock", "again/there/c.sock"]].concat();
+        let exeat = world.exeat(who, &["--audit", "seen/records.jsonl"], &inside);
+        let mut outside = Command::new("unshare");
+        outside
+            .args(["--mount", "sh", "-c", "mount --bind seen again && exec \"$@\"", "sh"])
+            .args(world::words(&exeat));
+        outside.current_dir(world.directory.path()).env_remove("XDG_RUNTIME_DIR");
+        assert_eq!(world::Ran::new(outside.output().unwrap()).good(), "");
+        assert_eq!(fs::read_to_string(world.path("seen/records.jsonl")).unwrap(), "");
+    });
+}
+
 fn open_to_all(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();

@@ -1,0 +1,112 @@
+//! Which mounts there are, and by which other paths they lead to a file.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What a `/proc/self/mountinfo` says (proc_pid_mountinfo(5)).
+#[derive(Debug)]
+pub(super) struct Mounts(Vec<Mount>);
+
+#[derive(Debug)]
+struct Mount {
+    /// Of its file system.
+    device: Vec<u8>,
+    /// What of the file system is seen there.
+    root: PathBuf,
+    place: PathBuf,
+}
+
+impl Mounts {
+    pub(super) fn parse(list: &[u8]) -> Self {
+        let mount = |line: &[u8]| {
+            let mut words = line.split(|&byte| byte == b' ').skip(2);
+            let (device, root, place) = (words.next()?, words.next()?, words.next()?);
+            Some(Mount { device: device.to_owned(), root: unescaped(root), place: unescaped(place) })
+        };
+        Self(list.split(|&byte| byte == b'\n').filter_map(mount).collect())
+    }
+
+    /// Where something other than the root of a file system is mounted: a single file is always one of these, and what
+    /// may be slow to look at (NFS, autofs) mostly none.
+    pub(super) fn below_a_root(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().filter(|mount| mount.root != Path::new("/")).map(|mount| mount.place.as_path())
+    }
+
+    /// The other paths of a file, given one without links: a directory can be seen in two places (`mount --bind`), and
+    /// so can a file system.
+    pub(super) fn others(&self, path: &Path) -> Vec<PathBuf> {
+        let within = self.0.iter().filter(|mount| path.starts_with(&mount.place));
+        // Of two in one place the later one is seen.
+        let Some(own) = within.max_by_key(|mount| mount.place.as_os_str().len()) else { return Vec::new() };
+        let other = |other: &Mount| {
+            let at = moved(path, &own.place, &own.root)?;
+            moved(&at, &other.root, &other.place)
+        };
+        let seen = self.0.iter().filter(|other| other.device == own.device);
+        seen.filter_map(other).filter(|other| other != path).collect()
+    }
+}
+
+/// What a path below one directory is below another.
+fn moved(path: &Path, from: &Path, to: &Path) -> Option<PathBuf> {
+    let rest = path.strip_prefix(from).ok()?;
+    // To join nothing adds a slash, behind which a file is not found.
+    Some(to.components().chain(rest.components()).collect())
+}
+
+/// A path without the octal escapes of proc_pid_mountinfo(5): of spaces, tabs, ends of lines and backslashes.
+fn unescaped(text: &[u8]) -> PathBuf {
+    let mut path = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        let octal =
+            after.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        path.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { &after[3..] } else { after };
+    }
+    PathBuf::from(OsStr::from_bytes(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_of_single_files_are_found_by_their_plain_paths() {
+        let list = b"22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
+            23 22 0:21 / /proc rw - proc proc rw\n\
+            40 22 0:25 /docker.sock /srv/docker.sock rw - tmpfs tmpfs rw\n\
+            41 22 8:1 /home/a\\040b /mnt/with\\040a\\134space rw - ext4 /dev/sda1 rw\n";
+        let mounts = Mounts::parse(list);
+        let found: Vec<&Path> = mounts.below_a_root().collect();
+        assert_eq!(found, [Path::new("/srv/docker.sock"), Path::new("/mnt/with a\\space")]);
+    }
+
+    #[test]
+    fn a_file_has_a_path_in_each_mount_that_shows_it() {
+        let list = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            23 22 0:24 / /run rw - tmpfs tmpfs rw\n\
+            24 22 8:1 /persist/home /home rw - ext4 /dev/sda1 rw\n\
+            25 22 8:2 /persist /other rw - ext4 /dev/sdb1 rw\n\
+            26 22 0:30 /@var /var rw - btrfs /dev/sdc1 rw\n\
+            27 22 0:30 / /top rw - btrfs /dev/sdc1 rw\n\
+            28 22 0:24 /bus/s /srv/one.sock rw - tmpfs tmpfs rw\n";
+        let mounts = Mounts::parse(list);
+        for (path, others) in [
+            ("/home/u/s", &["/persist/home/u/s"][..]),
+            ("/persist/home/u/s", &["/home/u/s"]),
+            ("/persist/s", &[]),
+            ("/persist/homes/s", &[]),
+            ("/var/lib/s", &["/top/@var/lib/s"]),
+            ("/top/@var/s", &["/var/s"]),
+            ("/run/bus/s", &["/srv/one.sock"]),
+            ("/srv/one.sock", &["/run/bus/s"]),
+            ("here", &[]),
+        ] {
+            let found = mounts.others(Path::new(path));
+            assert_eq!(found, others.iter().map(PathBuf::from).collect::<Vec<_>>(), "{path}");
+        }
+    }
+}
