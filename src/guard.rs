@@ -73,6 +73,14 @@ pub fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
+/// The same of an address of either family.
+pub fn carried(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) => embedded(v6).map(IpAddr::V4),
+    }
+}
+
 /// Services that tell an instance about itself or hand out its credentials, by the documents and the SDKs of those who
 /// run them. `private: true` opens none of them, though most lie in blocks that it opens.
 const METADATA_V4: [Ipv4Addr; 10] = [

@@ -103,8 +103,8 @@ fn holds(terms: &Terms, port: u16, today: Date) -> bool {
     terms.ports.contains(port) && terms.until.is_none_or(|last| today <= last)
 }
 
-/// The deny rule, if there is one, for what stands beside the destination: the address its name led to, and a
-/// server name that is not its name.
+/// The deny rule, if there is one, for what stands beside the destination: the address its name led to, one that an address
+/// carries inside, and a server name that is not its name.
 fn denied_beside<'r>(
     rules: &'r Rules,
     subject: &Subject,
@@ -122,8 +122,9 @@ fn denied_beside<'r>(
             keep_closest(&mut closest, row);
         }
     };
-    if let Some(address) = address.filter(|&address| question.to.host != Host::Ip(address)) {
-        rules.each_for_address(address, subject.profiles(), &mut weigh);
+    let is_weighed = |address| question.to.host == Host::Ip(address) && guard::carried(address).is_none();
+    if let Some(address) = address.filter(|&address| !is_weighed(address)) {
+        rules.each_denying(address, subject.profiles(), &mut weigh);
     }
     if let Seen::Tls { server_name: Some(name), .. } = question.seen
         && question.to.host.name() != Some(name)

@@ -111,10 +111,7 @@ pub(super) fn inquire<'r>(
     };
     rules.each_for_name(name, subject.profiles(), &mut weigh);
     if let Some(address) = address {
-        let denying = |row: &&Row| rules.terms_of(row).action == Action::Deny;
-        rules.each_for_address(address, subject.profiles(), |row| {
-            Some(row).filter(denying).into_iter().for_each(&mut weigh);
-        });
+        rules.each_denying(address, subject.profiles(), &mut weigh);
     }
     let special = screened.map(|screened| screened.special);
     let say = |reason, row: Option<&'r Row>, special| Inquiry {

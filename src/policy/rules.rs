@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
+use crate::guard;
 use crate::host::Name;
 use crate::policy::index::{Names, Networks, Span};
 use crate::policy::pattern::Lead;
@@ -94,6 +95,23 @@ impl Rules {
         mut visit: impl FnMut(&'r Row),
     ) {
         self.networks.each(address, |span| self.each_of(span, profiles, &mut visit));
+    }
+
+    /// Visits the rules of these profiles that deny the address, or the IPv4 address that it carries inside: it is the way
+    /// there where something translates (NAT64).
+    pub(super) fn each_denying<'r>(
+        &'r self,
+        address: IpAddr,
+        profiles: &[u32],
+        mut visit: impl FnMut(&'r Row),
+    ) {
+        for address in std::iter::once(address).chain(guard::carried(address)) {
+            self.each_for_address(address, profiles, |row| {
+                if self.terms_of(row).action == Action::Deny {
+                    visit(row);
+                }
+            });
+        }
     }
 
     pub(super) fn terms_of(&self, row: &Row) -> &Terms {

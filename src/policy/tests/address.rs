@@ -153,3 +153,25 @@ fn a_denied_network_screens_what_names_lead_to() {
         assert_eq!(to.clone().address(address).reason(), reason, "{address}");
     }
 }
+
+#[test]
+fn a_denied_network_is_denied_whatever_carries_its_addresses() {
+    let policy = Draft::new(everyone())
+        .rule("*", any_private())
+        .rule("64:ff9b::/96", tcp(9))
+        .rule("9.9.9.0/24", deny())
+        .finish();
+    let to = ask(&policy, "a.example:443");
+    for (address, reason) in [
+        ("64:ff9b::909:909", Reason::DeniedByRule),
+        ("64:ff9b:1::909:909", Reason::DeniedByRule),
+        ("2002:909:909::1", Reason::DeniedByRule),
+        ("::909:909", Reason::DeniedByRule),
+        ("64:ff9b::808:808", Reason::Allowed),
+        ("2606:4700::909:909", Reason::Allowed),
+    ] {
+        assert_eq!(to.clone().address(address).reason(), reason, "{address}");
+    }
+    assert_eq!(direct(&policy, "[64:ff9b::909:909]:9"), Reason::DeniedByRule);
+    assert_eq!(direct(&policy, "[64:ff9b::808:808]:9"), Reason::Allowed);
+}

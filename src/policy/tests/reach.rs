@@ -82,8 +82,11 @@ fn an_address_is_told_where_a_rule_for_the_name_opens_it() {
         .rule("203.0.113.0/24", deny())
         .rule("8.8.0.0/16", deny())
         .rule("127.0.0.0/8", allow())
+        .rule("nat.example", Terms { private: Private::Any, ..allow() })
         .finish();
     for (name, address, answer) in [
+        ("nat.example", "64:ff9b::808:808", (Reason::DeniedByRule, 4)),
+        ("nat.example", "64:ff9b::909:909", (Reason::Allowed, 6)),
         ("a.example", "1.1.1.1", (Reason::Allowed, 1)),
         ("a.example", "10.0.0.1", (Reason::AddressProhibited, 1)),
         ("a.example", "127.0.0.1", (Reason::AddressProhibited, 1)),
