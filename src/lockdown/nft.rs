@@ -11,6 +11,8 @@ use crate::sys::TAKEN;
 
 /// The name of the table.
 pub const TABLE: &str = "exeat";
+/// What the name of a chain ends with that leads from the kernel into the chain of the rest of the name.
+pub(super) const BASE: &str = "_base";
 
 /// The text for `nft -f -`: the table is declared, so that it is there; deleted with what an earlier run left
 /// in it; and declared anew. All of it is one transaction.
@@ -50,8 +52,9 @@ fn chain_text(chain: &Chain, plan: &Plan) -> String {
     let (kind, priority) = base(chain);
     let hook = chain.hook.chain().to_ascii_lowercase();
     text += "\t}\n";
-    text +=
-        &format!("\tchain {name}_base {{\n\t\ttype {kind} hook {hook} priority {priority}; policy accept;\n");
+    text += &format!(
+        "\tchain {name}{BASE} {{\n\t\ttype {kind} hook {hook} priority {priority}; policy accept;\n"
+    );
     let entries = chain.entries.iter().filter(|entry| !plan.ipv4_only || !is_of_v6(&entry.matches));
     for entry in entries {
         text += &format!("\t\t{}jump {name}\n", words(&entry.matches));

@@ -87,17 +87,25 @@ impl Status {
     /// Reads the output of `nft list table`.
     pub fn of_nft(listed: &str) -> Self {
         let (mut rules, mut entries) = (BTreeMap::<String, Vec<Found>>::new(), Vec::new());
-        let mut chain = String::new();
+        let mut status = Self::default();
+        let mut chain = None;
         for line in listed.lines().map(str::trim) {
-            if let Some(name) = line.strip_prefix("chain ").and_then(|rest| rest.strip_suffix(" {")) {
-                name.clone_into(&mut chain);
-            } else if let Some(found) = Found::in_nft(line) {
-                rules.entry(chain.clone()).or_default().push(found);
-            } else if let Some((_, target)) = line.split_once("jump ") {
+            if line == "}" || line.ends_with('{') {
+                chain = line.strip_prefix("chain ").and_then(|rest| rest.strip_suffix(" {"));
+                continue;
+            }
+            // What a base chain hooks into is no rule.
+            let Some(chain) = chain.filter(|_| !line.is_empty() && !line.starts_with("type ")) else {
+                continue;
+            };
+            if let Some(found) = Found::in_nft(line) {
+                rules.entry(chain.to_owned()).or_default().push(found);
+            } else if let Some(target) = entered(chain, line) {
                 entries.push(target.to_owned());
+            } else {
+                status.stranger(chain);
             }
         }
-        let mut status = Self::default();
         for (name, found) in rules {
             if !entries.contains(&name) {
                 status.faults.push(format!("nothing leads into {name}"));
@@ -106,6 +114,14 @@ impl Status {
         }
         status.miss(nft::name);
         status
+    }
+
+    /// Notes a rule in a chain of ours that the lockdown did not put there: it may let through what ours behind it refuse.
+    fn stranger(&mut self, chain: &str) {
+        let fault = format!("rules of others stand in {chain}");
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
     }
 
     /// Notes the chains of the shape that are not there at all.
@@ -139,6 +155,8 @@ struct Reading {
     entries: Vec<(String, String)>,
     /// Built-in chains in which another's rule stands before ours.
     behind: Vec<String>,
+    /// Chains of ours in which another's rule stands.
+    strange: Vec<String>,
     /// Built-in chains that have rules of others so far.
     others: Vec<(String, String)>,
 }
@@ -153,7 +171,10 @@ impl Reading {
         let chain = rule.split(' ').next().unwrap_or_default();
         let here = (table.to_owned(), chain.to_owned());
         if let Some(found) = self.chains.get_mut(&here) {
-            found.extend(Found::in_iptables(line));
+            match Found::in_iptables(line) {
+                Some(rule) => found.push(rule),
+                None => self.strange.push(format!("{table} {chain}")),
+            }
         } else if leads_into_own(rule) {
             if self.others.contains(&here) {
                 self.behind.push(format!("rules of others stand before ours in {table} {chain}"));
@@ -169,6 +190,7 @@ impl Reading {
         let mut status = Status { faults: self.behind, ..Status::default() };
         // One fault for a chain, however many ways lead into ours behind it.
         status.faults.dedup();
+        self.strange.iter().for_each(|chain| status.stranger(chain));
         for ((table, name), found) in self.chains {
             let shown = format!("{table} {name}");
             if !self.entries.contains(&(table, name)) {
@@ -179,6 +201,12 @@ impl Reading {
         status.miss(|chain| format!("{} {}", chain.table.name(), chain.name));
         status
     }
+}
+
+/// The chain that a rule of a base chain leads into, if it is the one that this is the way to.
+fn entered<'l>(chain: &str, line: &'l str) -> Option<&'l str> {
+    let (_, target) = line.split_once("jump ")?;
+    (chain.strip_suffix(nft::BASE) == Some(target)).then_some(target)
 }
 
 /// A rule that says by its comment which it is.

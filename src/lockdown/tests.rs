@@ -197,6 +197,8 @@ fn status_knows_whole_from_partial() {
         let displaced =
             whole.replacen("[0:0] -A FORWARD", "[0:0] -A FORWARD -j DOCKER-USER\n[0:0] -A FORWARD", 1);
         assert_eq!(Status::of_iptables(&displaced).extent(), Extent::Partial);
+        let strange = whole.replacen("COMMIT", "[0:0] -A EXEAT-FORWARD -j ACCEPT\nCOMMIT", 1);
+        assert_eq!(Status::of_iptables(&strange).faults, ["rules of others stand in filter EXEAT-FORWARD"]);
     }
 }
 

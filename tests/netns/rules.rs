@@ -182,3 +182,21 @@ pub(crate) fn status_tells_what_is_missing_and_what_was_counted() {
         "{status:?}"
     );
 }
+
+pub(crate) fn status_tells_of_rules_among_its_own_that_let_out_what_they_refuse() {
+    let world = World::instance();
+    let _exeat = Exeat::start(&world);
+    for (format, insert, chain) in [
+        ("iptables", "iptables -I EXEAT-OUTPUT 2 -j ACCEPT", "filter EXEAT-OUTPUT"),
+        ("iptables", "ip6tables -t mangle -A EXEAT-POSTROUTING -j ACCEPT", "mangle EXEAT-POSTROUTING"),
+        ("nft", "nft insert rule inet exeat filter_output accept", "filter_output"),
+        ("nft", "nft insert rule inet exeat mangle_postrouting_base accept", "mangle_postrouting_base"),
+    ] {
+        world.apply(&["--format", format]).good();
+        world.exeat(&["lockdown", "status"]).good();
+        world.instance.must(insert);
+        let status = world.exeat(&["lockdown", "status"]);
+        let told = format!("rules of others stand in {chain}\n");
+        assert!(status.code == Some(1) && status.out.contains(&told), "{insert}: {status:#?}");
+    }
+}
