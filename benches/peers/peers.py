@@ -107,7 +107,8 @@ class HaproxySplice(Haproxy):
 
 
 class Nginx(Peer):
-    """Of a name it knows whether it is listed; where that leads is one group of servers, which it takes in turn."""
+    """Of a name it knows whether it is listed; where that leads is one group of servers, which it takes in turn. Unless it is
+    told to pass an end on, it cuts the other direction off with it, which exeat and HAProxy do not."""
 
     name = program = "nginx"
     doors = ("transparent",)
@@ -126,7 +127,7 @@ class Nginx(Peer):
             f"  map $ssl_preread_server_name $to {{ hostnames; include {rules}; default nowhere; }}\n"
             f"  upstream origin {{ {servers} }}\n  upstream nowhere {{ server 127.0.0.1:1; }}\n"
             f"  server {{ listen 127.0.0.1:{PROXY} backlog=4096; ssl_preread on; proxy_pass $to; "
-            "proxy_timeout 1h; }\n}\n"
+            "proxy_timeout 1h; proxy_half_close on; }\n}\n"
         )
         return ["nginx", "-e", home / "log", "-c", home / "nginx.conf"]
 
