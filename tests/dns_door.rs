@@ -388,6 +388,19 @@ async fn other_types_are_told_or_held_back() {
 }
 
 #[tokio::test]
+async fn a_record_without_data_is_not_passed_on() {
+    let gate = Setup::allow(&["a.example"]).start().await;
+    gate.servers.script(
+        "a.example",
+        RecordType::TXT,
+        [Reply::Records(vec![RData::Update0(RecordType::TXT)])],
+    );
+    let answer = ask(&gate, "a.example", RecordType::TXT).await;
+    assert_eq!((answer.metadata.response_code, answer.answers), (ResponseCode::NoError, Vec::new()));
+    gate.stop(1).await;
+}
+
+#[tokio::test]
 async fn nothing_of_a_question_but_its_name_and_type_is_passed_on() {
     let gate = Setup::allow(&["a.example"]).start().await;
     gate.servers.set("a.example", &["93.184.216.34"]);

@@ -11,7 +11,7 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::ProtoError;
-use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
+use hickory_resolver::proto::rr::{Name as WireName, RData, Record, RecordData, RecordType};
 use rustls::RootCertStore;
 use tokio_rustls::TlsConnector;
 
@@ -129,7 +129,9 @@ impl Servers {
     async fn ask(&self, client: &Client, name: &WireName, kind: RecordType) -> Answer {
         match client.lookup(name.clone(), kind).await {
             Ok(lookup) => {
-                let of_kind = lookup.answers().iter().filter(|record| record.record_type() == kind);
+                // Without data there is a record in an UPDATE only (RFC 2136 §2.4), which a server may call its answer.
+                let is_found = |record: &&Record| record.record_type() == kind && !record.data.is_update();
+                let of_kind = lookup.answers().iter().filter(is_found);
                 let data = of_kind.map(|record| record.data.clone()).take(RECORDS_MAX).collect();
                 (Ok(data), lookup.valid_until().saturating_duration_since(Instant::now()))
             }

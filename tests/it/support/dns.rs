@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsCode;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -175,6 +175,10 @@ impl Zone {
                     break;
                 }
                 Reply::Records(records) => {
+                    // A record may be empty in an UPDATE only (RFC 2136 §2.4), and this is no question's answer.
+                    if records.iter().any(|record| matches!(record, RData::Update0(_))) {
+                        message.metadata.op_code = OpCode::Update;
+                    }
                     message.add_answers(records.into_iter().map(|rdata| self.record(&query, rdata)));
                     break;
                 }
