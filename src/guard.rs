@@ -81,6 +81,11 @@ pub fn carried(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
+/// Every address that is [`Special::Metadata`], but for the forms that embed one.
+pub fn metadata() -> impl Iterator<Item = IpAddr> {
+    METADATA_V4.map(IpAddr::V4).into_iter().chain(METADATA_V6.map(IpAddr::V6))
+}
+
 /// Services that tell an instance about itself or hand out its credentials, by the documents and the SDKs of those who
 /// run them. `private: true` opens none of them, though most lie in blocks that it opens.
 const METADATA_V4: [Ipv4Addr; 10] = [

@@ -28,7 +28,7 @@ const PROBES: [SocketAddr; 7] = [
 
 /// Prove, from where it stands, that nothing gets out but what exeat lets out
 ///
-/// Tries TCP, UDP, QUIC, DNS and pings over IPv4 and IPv6, and the metadata address. A connection that is redirected
+/// Tries TCP, UDP, QUIC, DNS and pings over IPv4 and IPv6, and the metadata addresses. A connection that is redirected
 /// to exeat always succeeds, so it looks at what comes back; and each probe has a control that has to succeed.
 /// Exits with 0 only if nothing got out and the allowed name works.
 #[derive(Args, Clone, Debug)]

@@ -1,18 +1,16 @@
 //! Which probes are made, and with which control each.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::thread;
 
 use hickory_proto::rr::RecordType;
 
 use super::{Finding, Outcome, Seen, Trial, dns, icmp, tcp, udp};
+use crate::guard;
 
-/// Where clouds tell an instance about itself, its credentials among it.
-const METADATA: [SocketAddr; 2] = [
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80),
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80),
-];
+/// Where metadata services answer.
+const METADATA_PORT: u16 = 80;
 
 /// A control that held, or what went wrong with it.
 type Control = Result<String, String>;
@@ -23,7 +21,7 @@ pub fn run(trial: &Trial) -> Vec<Finding> {
     thread::scope(|scope| {
         let allowed = scope.spawn(|| allowed(trial));
         let mut pending = Vec::new();
-        for at in trial.probes.iter().chain(&METADATA).copied() {
+        for at in trial.probes.iter().copied().chain(metadata()) {
             pending
                 .push(scope.spawn(move || (format!("TCP {at}"), tcp::by_address(trial, at), Needs::Allowed)));
         }
@@ -53,6 +51,13 @@ pub fn run(trial: &Trial) -> Vec<Finding> {
         let tried: Vec<_> = pending.into_iter().map(joined).collect();
         judge(trial, allowed, tried)
     })
+}
+
+/// Where clouds tell an instance about itself, its credentials among it. A link-local address of IPv6 is left out: it
+/// means nothing without an interface, and so no packet to it would leave.
+fn metadata() -> impl Iterator<Item = SocketAddr> {
+    let is_whole = |ip: &IpAddr| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    guard::metadata().filter(is_whole).map(|ip| SocketAddr::new(ip, METADATA_PORT))
 }
 
 /// By what a probe would have succeeded.

@@ -29,12 +29,13 @@ pub(crate) const EVIL_V4: &str = "11.0.0.66";
 pub(crate) const EVIL_V6: &str = "2a00:77::66";
 /// The DNS server that exeat asks.
 pub(crate) const DNS_V4: &str = "11.0.0.53";
-/// The metadata service of clouds.
+/// The metadata service of clouds, and one more of one of them.
 pub(crate) const METADATA: &str = "169.254.169.254";
+pub(crate) const METADATA_TASKS: &str = "169.254.170.2";
 
 /// Every address that servers have.
-pub(crate) const ADDRESSES: [&str; 8] =
-    [ALLOWED_V4, ALLOWED_V6, GIT_V4, GIT_V6, EVIL_V4, EVIL_V6, DNS_V4, METADATA];
+pub(crate) const ADDRESSES: [&str; 9] =
+    [ALLOWED_V4, ALLOWED_V6, GIT_V4, GIT_V6, EVIL_V4, EVIL_V6, DNS_V4, METADATA, METADATA_TASKS];
 /// Ports whose servers speak first, and then echo.
 const SPEAKING: [u16; 5] = [22, 25, 853, 5432, 8443];
 const UDP: [u16; 4] = [123, 443, 4500, 5000];

@@ -3,9 +3,12 @@
 use serde_json::Value;
 
 use crate::exeat::Exeat;
-use crate::internet::{ALLOWED, EVIL};
+use crate::internet::{ALLOWED, EVIL, METADATA, METADATA_TASKS};
 use crate::place::As;
 use crate::world::World;
+
+/// Metadata services of clouds that are asked for, each by its address.
+const SERVICES: usize = 17;
 
 fn verify(world: &World, allowed: &str) -> (Option<i32>, Vec<Value>) {
     let binary = world.binary.to_str().unwrap();
@@ -51,9 +54,16 @@ fn tells_open_from_locked(world: &World, locks: &[&[&str]]) {
     let allowed = format!("{ALLOWED}:443");
     let (code, open) = verify(world, &allowed);
     assert_eq!(code, Some(1));
-    // The metadata service of IPv6 is nowhere in the tests.
-    assert_eq!(with(&open, "blocked"), ["TCP [fd00:ec2::254]:80"], "{open:#?}");
-    assert_eq!(with(&open, "got_out").len(), open.len() - 2);
+    // Of the services of all clouds, two are somewhere in the tests.
+    let nowhere = with(&open, "blocked");
+    assert!(nowhere.iter().any(|probe| probe == "TCP 168.63.129.16:80"), "{open:#?}");
+    assert!(nowhere.iter().any(|probe| probe == "TCP [fd00:ec2::254]:80"), "{open:#?}");
+    assert_eq!(nowhere.len(), SERVICES - 2, "{open:#?}");
+    let got_out = with(&open, "got_out");
+    for service in [METADATA, METADATA_TASKS] {
+        assert!(got_out.contains(&format!("TCP {service}:80")), "{open:#?}");
+    }
+    assert_eq!(got_out.len(), open.len() - 1 - nowhere.len(), "{open:#?}");
 
     for how in locks {
         world.apply(how).good();

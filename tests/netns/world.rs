@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use crate::internet::{self, ADDRESSES, ALLOWED_V4, DNS_V4, EVIL_V4, EVIL_V6, FORGE_V4, FORGE_V6, METADATA};
+use crate::internet::{
+    self, ADDRESSES, ALLOWED_V4, DNS_V4, EVIL_V4, EVIL_V6, FORGE_V4, FORGE_V6, METADATA, METADATA_TASKS,
+};
 use crate::place::{As, Place, Ran};
 use crate::tap::{Packet, Tap};
 
@@ -163,7 +165,8 @@ impl World {
         }
         self.tap = Tap::at(&self.internet, |from| {
             let from = from.to_string();
-            from.starts_with("11.0.0.") || from.starts_with("2a00:77::") || from.ends_with(METADATA)
+            let is_metadata = [METADATA, METADATA_TASKS].iter().any(|service| from.ends_with(service));
+            from.starts_with("11.0.0.") || from.starts_with("2a00:77::") || is_metadata
         });
         self
     }
