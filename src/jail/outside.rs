@@ -29,7 +29,8 @@ pub struct Plan {
     pub environment: Vec<(&'static str, String)>,
     /// Variables of the caller's that the command does not get: they are exeat's secrets.
     pub withheld: Vec<String>,
-    /// Paths that are inside what they are outside, although they lie where everything is masked.
+    /// Paths that are inside what they are outside, although they lie where everything is masked. Absolute, and without
+    /// links.
     pub share: Vec<PathBuf>,
     /// Where records are appended, which the command must not change.
     pub records: Option<PathBuf>,
@@ -77,10 +78,9 @@ impl Built {
         let (News::Unshared, _) = news(&channel)? else { return Err(Fault::gone()) };
         identities::bring(pid).map_err(Fault::at(Step::Namespaces, "users and groups"))?;
         channel.send(&Order::Identified, &[]).map_err(lost)?;
-        let layout = layout(plan).map_err(|error| Fault::new(Step::Mounts, error))?;
         let unix_sockets = File::open("/proc/net/unix").map_err(lost)?;
         let stdin = io::stdin();
-        channel.send(&Order::LayOut(layout), &[stdin.as_fd(), unix_sockets.as_fd()]).map_err(lost)?;
+        channel.send(&Order::LayOut(layout(plan)), &[stdin.as_fd(), unix_sockets.as_fd()]).map_err(lost)?;
         let (News::Standing(standing), descriptors) = news(&channel)? else { return Err(Fault::gone()) };
         let doors = take(&standing, descriptors, workers(plan.threads)).ok_or_else(Fault::gone)?;
         let mut warnings = standing.warnings;
@@ -126,7 +126,7 @@ fn regular(path: &Path) -> Option<PathBuf> {
 }
 
 /// Sockets of the system and of this user's programs stand below `/run`, by whatever name it goes.
-fn layout(plan: &Plan) -> io::Result<Layout> {
+fn layout(plan: &Plan) -> Layout {
     let mut empty = vec![PathBuf::from("/run")];
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     for other in [Some(PathBuf::from("/var/run")), runtime].into_iter().flatten() {
@@ -136,13 +136,10 @@ fn layout(plan: &Plan) -> io::Result<Layout> {
             empty.push(real);
         }
     }
-    let share = plan.share.iter().map(|path| {
-        fs::canonicalize(path)
-            .map_err(|error| io::Error::new(error.kind(), format!("--share {}: {error}", path.display())))
-    });
     let resolv_conf = Path::new("/etc/resolv.conf");
     let resolv_conf = file::read(resolv_conf, RESOLV_CONF_MAX).unwrap_or_else(|error| {
-        if matches!(error, ReadError::TooLarge { .. }) {
+        let is_missing = matches!(&error, ReadError::Io(error) if error.kind() == io::ErrorKind::NotFound);
+        if !is_missing {
             tracing::warn!("{}: {error}; the command has no search domains", resolv_conf.display());
         }
         String::new()
@@ -151,13 +148,13 @@ fn layout(plan: &Plan) -> io::Result<Layout> {
         let key = line.split_whitespace().next();
         matches!(key, Some("search" | "domain" | "options"))
     });
-    Ok(Layout {
+    Layout {
         empty,
-        share: share.collect::<io::Result<_>>()?,
+        share: plan.share.clone(),
         masked: plan.records.as_deref().and_then(regular).into_iter().collect(),
         resolv_conf: kept.map(|line| format!("{line}\n")).collect(),
         ports: plan.ports.iter().copied().take(PORTS_MAX).collect(),
         workers: workers(plan.threads),
         owns_sys: geteuid().is_root(),
-    })
+    }
 }

@@ -149,7 +149,12 @@ fn what_is_shared_is_there_and_nothing_beside_it() {
         let share = ["--share", shared.to_str().unwrap()];
         assert_ne!(ask(&share, &other).code, Some(0));
         let missing = world.run(who, &["--share", "/run/not/there"], &["true"]);
-        assert!(missing.code == Some(1) && missing.error.contains("--share /run/not/there"), "{missing:?}");
+        let (wrong, right) =
+            ("'/run/not/there' for '--share <PATH>'", "name a socket or a directory that is there");
+        assert!(
+            missing.code == Some(2) && missing.error.contains(wrong) && missing.error.contains(right),
+            "{missing:?}"
+        );
         // A directory that was entered before it was masked would still lead to what is in it.
         let mut command = world.exeat(who, &[], &["sh", "-c", "ls"]);
         let inside = crate::world::Ran::new(command.current_dir(directory.path()).output().unwrap());

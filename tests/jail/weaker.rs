@@ -59,6 +59,23 @@ fn where_nothing_can_redirect_the_ports_of_the_policy_are_open() {
 }
 
 #[test]
+fn search_domains_that_can_not_be_read_are_told_to_be_lost() {
+    world::test("weaker::search_domains_that_can_not_be_read_are_told_to_be_lost", |who, world| {
+        if !geteuid().is_root() {
+            return;
+        }
+        fs::write(world.path("resolv.conf"), b"search corp.example # f\xfcr alle\n").unwrap();
+        let mut unshare = Command::new("unshare");
+        let lay = "mount --bind resolv.conf /etc/resolv.conf && exec \"$@\"";
+        let command = world.exeat(who, &[], &["grep", "search", "/etc/resolv.conf"]);
+        unshare.args(["--mount", "sh", "-c", lay, "sh"]).args(world::words(&command));
+        let ran = Ran::new(unshare.current_dir(world.directory.path()).output().unwrap());
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.error.contains("not UTF-8") && ran.error.contains("no search domains"), "{ran:?}");
+    });
+}
+
+#[test]
 fn what_the_settings_say_of_users_means_nothing_to_a_command() {
     world::test("weaker::what_the_settings_say_of_users_means_nothing_to_a_command", |who, world| {
         let web = Web::plain(&format!("{ALLOWED}:0"), &world.path("none"));

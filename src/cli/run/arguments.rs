@@ -1,9 +1,11 @@
 //! What is typed after `exeat run`, and the settings that come of it.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, value_parser};
 
 use crate::cli::policy::PolicyArgs;
@@ -46,7 +48,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) audit: Option<PathBuf>,
     /// Leave a masked path to the command, a unix socket perhaps; may be repeated
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = PathBufValueParser::new().try_map(existing))]
     pub(super) share: Vec<PathBuf>,
     /// Let this host reach a port of the command, at 127.0.0.1; may be repeated
     #[arg(long, value_name = "PORT[:INSIDE]")]
@@ -82,9 +84,13 @@ impl RunArgs {
     }
 }
 
+/// A path by its only name, without links, as what is masked is known by.
+fn existing(path: PathBuf) -> Result<PathBuf, String> {
+    fs::canonicalize(path).map_err(|error| format!("{error}: name a socket or a directory that is there"))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::num::NonZeroUsize;
 
     use clap::Parser;
