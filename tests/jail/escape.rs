@@ -125,6 +125,45 @@ fn what_the_caller_had_open_is_closed() {
     });
 }
 
+/// Started with a keyring of its own that has a key of the caller's in it.
+const WITH_A_KEY: &str = r#"
+import ctypes, os, sys
+add_key, keyctl = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
+join_session, session = 1, -3
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.syscall(keyctl, join_session, None) < 0:
+    sys.exit("the kernel has no keyrings")
+key = libc.syscall(add_key, b"user", b"ticket", b"from outside", 12, session)
+os.environ["KEY"] = str(key)
+os.execvp(sys.argv[1], sys.argv[1:])
+"#;
+
+/// Says of each way to the keys of the session what came of it.
+const KEYS: &str = r#"
+import ctypes, os
+add_key, keyctl = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
+read, session = 11, -3
+libc, buffer = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(20)
+print(libc.syscall(keyctl, read, int(os.environ["KEY"]), buffer, 20), buffer.value.decode())
+print(libc.syscall(add_key, b"user", b"letter", b"from inside", 11, session) > 0)
+"#;
+
+#[test]
+fn the_keys_of_the_session_are_neither_read_nor_added_to() {
+    world::test("escape::the_keys_of_the_session_are_neither_read_nor_added_to", |who, world| {
+        let keys = ["/usr/bin/python3", "-c", KEYS];
+        let with_a_key = |command: &Command| {
+            let mut python = Command::new("/usr/bin/python3");
+            python.args(["-c", WITH_A_KEY]).args(world::words(command));
+            Ran::new(python.current_dir(world.directory.path()).output().unwrap())
+        };
+        let outside = with_a_key(Command::new(keys[0]).args(&keys[1..]));
+        assert_eq!(outside.good(), "12 from outside\nTrue", "{outside:?}");
+        let inside = with_a_key(&world.exeat(who, &[], &keys));
+        assert_eq!(inside.good(), "-1 \nFalse", "{inside:?}");
+    });
+}
+
 #[test]
 fn records_can_not_be_changed_by_whom_they_are_about() {
     world::test("escape::records_can_not_be_changed_by_whom_they_are_about", |who, world| {
