@@ -71,7 +71,8 @@ fn required(reader: &mut Reader, field: Field<'_>) -> Option<Required> {
 
 fn basic(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<PasswordFiles> {
     let fields = reader.map(field, &["file", "groups"])?;
-    let users = reader.required(&fields, "`basic`", "file").and_then(|field| path(reader, field));
+    let users =
+        reader.required(&fields, "`basic`", "file", "users.htpasswd").and_then(|field| path(reader, field));
     let groups = fields.get("groups").and_then(|field| path(reader, field));
     Some(PasswordFiles { users: directory.join(users?), groups: groups.map(|groups| directory.join(groups)) })
 }
@@ -81,7 +82,7 @@ fn jwt(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<TokenS
     let text = |reader: &mut Reader, key: &str| fields.get(key).and_then(|field| named(reader, field));
     let ca = fields.get("ca").and_then(|field| path(reader, field)).map(|ca| directory.join(ca));
     let refresh = duration(reader, &fields, "refresh").unwrap_or(REFRESH);
-    let keys = reader.required(&fields, "`jwt`", "jwks").and_then(|field| {
+    let keys = reader.required(&fields, "`jwt`", "jwks", "https://issuer.example/jwks").and_then(|field| {
         if !field.node.text.contains("://") {
             return path(reader, field).map(|file| KeySource::File(directory.join(file)));
         }
@@ -94,8 +95,9 @@ fn jwt(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<TokenS
             reader.error(fields.key_at(key), what).hint("leave it out");
         }
     }
-    reader.required(&fields, "`jwt`", "issuer");
-    let audience = reader.required(&fields, "`jwt`", "audience").map(|field| audience(reader, field));
+    reader.required(&fields, "`jwt`", "issuer", "https://issuer.example");
+    let audience =
+        reader.required(&fields, "`jwt`", "audience", "exeat").map(|field| audience(reader, field));
     let rules = TokenRules {
         issuer: text(reader, "issuer").unwrap_or_default(),
         audience: audience.unwrap_or_default(),

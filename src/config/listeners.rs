@@ -50,7 +50,7 @@ fn listener(reader: &mut Reader, item: Field<'_>, known: &[&str]) -> Option<List
         return address(reader, item).map(Listener::from);
     }
     let fields = reader.map(item, known)?;
-    let place = reader.required(&fields, "a listener", "address");
+    let place = reader.required(&fields, "a listener", "address", r#""127.0.0.1:3128""#);
     let senders = fields.get("proxy_protocol").and_then(|field| senders(reader, field));
     let wants_tls = fields.get("tls");
     let tls = wants_tls.and_then(|field| files(reader, field));
@@ -61,7 +61,7 @@ fn listener(reader: &mut Reader, item: Field<'_>, known: &[&str]) -> Option<List
 /// Who sends PROXY headers. An empty list would take none from anyone, which is what no list does.
 fn senders(reader: &mut Reader, field: Field<'_>) -> Option<Vec<IpNet>> {
     let fields = reader.map(field, &["from"])?;
-    let from = reader.required(&fields, "`proxy_protocol`", "from")?;
+    let from = reader.required(&fields, "`proxy_protocol`", "from", "[10.0.0.0/28]")?;
     let count = reader.list(from).count();
     if count == 0 && matches!(from.node.value, Value::List(_)) {
         reader.wrong(from, "a list of the load balancers' networks, like [10.0.0.0/28]");
@@ -71,8 +71,9 @@ fn senders(reader: &mut Reader, field: Field<'_>) -> Option<Vec<IpNet>> {
 
 fn files(reader: &mut Reader, field: Field<'_>) -> Option<Files> {
     let fields = reader.map(field, &TLS)?;
-    let certificate = reader.required(&fields, "`tls`", "certificate").map(|field| path(reader, field));
-    let key = reader.required(&fields, "`tls`", "key").map(|field| path(reader, field));
+    let certificate =
+        reader.required(&fields, "`tls`", "certificate", "tls.crt").map(|field| path(reader, field));
+    let key = reader.required(&fields, "`tls`", "key", "tls.key").map(|field| path(reader, field));
     let ca = fields.get("client_ca").map(|field| path(reader, field));
     let required = fields
         .get("client_auth")

@@ -41,7 +41,9 @@ fn is_name(name: &str) -> bool {
 
 fn parent(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<Settings> {
     let fields = reader.map(field, &KEYS)?;
-    let urls = reader.required(&fields, "a parent", "urls").map(|field| urls(reader, field));
+    let urls = reader
+        .required(&fields, "a parent", "urls", r#"["http://proxy.example:3128"]"#)
+        .map(|field| urls(reader, field));
     let words = [("here", Resolve::Here), ("parent", Resolve::Parent)];
     let resolve = fields.get("resolve").and_then(|field| reader.word(field, &words));
     let ca = fields.get("ca").and_then(|field| path(reader, field)).map(|ca| directory.join(ca));

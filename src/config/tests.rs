@@ -275,7 +275,10 @@ fn every_mistake_about_parents_is_told() {
         ("parents: [corp]", "`parents` is a list"),
         ("parents: { direct: { urls: [\"http://a:1\"] } }", "the parent's name \"direct\" can't be used"),
         ("parents: { a b: { urls: [\"http://a:1\"] } }", "the parent's name \"a b\" can't be used"),
-        ("parents: { a: {} }", "`urls` is missing in a parent"),
+        (
+            "parents: { a: {} }",
+            "`urls` is missing in a parent\n  hint: add it, like `urls: [\"http://proxy.example:3128\"]`",
+        ),
         ("parents: { a: { urls: [] } }", "it must be a list of at least one URL"),
         ("parents: { a: { urls: [\"http://a:1\", \"http://A:1/\"] } }", "`urls` has http://a:1 twice"),
         ("parents: { a: { urls: [\"socks5://a:1\"] } }", "a proxy is spoken to over http or https"),

@@ -45,9 +45,11 @@ pub struct Failure {
 pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Option<Expectation> {
     let fields = reader.map(Field { key: "test", ..field }, KEYS)?;
     let client = client(reader, &fields);
-    let to = reader.required(&fields, "the test", "to");
+    let to = reader.required(&fields, "the test", "to", r#""static.crates.io:443""#);
     let asked = to.and_then(|field| reader.parsed(field, "a host, host:port or URL", Asked::parse));
-    let allow = reader.required(&fields, "the test", "expect").and_then(|field| reader.word(field, VERDICTS));
+    let allow = reader
+        .required(&fields, "the test", "expect", "allow")
+        .and_then(|field| reader.word(field, VERDICTS));
     let reasons: Vec<_> = Reason::ALL.iter().map(|reason| (reason.as_str(), *reason)).collect();
     let reason = fields.get("reason").map(|field| reader.word(field, &reasons));
     let method = fields.get("method").map(|field| reader.text(field));

@@ -203,12 +203,12 @@ fn fields_are_read_by_shape() {
     assert_eq!(reader.word(fields.get("kind").unwrap(), &[("tls", 1), ("http", 2)]), None);
     let wait = fields.get("wait").unwrap();
     assert_eq!(reader.parsed(wait, "a time like 10s", |_| Err::<(), _>("no unit `x`")), None);
-    assert!(reader.required(&fields, "the settings", "mode").is_none());
+    assert!(reader.required(&fields, "the settings", "mode", "fast").is_none());
     let mistakes: Vec<String> = reader.finish().iter().map(ToString::to_string).collect();
     assert_eq!(
         mistakes,
         [
-            "f:1:1: error: `mode` is missing in the settings",
+            "f:1:1: error: `mode` is missing in the settings\n  hint: add it, like `mode: fast`",
             "f:1:7: error: `name` is the number 10.0\n  hint: if it is meant as a text, quote it: \"10.0\"",
             "f:2:7: error: `port` is the number 0\n  hint: it must be a whole number from 1 to 65535",
             "f:3:7: error: `fast` is the text \"yes\"\n  hint: it must be true or false",

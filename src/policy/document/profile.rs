@@ -101,7 +101,7 @@ impl Loader {
     }
 
     fn name(&mut self, reader: &mut Reader, fields: &Fields<'_>) -> Option<String> {
-        let field = reader.required(fields, "the profile", "name")?;
+        let field = reader.required(fields, "the profile", "name", "builds")?;
         let name = reader.text(field)?;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let starts_plain = name.starts_with(|c: char| c.is_ascii_alphanumeric());
