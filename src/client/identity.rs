@@ -1,5 +1,7 @@
 //! What a client can prove of itself beyond its address.
 
+use crate::yaml::is_hidden;
+
 /// Longest name of a user, a group or a certificate, in bytes: a SPIFFE ID has at most 2048, and those in use
 /// a tenth of that.
 pub const NAME_MAX: usize = 512;
@@ -44,8 +46,8 @@ pub enum NameError {
     Empty,
     #[error("it is longer than {NAME_MAX} bytes")]
     TooLong,
-    #[error("it has a control character")]
-    Control,
+    #[error("it has a control character, or one that turns or ends a line")]
+    Hidden,
     #[error("it begins or ends with a space")]
     Space,
 }
@@ -58,8 +60,8 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     if name.len() > NAME_MAX {
         return Err(NameError::TooLong);
     }
-    if name.chars().any(char::is_control) {
-        return Err(NameError::Control);
+    if name.chars().any(is_hidden) {
+        return Err(NameError::Hidden);
     }
     if name.trim() != name {
         return Err(NameError::Space);
@@ -79,7 +81,9 @@ mod tests {
             ("Zoë Ångström", Ok(())),
             ("", Err(NameError::Empty)),
             (" alice", Err(NameError::Space)),
-            ("al\nice", Err(NameError::Control)),
+            ("al\nice", Err(NameError::Hidden)),
+            ("al\u{202e}ice", Err(NameError::Hidden)),
+            ("al\u{2028}ice", Err(NameError::Hidden)),
             (&"x".repeat(NAME_MAX + 1), Err(NameError::TooLong)),
         ] {
             assert_eq!(check_name(name), expected, "{name:?}");

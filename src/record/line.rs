@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::host::{Host, Name};
 use crate::reason::Reason;
 use crate::record::Record;
+use crate::yaml::is_hidden;
 
 /// The schema of a flow that ended.
 pub const ENDED: &str = "exeat.flow/v1";
@@ -102,12 +103,11 @@ impl Object<'_> {
         self.line.push(b'"');
     }
 
-    /// With more escaped than JSON asks for: terminals obey DEL and what stands from U+0080 to U+009F, and some readers
-    /// end a line at U+2028 and U+2029. Parsers find the same text.
+    /// With more escaped than JSON asks for: whatever would not be seen for what it is. Parsers find the same text.
     fn escaped(&mut self, text: &str) {
         // A string can always be written as JSON.
         for letter in serde_json::to_string(text).unwrap_or_default().chars() {
-            if matches!(letter, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}') {
+            if is_hidden(letter) {
                 self.line.extend_from_slice(format!("\\u{:04x}", u32::from(letter)).as_bytes());
             } else {
                 self.line.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());

@@ -101,13 +101,15 @@ fn queries_are_left_out_and_client_bytes_are_bounded_and_escaped() {
 }
 
 #[test]
-fn what_a_terminal_obeys_or_a_reader_ends_a_line_at_is_escaped_too() {
+fn what_a_terminal_obeys_or_turns_or_a_reader_ends_a_line_at_is_escaped_too() {
     let mut record = record();
-    let text = "/a\u{7f}\u{80}\u{9b}31m\u{9f}\u{a0}\u{2027}\u{2028}\u{2029}ü\u{1b}";
+    let text = "/a\u{7f}\u{80}\u{9b}31m\u{9f}\u{a0}\u{2027}\u{2028}\u{2029}\u{202e}\u{2066}\u{feff}ü\u{1b}";
     record.inside = Seen::Http { method: "GET", path: text }.into();
     let line = line(&record);
     assert!(
-        line.contains("\"/a\\u007f\\u0080\\u009b31m\\u009f\u{a0}\u{2027}\\u2028\\u2029ü\\u001b\""),
+        line.contains(
+            "\"/a\\u007f\\u0080\\u009b31m\\u009f\u{a0}\u{2027}\\u2028\\u2029\\u202e\\u2066\\ufeffü\\u001b\""
+        ),
         "{line}"
     );
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
