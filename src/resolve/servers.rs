@@ -102,10 +102,17 @@ impl Servers {
             return known;
         }
         let _turn = match asker {
-            Asker::Client(client) => Some(self.turns.of(client, self.try_for).await?),
+            Asker::Client(client) => Some(self.turns.of(client, self.room(), self.try_for).await?),
             Asker::Exeat => None,
         };
         self.ask_all(name, kind).await
+    }
+
+    /// For how many more questions there is room now, at the server that has most.
+    fn room(&self) -> usize {
+        let room = |server: &Server| self.lines.get(&server.address).map(Line::room);
+        let rooms = self.list.iter().map(|server| room(server).unwrap_or_else(|| self.turns.room()));
+        rooms.max().unwrap_or_default()
     }
 
     /// The client takes the first answer of two servers, be it an error; then, like libc, the others get their turn

@@ -70,6 +70,11 @@ impl Line {
         Self(Arc::new(Shared { address, name, tls, try_for, turns, current, fault }))
     }
 
+    /// How many questions it can be asked besides those under way.
+    pub(super) fn room(&self) -> usize {
+        self.0.turns.available_permits()
+    }
+
     /// What is wrong with the server now.
     pub(super) fn fault(&self) -> Option<&'static str> {
         *lock(&self.0.fault)
@@ -98,7 +103,7 @@ impl Shared {
     /// meantime, which is its right (RFC 7858 §3.4): then the question goes over another one, once.
     async fn ask(&self, request: DnsRequest) -> Result<DnsResponse, NetError> {
         // Sooner than hickory would call it the server's silence.
-        let _turn = take(&self.turns, self.try_for / 2).await?;
+        let _turn = take(&self.turns, 1, self.try_for / 2).await?;
         let mut is_first = true;
         loop {
             let attempt = Arc::clone(&lock(&self.current));

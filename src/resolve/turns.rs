@@ -1,5 +1,8 @@
 //! Whose turn it is to ask: each client has so many questions under way at once, and all of them together as many as
 //! there are file descriptors for. So names that nobody answers for harm whoever asks for them, and nobody else.
+//!
+//! A few clients with as many as they may have would leave nothing to the others. So nobody has more under way than there
+//! is room for besides: of N that go on asking as much as they can each comes to have 1/(N+1), and as much is left.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -65,27 +68,43 @@ impl Turns {
         Self { tries: Semaphore::new(tries), share: (tries / SHARE).max(1), clients: Mutex::default() }
     }
 
-    /// Waits until this client may ask one more question, but not for longer than `within`.
-    pub(super) async fn of(&self, client: IpAddr, within: Duration) -> Result<Turn<'_>, Failure> {
+    /// Waits until this client may ask one more question, but not for longer than `within`: until it has less under way
+    /// than its share, and than there is `room` for now.
+    pub(super) async fn of(
+        &self,
+        client: IpAddr,
+        room: usize,
+        within: Duration,
+    ) -> Result<Turn<'_>, Failure> {
         let client = network(client);
         let own = Arc::clone(
             lock(&self.clients).entry(client).or_insert_with(|| Arc::new(Semaphore::new(self.share))),
         );
         let mut turn = Turn { turns: self, client, own, has_begun: false };
-        turn.begin(within).await.map_err(|_| Failure::TooMany)?;
+        // One that has none under way waits for room like everyone.
+        let held_back = self.share.saturating_sub(room.max(1));
+        turn.begin(held_back, within).await.map_err(|_| Failure::TooMany)?;
         Ok(turn)
+    }
+
+    /// How many tries there are sockets for besides those under way.
+    pub(super) fn room(&self) -> usize {
+        self.tries.available_permits()
     }
 
     /// Waits until there are sockets for one more try, whoever asks.
     pub(super) async fn sockets(&self, within: Duration) -> Result<SemaphorePermit<'_>, Crowded> {
-        take(&self.tries, within).await
+        take(&self.tries, 1, within).await
     }
 }
 
 impl Turn<'_> {
-    async fn begin(&mut self, within: Duration) -> Result<(), Crowded> {
+    /// Takes one of the client's share, while so many others of it are free.
+    async fn begin(&mut self, held_back: usize, within: Duration) -> Result<(), Crowded> {
+        let mut taken = take(&self.own, 1 + held_back, within).await?;
+        drop(taken.split(held_back));
         // Given back by hand, as a permit can't be kept beside what it is of.
-        take(&self.own, within).await?.forget();
+        taken.forget();
         self.has_begun = true;
         Ok(())
     }
@@ -104,12 +123,17 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// A permit, if there is one in time. Mostly there is, and no wait to make ready for.
-pub(super) async fn take(of: &Semaphore, within: Duration) -> Result<SemaphorePermit<'_>, Crowded> {
-    match of.try_acquire() {
+/// So many permits as one, if there are as many in time. Mostly there are, and no wait to make ready for.
+pub(super) async fn take(
+    of: &Semaphore,
+    count: usize,
+    within: Duration,
+) -> Result<SemaphorePermit<'_>, Crowded> {
+    let count = u32::try_from(count).map_err(|_| Crowded)?;
+    match of.try_acquire_many(count) {
         Ok(permit) => Ok(permit),
         // It is never closed.
-        Err(_) => timeout(within, of.acquire()).await.ok().and_then(Result::ok).ok_or(Crowded),
+        Err(_) => timeout(within, of.acquire_many(count)).await.ok().and_then(Result::ok).ok_or(Crowded),
     }
 }
 
@@ -137,32 +161,50 @@ mod tests {
     const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
     const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
     const WAIT: Duration = Duration::from_secs(3);
+    /// More than any share.
+    const ROOM: usize = 1000;
 
     #[tokio::test(start_paused = true)]
     async fn a_client_beyond_its_share_waits_for_its_own_and_then_is_told() {
         let turns = Turns::new(48);
         let mut own: Vec<Turn<'_>> = Vec::new();
         for _ in 0..4 {
-            own.push(turns.of(A, WAIT).await.unwrap());
+            own.push(turns.of(A, ROOM, WAIT).await.unwrap());
         }
-        assert!(matches!(turns.of(A, WAIT).await, Err(Failure::TooMany)));
-        assert!(turns.of(B, WAIT).await.is_ok(), "another client is another matter");
-        let mut next = pin!(turns.of(A, WAIT));
+        assert!(matches!(turns.of(A, ROOM, WAIT).await, Err(Failure::TooMany)));
+        assert!(turns.of(B, ROOM, WAIT).await.is_ok(), "another client is another matter");
+        let mut next = pin!(turns.of(A, ROOM, WAIT));
         assert!(poll!(&mut next).is_pending());
         own.pop();
         assert!(next.await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nobody_has_more_under_way_than_there_is_room_for_besides() {
+        let turns = Turns::new(96);
+        for (room, most) in [(100, 8), (8, 8), (7, 7), (3, 3), (1, 1), (0, 1)] {
+            let mut own = Vec::new();
+            while let Ok(turn) = turns.of(A, room, WAIT).await {
+                own.push(turn);
+            }
+            assert_eq!(own.len(), most, "{room}");
+            let mut next = pin!(turns.of(A, room, WAIT));
+            assert!(poll!(&mut next).is_pending());
+            own.pop();
+            assert!(next.await.is_ok(), "{room}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn clients_that_ask_nothing_are_forgotten() {
         let turns = Turns::new(24);
-        let first = turns.of(A, WAIT).await.unwrap();
-        let second = turns.of(A, WAIT).await.unwrap();
+        let first = turns.of(A, ROOM, WAIT).await.unwrap();
+        let second = turns.of(A, ROOM, WAIT).await.unwrap();
         {
-            let mut gives_up = pin!(turns.of(A, WAIT));
+            let mut gives_up = pin!(turns.of(A, ROOM, WAIT));
             assert!(poll!(&mut gives_up).is_pending());
         }
-        assert!(turns.of(A, WAIT).await.is_err());
+        assert!(turns.of(A, ROOM, WAIT).await.is_err());
         drop(first);
         assert_eq!(lock(&turns.clients).len(), 1);
         drop(second);
@@ -173,10 +215,10 @@ mod tests {
     async fn the_addresses_of_an_ipv6_network_are_one_client() {
         let turns = Turns::new(24);
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let _first = turns.of(address("2001:db8::1"), WAIT).await.unwrap();
-        let _second = turns.of(address("2001:db8::2"), WAIT).await.unwrap();
-        assert!(turns.of(address("2001:db8::3"), WAIT).await.is_err());
-        assert!(turns.of(address("2001:db8:0:1::1"), WAIT).await.is_ok());
+        let _first = turns.of(address("2001:db8::1"), ROOM, WAIT).await.unwrap();
+        let _second = turns.of(address("2001:db8::2"), ROOM, WAIT).await.unwrap();
+        assert!(turns.of(address("2001:db8::3"), ROOM, WAIT).await.is_err());
+        assert!(turns.of(address("2001:db8:0:1::1"), ROOM, WAIT).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

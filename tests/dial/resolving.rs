@@ -1,5 +1,6 @@
 //! What is asked of which source, and what becomes of the answers.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -561,6 +562,29 @@ async fn a_client_has_so_many_questions_under_way_and_others_have_theirs() {
     asked.dedup();
     assert_eq!(asked.len(), 4, "{asked:?}");
     assert_eq!(in_vain.join_next().await.unwrap().unwrap(), Err(Failure::TooMany));
+}
+
+#[tokio::test]
+async fn a_client_finds_room_beside_those_who_have_as_many_questions_under_way_as_they_may() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.reply("*.silent.example", Reply::Silence);
+    dns.set("a.example", &["192.0.2.1"]);
+    // Sixteen questions, of which four clients could have four each.
+    let settings = Settings { sockets: 48, try_for: Duration::from_secs(3), ..settings(&directory, &dns) };
+    let resolver = Arc::new(Resolver::new(settings).unwrap());
+    let names = (0..80).map(|number| (number % 4, format!("n{number}.silent.example")));
+    let in_vain = v4_of_all(&resolver, names);
+    let under_way = || {
+        let asked = dns.asked().into_iter().filter(|asked| asked.contains("silent"));
+        asked.collect::<HashSet<String>>().len()
+    };
+    while under_way() < 13 {
+        yield_now().await;
+    }
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(timeout(Duration::from_secs(1), v4(&resolver, 200, "a.example")).await.unwrap(), Ok(1));
+    assert!(under_way() < 16, "{}", under_way());
+    drop(in_vain);
 }
 
 #[tokio::test]
