@@ -74,10 +74,8 @@ impl Door {
             };
             return (Reply::blocked(code, inquiry.reason), Err(Error::Denied(inquiry.reason)));
         }
-        tokio::select! {
-            told = self.find(flow, &standing, &name, kind) => told,
-            stop = flow.stopped() => (Reply::code(ResponseCode::ServFail), Err(stop.into())),
-        }
+        let told = flow.unless_stopped(self.find(flow, &standing, &name, kind)).await;
+        told.unwrap_or_else(|stop| (Reply::code(ResponseCode::ServFail), Err(stop.into())))
     }
 
     /// Looks up what is passed on of a name that may be asked for. Every other type is held not to exist, without
