@@ -38,7 +38,7 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "NAME[:PORT]", value_parser = name_and_port)]
     allowed: Option<(Name, u16)>,
     /// A server that must not be reached, instead of well-known ones; may be repeated
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = server)]
     probe: Vec<SocketAddr>,
     /// A name that exists and that the policy does not allow
     #[arg(long, value_name = "NAME", default_value = "example.com", value_parser = name)]
@@ -101,6 +101,18 @@ impl Report {
     }
 }
 
+/// Nothing is ever sent to a link-local address of IPv6 without an interface, and so nothing is proven by it.
+fn server(text: &str) -> Result<SocketAddr, String> {
+    match address(text)? {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => Err(format!(
+            "it needs the number of an interface (`ip link` shows them), like [{}%2]:{}",
+            v6.ip(),
+            v6.port()
+        )),
+        address => Ok(address),
+    }
+}
+
 fn name(text: &str) -> Result<Name, String> {
     Name::parse(text).map_err(|error| error.to_string())
 }
@@ -119,6 +131,16 @@ mod tests {
 
     fn finding(outcome: Outcome) -> Finding {
         Finding { probe: "p".to_owned(), outcome, detail: "d".to_owned(), control: "c".to_owned() }
+    }
+
+    #[test]
+    fn a_server_is_one_that_can_be_reached_at_all() {
+        for text in ["1.1.1.1:443", "[2606:4700::1111]:443", "169.254.169.254:80", "[fe80::a9fe:a9fe%2]:80"] {
+            assert_eq!(server(text).map(|at| at.to_string()).as_deref(), Ok(text));
+        }
+        let told = server("[fe80::a9fe:a9fe]:80").unwrap_err();
+        assert!(told.ends_with("like [fe80::a9fe:a9fe%2]:80"), "{told}");
+        assert!(server("1.1.1.1").is_err());
     }
 
     #[test]
