@@ -9,6 +9,8 @@
 
 #[path = "jail/ask.rs"]
 mod ask;
+#[path = "jail/automounts.rs"]
+mod automounts;
 #[path = "jail/escape.rs"]
 mod escape;
 #[path = "jail/held.rs"]

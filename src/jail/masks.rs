@@ -3,6 +3,8 @@
 //!
 //! The kernel lists those that were bound in the network that exeat is in. In a container that is not where the ones were
 //! bound that were mounted into it, so whatever mount is a socket is masked too.
+//!
+//! So do the places of automounters: programs outside that are told each name that is looked for there.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, FileType, Permissions};
@@ -12,13 +14,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, fstatfs};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
 
 use crate::jail::addresses::DOOR_V4;
 use crate::jail::channel::Layout;
 use crate::jail::fault::{Fault, Step};
-use crate::jail::mounted::Mounts;
+use crate::jail::mounted::{Automatic, Mounts};
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -26,6 +28,8 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const KEPT: &str = "/run/exeat";
 /// Nobody listens behind it.
 const INERT: &str = "/dev/null";
+/// The type of the file system of automounters (statfs(2)).
+const AUTOMATIC: u64 = 0x0187;
 /// Ways of virtual machines to each other and to their host.
 const DEVICES: [&str; 2] = ["/dev/vsock", "/dev/vhost-vsock"];
 
@@ -65,6 +69,11 @@ impl Masks<'_> {
         for shared in shared.iter().filter(|shared| self.hides(shared.path)) {
             shared.give_back().map_err(at(shared.path))?;
         }
+        for automatic in mounts.automatic().filter(|automatic| !self.hides(automatic.place)) {
+            if !shared.iter().any(|shared| automatic.place.starts_with(shared.path)) {
+                silence(&automatic)?;
+            }
+        }
         let sockets = sockets.iter().map(PathBuf::as_path).chain(mounts.below_a_root());
         for socket in sockets.filter(|path| !self.hides(path)) {
             if !shared.iter().any(|shared| socket.starts_with(shared.path)) {
@@ -97,8 +106,7 @@ impl Masks<'_> {
                 .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(0o700)));
             return made.map_err(at(directory));
         }
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        mount("tmpfs", directory, "tmpfs", flags, c"mode=0755,size=64m").map_err(at(directory))
+        lay_nothing(directory)
     }
 
     fn resolv_conf(&self, path: &Path) -> io::Result<()> {
@@ -140,17 +148,45 @@ fn at<E: Into<io::Error>>(path: &Path) -> impl FnOnce(E) -> Fault {
 
 /// Lays something inert over what is of this type. One that this user can't get at, the command can't either.
 fn mask(path: &Path, is_meant: fn(&FileType) -> bool) -> Result<(), Fault> {
-    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
-    let unreachable = |error: &io::Error| matches!(error.kind(), NotADirectory | NotFound | PermissionDenied);
     match fs::metadata(path) {
         Ok(found) if !is_meant(&found.file_type()) => return Ok(()),
-        Err(error) if unreachable(&error) => return Ok(()),
+        Err(error) if is_out_of_reach(&error) => return Ok(()),
         found => found.map_err(at(path))?,
     };
     match mount_bind(INERT, path).map_err(io::Error::from) {
-        Err(error) if unreachable(&error) => Ok(()),
+        Err(error) if is_out_of_reach(&error) => Ok(()),
         laid => laid.map_err(at(path)),
     }
+}
+
+fn is_out_of_reach(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotADirectory | NotFound | PermissionDenied)
+}
+
+/// Lays an empty directory over a place where a look for a name would have somebody outside look for it, who may ask DNS. What is
+/// mounted there already stays.
+fn silence(automatic: &Automatic<'_>) -> Result<(), Fault> {
+    let Automatic { place, ref mounted } = *automatic;
+    // To open a path alone looks for nothing (open(2), O_PATH).
+    let opened = rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let opened = match opened.map_err(io::Error::from) {
+        Err(error) if is_out_of_reach(&error) => return Ok(()),
+        opened => opened.map_err(at(place))?,
+    };
+    // Something else may lie over it.
+    if u64::try_from(fstatfs(&opened).map_err(at(place))?.f_type) != Ok(AUTOMATIC) {
+        return Ok(());
+    }
+    let mounted: Vec<Shared<'_>> = mounted.iter().filter_map(|path| Shared::open(path).ok()).collect();
+    lay_nothing(Path::new(&format!("/proc/self/fd/{}", opened.as_raw_fd())))?;
+    mounted.iter().try_for_each(|kept| kept.give_back().map_err(at(kept.path)))
+}
+
+/// Lays an empty directory over another.
+fn lay_nothing(directory: &Path) -> Result<(), Fault> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", directory, "tmpfs", flags, c"mode=0755,size=64m").map_err(at(directory))
 }
 
 /// The paths by which something is found. The one that a socket was bound by may lead through links: out of a directory that

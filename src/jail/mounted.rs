@@ -15,6 +15,15 @@ struct Mount {
     /// What of the file system is seen there.
     root: PathBuf,
     place: PathBuf,
+    is_automatic: bool,
+}
+
+/// A place where a look for a name has somebody outside look for it (autofs(5)).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Automatic<'a> {
+    pub(super) place: &'a Path,
+    /// What came of earlier looks: what is mounted below it, less what is mounted below that in turn.
+    pub(super) mounted: Vec<&'a Path>,
 }
 
 impl Mounts {
@@ -22,7 +31,10 @@ impl Mounts {
         let mount = |line: &[u8]| {
             let mut words = line.split(|&byte| byte == b' ').skip(2);
             let (device, root, place) = (words.next()?, words.next()?, words.next()?);
-            Some(Mount { device: device.to_owned(), root: unescaped(root), place: unescaped(place) })
+            let (root, place) = (unescaped(root), unescaped(place));
+            // Behind fields of any number, which a dash ends.
+            let is_automatic = words.skip_while(|word| *word != b"-").nth(1) == Some(b"autofs");
+            Some(Mount { device: device.to_owned(), root, place, is_automatic })
         };
         Self(list.split(|&byte| byte == b'\n').filter_map(mount).collect())
     }
@@ -31,6 +43,29 @@ impl Mounts {
     /// may be slow to look at (NFS, autofs) mostly none.
     pub(super) fn below_a_root(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().filter(|mount| mount.root != Path::new("/")).map(|mount| mount.place.as_path())
+    }
+
+    /// The places where something may yet be mounted by being looked for.
+    pub(super) fn automatic(&self) -> impl Iterator<Item = Automatic<'_>> {
+        // In one place the last one is seen: the others lie below it.
+        let is_seen = |mount: &&Mount| {
+            self.0
+                .iter()
+                .rfind(|other| other.place == mount.place)
+                .is_some_and(|last| std::ptr::eq(last, *mount))
+        };
+        let automatic = self.0.iter().filter(|mount| mount.is_automatic).filter(is_seen);
+        automatic.map(move |Mount { place, .. }| {
+            let below = self.0.iter().filter(|mount| mount.place != *place && mount.place.starts_with(place));
+            let below: Vec<&Path> = below
+                .filter(is_seen)
+                .filter(|mount| !mount.is_automatic)
+                .map(|mount| mount.place.as_path())
+                .collect();
+            let is_outer =
+                |path: &&&Path| !below.iter().any(|other| other != *path && path.starts_with(other));
+            Automatic { place, mounted: below.iter().filter(is_outer).copied().collect() }
+        })
     }
 
     /// The other paths of a file, given one without links: a directory can be seen in two places (`mount --bind`), and
@@ -82,6 +117,26 @@ mod tests {
         let mounts = Mounts::parse(list);
         let found: Vec<&Path> = mounts.below_a_root().collect();
         assert_eq!(found, [Path::new("/srv/docker.sock"), Path::new("/mnt/with a\\space")]);
+    }
+
+    #[test]
+    fn places_where_something_is_mounted_by_being_looked_for_are_found_with_what_is_there() {
+        let list = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            30 22 0:40 / /net rw shared:4 - autofs /etc/auto.net rw,fd=6,indirect\n\
+            31 30 0:41 / /net/one rw - nfs4 one:/ rw\n\
+            32 31 0:42 / /net/one/deep rw - nfs4 one:/deep rw\n\
+            33 30 0:43 / /net/two/a rw - autofs /etc/auto.net rw,offset\n\
+            34 33 0:44 / /net/two/a rw - nfs4 two:/a rw\n\
+            35 22 0:45 / /boot rw - autofs systemd-1 rw,direct\n\
+            36 35 8:3 / /boot rw - vfat /dev/sda3 rw\n\
+            37 22 0:46 / /efi rw - autofs systemd-1 rw,direct\n";
+        let mounts = Mounts::parse(list);
+        let found: Vec<Automatic<'_>> = mounts.automatic().collect();
+        let net = Automatic {
+            place: Path::new("/net"),
+            mounted: vec![Path::new("/net/one"), Path::new("/net/two/a")],
+        };
+        assert_eq!(found, [net, Automatic { place: Path::new("/efi"), mounted: Vec::new() }]);
     }
 
     #[test]
