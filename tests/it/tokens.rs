@@ -1,5 +1,6 @@
 //! Who a client is by a token, and where the keys come from.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use exeat::identity::{Algorithm, TokenRules};
 use exeat::mistake::Place;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -42,12 +44,17 @@ fn settings(keys: KeySource) -> Settings {
 
 /// A gate that lets the group `ci` through to a port.
 async fn gate(port: u16, keys: KeySource) -> Gate {
+    gate_knowing(port, keys, "127.0.0.1 issuer.example\n").await
+}
+
+/// The same with these lines of the hosts file.
+async fn gate_knowing(port: u16, keys: KeySource, hosts: &str) -> Gate {
     let policy = format!(
         "version: 1\nprofiles:\n  - name: ci\n    clients: [group:ci]\n    allow:\n      - {{ host: a.example, \
          ports: [{port}], protocol: tcp, private: true }}\n"
     );
     let mut setup = Setup::new(&policy);
-    setup.hosts += "127.0.0.1 issuer.example\n";
+    setup.hosts += hosts;
     setup.settings.auth = Some(settings(keys));
     setup.start().await
 }
@@ -233,6 +240,25 @@ async fn keys_come_over_https_and_a_new_one_is_asked_for_when_a_token_has_it() {
     })
     .await;
     assert!(open(&gate, echo.port(), &bearer(&new, "e")).await.starts_with("HTTP/1.1 200"));
+    gate.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_of_the_issuer_that_swallows_connections_keeps_no_key_away() {
+    let (echo, signer) = (Upstream::echo().await, Signer::new("k1"));
+    let issuer = Issuer::start(jwks(&[&signer])).await;
+    // A queue that is full: the kernel drops each further SYN.
+    let hole = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    hole.bind(&SocketAddr::from(([127, 0, 0, 2], issuer.port)).into()).unwrap();
+    hole.listen(0).unwrap();
+    let _queued = std::net::TcpStream::connect(("127.0.0.2", issuer.port)).unwrap();
+    let hosts = "127.0.0.2 issuer.example\n127.0.0.1 issuer.example\n";
+    let gate = gate_knowing(echo.port(), issuer.source(), hosts).await;
+    until("the keys were not asked for", async || {
+        let bearer = format!("Bearer {}", signer.token("a", &["ci"], 600));
+        open(&gate, echo.port(), &bearer).await.starts_with("HTTP/1.1 200")
+    })
+    .await;
     gate.stop().await;
 }
 

@@ -1,17 +1,20 @@
 //! Asking an issuer for its keys over HTTPS: exeat's own traffic, which no policy is for.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::destination::Destination;
@@ -19,11 +22,13 @@ use crate::families::Families;
 use crate::host::{Host, HostError};
 use crate::identity::KeysError;
 use crate::mistake::{Mistake, Place};
-use crate::resolve::{Asker, Resolver};
+use crate::resolve::{Answers, Asker, Resolver};
 use crate::tls::trust;
 
 /// The whole of a look-up, a connection and an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an attempt to connect has before the next one joins it (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
 const SIZE_MAX: usize = 1 << 20;
 const HTTPS_PORT: u16 = 443;
 
@@ -135,34 +140,37 @@ impl Fetch {
         }
     }
 
+    /// Connects to the first address that answers. One that does not, as where IPv6 leads nowhere, is soon joined by the next.
     async fn connect(&self) -> Result<TcpStream, FetchError> {
-        let mut last = FetchError::Name;
         let port = self.url.to.port;
-        let mut attempt = async |ip| match TcpStream::connect(SocketAddr::new(ip, port)).await {
-            Ok(socket) => Some(socket),
-            Err(error) => {
-                last = FetchError::Connect(error);
-                None
-            }
+        let attempt = |ip| TcpStream::connect(SocketAddr::new(ip, port));
+        let mut answers = match &self.url.to.host {
+            Host::Ip(ip) => Answers::known(vec![*ip]),
+            Host::Name(name) => self.resolver.resolve(Asker::Exeat, name, Families::default()),
         };
-        match &self.url.to.host {
-            Host::Ip(ip) => {
-                if let Some(socket) = attempt(*ip).await {
-                    return Ok(socket);
-                }
+        let (mut attempts, mut waiting) = (FuturesUnordered::new(), VecDeque::new());
+        let (mut is_open, mut last) = (true, FetchError::Name);
+        loop {
+            if attempts.is_empty() {
+                attempts.extend(waiting.pop_front().map(attempt));
             }
-            Host::Name(name) => {
-                let mut answers = self.resolver.resolve(Asker::Exeat, name, Families::default());
-                while let Ok(Some(addresses)) = answers.next().await {
-                    for address in addresses {
-                        if let Some(socket) = attempt(address).await {
-                            return Ok(socket);
-                        }
-                    }
+            if attempts.is_empty() && !is_open {
+                return Err(last);
+            }
+            tokio::select! {
+                Some(ended) = attempts.next() => match ended {
+                    Ok(socket) => return Ok(socket),
+                    Err(error) => last = FetchError::Connect(error),
+                },
+                found = answers.next(), if is_open => match found {
+                    Ok(Some(addresses)) => waiting.extend(addresses),
+                    Ok(None) | Err(_) => is_open = false,
+                },
+                () = sleep(HEAD_START), if !waiting.is_empty() => {
+                    attempts.extend(waiting.pop_front().map(attempt));
                 }
             }
         }
-        Err(last)
     }
 }
 
