@@ -26,7 +26,8 @@ fuzz_target!(|text: &str| {
         }
         // Names are told, and one may look like the password of another.
         let is_told = users.lines().any(|line| line.split(':').next().is_some_and(|name| name.contains(hash)));
-        if hash.len() > 16 && !is_told {
+        // So may what a mistake says in words of its own, which have spaces between them.
+        if hash.len() > 16 && !hash.contains(' ') && !is_told {
             let told = |mistake: &exeat::mistake::Mistake| mistake.to_string().contains(hash);
             assert!(!mistakes.iter().any(told), "a mistake repeats what may be a password");
         }
