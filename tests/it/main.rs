@@ -34,6 +34,7 @@ mod reload;
 mod report;
 mod retry;
 mod smoke;
+mod stalled;
 mod suggest;
 mod support;
 mod tls;

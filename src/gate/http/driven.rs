@@ -21,6 +21,10 @@ use crate::gate::http::listened::{Heard, Listened};
 use crate::gate::http::sent::Sent;
 use crate::stream::Stream;
 
+/// What waits of an answer, and what of a request, where one side sends and the other takes nothing: as much as the relay
+/// reads at a time. hyper would let six times as much wait.
+const BUFFER: usize = 64 * 1024;
+
 /// An HTTP connection.
 pub(super) struct Driven {
     sender: SendRequest<Sent>,
@@ -58,7 +62,8 @@ impl Driven {
     pub(super) async fn open(stream: Stream, head_bytes: usize) -> Result<Self, hyper::Error> {
         let (io, heard) = Listened::new(stream);
         let mut builder = http1::Builder::new();
-        let (sender, connection) = builder.max_header_size(head_bytes).handshake(TokioIo::new(io)).await?;
+        builder.max_header_size(head_bytes).max_buf_size(BUFFER.max(head_bytes));
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
         let connection = connection.with_upgrades();
         // What goes wrong on it reaches whoever waits for an answer.
         let driver = Driver::User(Box::pin(async { drop(connection.await) }));
