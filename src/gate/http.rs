@@ -5,6 +5,7 @@ mod clocked;
 mod driven;
 mod exchange;
 mod expect;
+mod fault;
 mod forwarded;
 mod headers;
 mod home;

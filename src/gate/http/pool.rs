@@ -235,6 +235,11 @@ impl Lease {
         self.reached.through.as_ref().filter(|through| through.forwards())
     }
 
+    /// Whether a request on it has credentials that are exeat's own.
+    pub(super) fn shows_credentials(&self) -> bool {
+        self.forwarder().is_some_and(|parent| parent.authorization().is_some())
+    }
+
     /// Sends a request that has leave to pass; a parent without a tunnel is told where to.
     pub(super) fn send(
         &mut self,

@@ -1,8 +1,5 @@
 //! From a judged request to its upstream's answer.
 
-use std::error::Error as _;
-use std::io;
-use std::iter::successors;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +16,7 @@ use crate::dial::{Reached, Through, Upstream};
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::gate::http::expect::{self, Hold};
+use crate::gate::http::fault::upstream_error;
 use crate::gate::http::home::{Home, Waiting};
 use crate::gate::http::pool::{Key, Lease};
 use crate::gate::http::request::{self, HTTP_PORT};
@@ -218,6 +216,10 @@ impl Route {
         leave: Passage,
         request: Request<Sent>,
     ) -> Result<Response<Incoming>, Error> {
+        // The answer repeats all that was sent, and may be the parent's own (RFC 9110 §9.3.8).
+        if *request.method() == Method::TRACE && lease.shows_credentials() {
+            return Err(Error::BadRequest("TRACE would show the credentials that a parent is shown".into()));
+        }
         let sent = pin!(lease.send(leave, request));
         tokio::select! {
             response = sent => response.map_err(|error| upstream_error(&error)),
@@ -260,29 +262,6 @@ fn is_idempotent(method: &Method) -> bool {
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
     )
-}
-
-/// Whose doing it is that an exchange failed.
-fn upstream_error(error: &hyper::Error) -> Error {
-    if error.is_parse() {
-        return Error::BadResponse(error.to_string());
-    }
-    if !error.is_user() {
-        return Error::UpstreamReset;
-    }
-    // The body comes from the client: it can't be read, or it breaks off and so did the client.
-    match broken_body(error) {
-        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
-            Error::BadRequest("the body's chunks are malformed".into())
-        }
-        _ => Error::ClientReset,
-    }
-}
-
-/// How reading a body failed.
-fn broken_body(error: &hyper::Error) -> Option<io::ErrorKind> {
-    let mut causes = successors(error.source(), |&error| error.source());
-    causes.find_map(|cause| cause.downcast_ref()).map(io::Error::kind)
 }
 
 /// Resolves once no byte of the request has moved for `idle`.

@@ -164,3 +164,31 @@ async fn check_looks_into_the_settings_for_the_parents() {
     let (code, told) = check(&["--config", "exeat.yaml"]);
     assert!(code == Some(2) && told.contains("did you mean `urls`?"), "{told}");
 }
+
+#[tokio::test]
+async fn a_parent_is_not_asked_to_repeat_what_it_is_shown() {
+    // The answer to TRACE is the request as it came (RFC 9110 §9.3.8).
+    let corp = Upstream::saying(|heard| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length";
+        [format!("{head}: {}\r\n\r\n", heard.len()).as_bytes(), heard].concat()
+    })
+    .await;
+    let ground = Ground::new();
+    let secret = account(ground.path(), "s3cret");
+    for (account, status) in [(None, 200), (Some(secret), 400)] {
+        let settings = Settings { resolve: Resolve::Parent, account, ..parent("corp", &[url(corp.address)]) };
+        let gate = gate(settings, &[&web("a.example", 8080)]).await;
+        let mut stream = gate.connect().await;
+        let trace =
+            "TRACE http://a.example:8080/ HTTP/1.1\r\nHost: a.example:8080\r\nMax-Forwards: 1\r\n\r\n";
+        let reply = ask(&mut stream, trace).await;
+        assert_eq!(reply.status, status, "{reply:?}");
+        let is_repeated = reply.body.contains("max-forwards: 0");
+        assert_eq!(is_repeated, status == 200, "{reply:?}");
+        assert!(!corp.heard_text().contains("authorization"), "{}", corp.heard_text());
+        let reason = if status == 200 { "allowed" } else { "bad_request" };
+        assert_eq!(gate.record().await["reason"], reason);
+        drop(stream);
+        gate.stop().await;
+    }
+}
