@@ -93,6 +93,7 @@ async fn an_upgrade_that_the_upstream_declines_is_a_plain_exchange() {
 #[tokio::test]
 async fn nothing_switches_that_was_not_asked_to() {
     let h2c = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let tls = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: TLS/1.2\r\n\r\n";
     let other = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
     let two = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n\r\n";
     let silent = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
@@ -103,6 +104,7 @@ async fn nothing_switches_that_was_not_asked_to() {
             ("Connection: upgrade\r\nUpgrade: h2c\r\n", SWITCH),
             ("Connection: upgrade\r\nUpgrade: h2c\r\n", h2c),
             ("Connection: upgrade\r\nUpgrade: websocket, h2c\r\n", h2c),
+            ("Connection: upgrade\r\nUpgrade: TLS/1.2\r\n", tls),
             (UPGRADE, h2c),
             (UPGRADE, other),
             (UPGRADE, two),
@@ -115,7 +117,8 @@ async fn nothing_switches_that_was_not_asked_to() {
             assert_eq!(reply.status, 502, "{headers:?} {said:?}: {reply:?}");
             assert_eq!(reply.closes(), inside, "{headers:?} {said:?}: {reply:?}");
             page.ended(1).await;
-            assert!(!page.heard_text().contains("h2c"), "{}", page.heard_text());
+            let heard = page.heard_text();
+            assert!(!heard.contains("h2c") && !heard.contains("TLS"), "{heard}");
             assert_eq!(gate.record().await["reason"], "upstream_reset");
             drop(stream);
             gate.stop().await;

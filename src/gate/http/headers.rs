@@ -98,14 +98,15 @@ pub(super) fn set_chunked(headers: &mut HeaderMap) {
     headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
 
-/// The protocol that a request or a 101 response switches to, if that can be passed on. HTTP/2 by
-/// upgrade (h2c) can't: what follows would be requests that nobody judges.
+/// The protocol that a request or a 101 response switches to, if that can be passed on. HTTP/2 by upgrade (h2c) and TLS
+/// within HTTP (RFC 2817) can't: what follows would be requests that nobody judges.
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut protocols = values(headers, header::UPGRADE);
     let protocol = protocols.next()?;
     let named_by_connection = tokens(headers, header::CONNECTION).any(|token| token == "upgrade");
-    let h2c = tokens(headers, header::UPGRADE).any(|token| token.starts_with("h2") || token.contains("http"));
-    (named_by_connection && protocols.next().is_none() && !h2c).then(|| protocol.clone())
+    let hides_requests = tokens(headers, header::UPGRADE)
+        .any(|token| token.starts_with("h2") || token.starts_with("tls") || token.contains("http"));
+    (named_by_connection && protocols.next().is_none() && !hides_requests).then(|| protocol.clone())
 }
 
 /// Whether a protocol is one of those that were offered.
@@ -217,12 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_named_upgrade_other_than_http_is_passed_on() {
+    fn only_a_named_upgrade_to_what_carries_no_requests_is_passed_on() {
         assert!(upgrade(&headers(&[("connection", "Upgrade"), ("upgrade", "websocket")])).is_some());
         for lines in [
             &[("upgrade", "websocket")][..],
             &[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")],
             &[("connection", "upgrade"), ("upgrade", "HTTP/2.0")],
+            &[("connection", "upgrade"), ("upgrade", "TLS/1.0")],
+            &[("connection", "upgrade"), ("upgrade", "websocket, TLS/1.2")],
             &[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "h2c")],
             &[("connection", "upgrade"), ("upgrade", "websocket, h2c")],
         ] {
