@@ -36,6 +36,16 @@ struct Handshake {
     ends: Box<Ends>,
 }
 
+/// What is heard while a server has not answered.
+enum Heard {
+    /// More of its answer.
+    Server,
+    /// The client sends no more, or no more of it is kept.
+    ClientEnds,
+    /// Enough: the server has ended, or a client that has sent nothing more has.
+    Enough,
+}
+
 /// Judges a tunnel by its ClientHello, unless there is `leave` for that, and by the second one if there is to be one.
 pub(super) async fn judge(tunnel: Box<Tunnel>, hello: ClientHello, leave: Option<Passage>) -> Option<Passed> {
     let leave = match tunnel.pass(seen(&hello), leave) {
@@ -74,8 +84,9 @@ pub async fn refuse(flow: Flow, client: Stream, error: Error) {
 impl Handshake {
     /// Passes the first hello on, and nothing behind it until the server has answered.
     async fn run(&mut self, length: usize) -> Result<(), Error> {
-        let now = Instant::now();
-        let (deadline, mut youth) = (now + self.proxy.bounds.silence.idle, now + YOUTH);
+        let (now, silence) = (Instant::now(), self.proxy.bounds.silence);
+        let (mut deadline, mut youth) = (now + silence.limit(false), now + YOUTH);
+        let mut client_open = true;
         let Ends { client, upstream, alarm } = &mut *self.ends;
         let hello = client.take_head(length);
         let write = upstream.write_all(&hello);
@@ -90,9 +101,13 @@ impl Handshake {
                 // Final, or no TLS server at all: no second hello is of any use to the client.
                 Sniff::Found(ServerHello::Final) | Sniff::NotThis => return Ok(()),
                 Sniff::Bad(what) => return Err(Error::BadResponse(format!("the ServerHello {what}"))),
-                Sniff::Incomplete { .. } => match self.server_says_more(deadline.min(youth)).await {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(()),
+                Sniff::Incomplete { .. } => match self.listen(client_open, deadline.min(youth)).await {
+                    Ok(Heard::Server) => {}
+                    Ok(Heard::ClientEnds) => {
+                        client_open = false;
+                        deadline = deadline.min(Instant::now() + silence.limit(true));
+                    }
+                    Ok(Heard::Enough) => return Ok(()),
                     Err(Error::IdleTimeout) if youth < deadline => {
                         self.ends.upstream.keep_alive();
                         youth = deadline;
@@ -103,22 +118,21 @@ impl Handshake {
         }
     }
 
-    /// Reads on in the server's answer; `false` says that no more is needed of it: it has ended, or a client
-    /// that has sent nothing more has. What the client sends meanwhile is kept.
-    async fn server_says_more(&mut self, deadline: Instant) -> Result<bool, Error> {
+    /// Reads on in the server's answer. What the client sends meanwhile is kept.
+    async fn listen(&mut self, client_open: bool, deadline: Instant) -> Result<Heard, Error> {
         let Ends { client, upstream, alarm } = &mut *self.ends;
-        let mut client_open = true;
         let read = async {
             loop {
                 tokio::select! {
                     biased;
                     read = upstream.fill(ANSWER_MAX) => {
-                        return read.map(|count| count > 0).map_err(|_| Error::UpstreamReset);
+                        let count = read.map_err(|_| Error::UpstreamReset)?;
+                        return Ok(if count > 0 { Heard::Server } else { Heard::Enough });
                     }
                     read = client.fill(HELLO_MAX), if client_open => {
-                        client_open = read.map_err(|_| Error::ClientReset)? > 0;
-                        if !client_open && client.head().is_empty() {
-                            return Ok(false);
+                        if read.map_err(|_| Error::ClientReset)? == 0 {
+                            let is_silent = client.head().is_empty();
+                            return Ok(if is_silent { Heard::Enough } else { Heard::ClientEnds });
                         }
                     }
                 }

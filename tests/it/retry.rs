@@ -219,6 +219,26 @@ async fn a_server_may_end_break_or_stay_silent_instead_of_answering() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_no_more_is_waited_for_as_a_half_closed_one() {
+    // More than is kept of it hides that it has gone.
+    for (held, breaks) in [(4, false), (100_000, false), (100_000, true)] {
+        let short = |setup: &mut Setup| setup.settings.timeouts.half_closed = Duration::from_millis(300);
+        let scene = Scene::before(Upstream::silent().await, short).await;
+        let mut tunnel = scene.tunnel(&vec![b'x'; held]).await;
+        assert!(scene.upstream.hears(scene.first.len()).await == scene.first);
+        match breaks {
+            true => tunnel.set_zero_linger().unwrap(),
+            false => tunnel.shutdown().await.unwrap(),
+        }
+        drop(tunnel);
+        let record = scene.gate.record().await;
+        let sent = scene.first.len().into();
+        assert_eq!((&record["reason"], &record["sent"]), (&"idle_timeout".into(), &sent), "{held}");
+        scene.gate.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_goes_while_a_second_hello_is_awaited_ends_it() {
     let length = hello(&["a.example"]).len();
     let upstream = Upstream::start(move |mut stream, _| async move {
