@@ -1,5 +1,5 @@
 //! What a client can do to an HTTP/2 connection frame by frame: it is ended, or costs no more than the bytes it sends, and
-//! others are served meanwhile.
+//! others are served meanwhile. And what it can have an upstream do.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 use crate::https::Ground;
 use crate::support::authority::shake;
 use crate::support::binary::{Binary, Files};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Heard, Upstream, read_request};
 use crate::support::{PATIENCE, ask, until};
 
 const DATA: u8 = 0;
@@ -53,6 +53,7 @@ struct Ways {
     over_tls: SocketAddr,
     page: Upstream,
     silent: Upstream,
+    crumbs: Upstream,
 }
 
 /// The two halves of a connection of raw frames.
@@ -60,11 +61,13 @@ type Raw = (ReadHalf<TlsStream<TcpStream>>, WriteHalf<TlsStream<TcpStream>>);
 
 impl Ways {
     async fn new() -> Self {
-        let (ground, page, silent) = (Ground::new(), Upstream::page().await, Upstream::start(deaf).await);
+        let (ground, page) = (Ground::new(), Upstream::page().await);
+        let (silent, crumbs) = (Upstream::start(deaf).await, Upstream::start(crumble).await);
         let rule = |port: u16, protocol: &str| {
             format!("{{ host: a.example, ports: [{port}], private: true, protocol: {protocol} }}")
         };
-        let rules = format!("[{}, {}]", rule(page.port(), "http"), rule(silent.port(), "tcp"));
+        let rules = [rule(page.port(), "http"), rule(crumbs.port(), "http"), rule(silent.port(), "tcp")];
+        let rules = format!("[{}]", rules.join(", "));
         let files = Files::new("", &format!("version: 1\nprofiles:\n  - name: p\n    allow: {rules}\n"));
         let listen = "listen: { explicit: ['127.0.0.1:0', { address: '127.0.0.1:0', \
                       tls: { certificate: tls.crt, key: tls.key } }], admin: '127.0.0.1:0' }\n\
@@ -76,7 +79,7 @@ impl Ways {
         let exeat = Binary::start(files, None).await;
         let log = exeat.log();
         let over_tls = log.split("clients connect to https://").nth(1).unwrap().lines().next().unwrap();
-        Self { over_tls: over_tls.parse().unwrap(), exeat, ground, page, silent }
+        Self { over_tls: over_tls.parse().unwrap(), exeat, ground, page, silent, crumbs }
     }
 
     /// A connection whose first words have been said.
@@ -104,16 +107,30 @@ impl Ways {
     }
 
     fn get_frame(&self, stream: u32) -> Vec<u8> {
-        let to = format!("a.example:{}", self.page.port());
+        self.get_from(&self.page, stream)
+    }
+
+    fn get_from(&self, upstream: &Upstream, stream: u32) -> Vec<u8> {
+        let to = format!("a.example:{}", upstream.port());
         let get = [(":method", "GET"), (":scheme", "http"), (":authority", &to), (":path", "/")];
         frame(HEADERS, END_HEADERS | END_STREAM, stream, &fields(&get))
     }
 }
 
 /// An upstream that takes nothing of what it is sent.
-async fn deaf(stream: TcpStream, _: crate::support::upstream::Heard) {
+async fn deaf(stream: TcpStream, _: Heard) {
     std::future::pending::<()>().await;
     drop(stream);
+}
+
+/// An upstream that answers in pieces of a single byte, as fast as they are taken.
+async fn crumble(mut stream: TcpStream, heard: Heard) {
+    if read_request(&mut stream, &heard).await.is_some() {
+        let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        while stream.write_all(&answer).await.is_ok() {
+            answer = b"1\r\n7\r\n".repeat(1024);
+        }
+    }
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -268,4 +285,42 @@ async fn stalled(progress: &Progress) {
         }
         before = sent;
     }
+}
+
+#[tokio::test]
+async fn answers_in_crumbs_that_nobody_reads_cost_no_memory() {
+    let ways = Ways::new().await;
+    // The allocator keeps some of what it once had, for the next ones.
+    let first = unread_crumbs(&ways, 1).await;
+    let before = ways.exeat.memory();
+    let second = unread_crumbs(&ways, 2).await;
+    let is_bounded = async || {
+        ways.serves("crumbs").await;
+        ways.exeat.memory().saturating_sub(before) < GROWTH_IN_FRAMES
+    };
+    until(&format!("more than {GROWTH_IN_FRAMES} bytes"), is_bounded).await;
+    drop((first, second));
+}
+
+/// Asks for many answers with room for all of them, reads none, and waits until nothing more is taken of them: the same
+/// for so many connections.
+async fn unread_crumbs(ways: &Ways, connections: usize) -> impl Sized + use<> {
+    const STREAMS: u32 = 20;
+    let most = 0x7fff_ffff_u32.to_be_bytes();
+    let windows =
+        [frame(SETTINGS, 0, 0, &[&[0, 4][..], &most].concat()), frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0])];
+    let gets = (0..STREAMS).flat_map(|turn| ways.get_from(&ways.crumbs, 2 * turn + 1));
+    let asked: Vec<u8> = windows.concat().into_iter().chain(gets).collect();
+    let (unread, mut send) = ways.connect().await;
+    send.write_all(&asked).await.unwrap();
+    let is_answered = async || ways.crumbs.connections() == connections * STREAMS as usize;
+    until("not all are answered", is_answered).await;
+    let received = async || ways.exeat.metric("exeat_bytes_total{direction=\"received\"}").await;
+    let is_still = async || {
+        let before = received().await;
+        sleep(Duration::from_secs(1)).await;
+        received().await == before
+    };
+    until("it does not come to a standstill", is_still).await;
+    (unread, send)
 }

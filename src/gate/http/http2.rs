@@ -6,6 +6,7 @@
 
 mod carried;
 mod frames;
+mod piece;
 mod reply;
 mod room;
 mod way;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use h2::{Reason, RecvStream};
 use hyper::Request;
@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::drain;
 use crate::error::Error;
+use crate::gate::http::http2::piece::Piece;
 use crate::proxy::Bounds;
 use crate::stream::Stream;
 
@@ -43,7 +44,7 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 /// hold up the others. 16 MiB at most wait in memory for one connection, and half as much again where they come in
 /// small frames, by which the h2 crate takes account of what a frame costs beside its bytes.
 const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
-/// What waits on one stream for a client to take it.
+/// What waits on one stream for a client to take it, besides what that costs: [`piece`] bounds the number of frames.
 const SEND_BUFFER: usize = 64 * 1024;
 /// So many requests may be taken back before they are answered, beyond as many as were answered.
 const TAKEN_BACK: usize = 100;
@@ -114,7 +115,7 @@ where
 }
 
 /// Exchanges the first words. `None`: the client said nothing, as one that connects in advance, or is gone.
-async fn greet(stream: Stream, bounds: &Bounds) -> Result<Option<Connection<Stream, Bytes>>, Error> {
+async fn greet(stream: Stream, bounds: &Bounds) -> Result<Option<Connection<Stream, Piece>>, Error> {
     let handshake = Builder::new()
         .max_concurrent_streams(STREAMS)
         .initial_window_size(STREAM_WINDOW)

@@ -5,24 +5,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::gate::http::http2::room::poll_room;
+use crate::gate::http::http2::room::Outlet;
 use crate::stream::Layer;
 
 /// Both directions of a stream, as bytes.
 #[derive(Debug)]
 pub(super) struct Carried {
     receive: RecvStream,
-    send: SendStream<Bytes>,
+    send: Outlet,
     /// What came and was not yet read. The client may send as much again once it is.
     chunk: Bytes,
     has_ended: bool,
 }
 
 impl Carried {
-    pub(super) fn new(receive: RecvStream, send: SendStream<Bytes>) -> Self {
+    pub(super) fn new(receive: RecvStream, send: Outlet) -> Self {
         Self { receive, send, chunk: Bytes::new(), has_ended: false }
     }
 
@@ -66,10 +66,10 @@ impl AsyncWrite for Carried {
             return Poll::Ready(Ok(0));
         }
         let reset = || io::Error::from(ErrorKind::ConnectionReset);
-        let room = ready!(poll_room(&mut self.send, cx, bytes.len())).ok_or_else(reset)?;
+        let room = ready!(self.send.poll_room(cx, bytes.len())).ok_or_else(reset)?;
         let part = Bytes::copy_from_slice(&bytes[..room.min(bytes.len())]);
         let count = part.len();
-        self.send.send_data(part, false).map_err(|_| reset())?;
+        self.send.send(part, false).map_err(|_| reset())?;
         Poll::Ready(Ok(count))
     }
 
@@ -81,7 +81,7 @@ impl AsyncWrite for Carried {
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.has_ended {
             self.has_ended = true;
-            self.send.send_data(Bytes::new(), true).map_err(io::Error::other)?;
+            self.send.send(Bytes::new(), true).map_err(io::Error::other)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -89,6 +89,6 @@ impl AsyncWrite for Carried {
 
 impl Layer for Carried {
     fn reset(mut self: Box<Self>) {
-        self.send.send_reset(Reason::CONNECT_ERROR);
+        self.send.reset(Reason::CONNECT_ERROR);
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use hyper::body::{Body, Frame};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -18,7 +18,8 @@ use crate::gate::http::headers;
 use crate::gate::http::http2::TakenBack;
 use crate::gate::http::http2::carried::Carried;
 use crate::gate::http::http2::frames::Frames;
-use crate::gate::http::http2::room::poll_room;
+use crate::gate::http::http2::piece::Piece;
+use crate::gate::http::http2::room::Outlet;
 use crate::gate::http::http2::way::Way;
 use crate::gate::http::received::ReplyBody;
 use crate::gate::http::request_body::RequestBody;
@@ -35,7 +36,7 @@ pub struct Reply {
 
 /// An answer's body on its way to the client.
 struct Sending<'a> {
-    send: SendStream<Bytes>,
+    send: Outlet,
     body: Pin<&'a mut ReplyBody>,
     /// What the client has no room for yet.
     rest: Bytes,
@@ -53,7 +54,7 @@ enum End {
 }
 
 impl Reply {
-    pub(super) fn new(send: SendResponse<Bytes>, taken_back: TakenBack) -> Self {
+    pub(super) fn new(send: SendResponse<Piece>, taken_back: TakenBack) -> Self {
         Self { way: Way::new(send), taken_back }
     }
 
@@ -85,7 +86,7 @@ impl Reply {
     pub fn open(self, receive: RecvStream) -> Option<Stream> {
         let send = self.way.answer(Response::new(()), false).ok()?;
         self.taken_back.answered();
-        Some(Stream::layered(Box::new(Carried::new(receive, send))))
+        Some(Stream::layered(Box::new(Carried::new(receive, Outlet::new(send)))))
     }
 
     /// Sends an answer to a request of this method, to its end.
@@ -112,11 +113,12 @@ impl Reply {
         if is_over {
             return;
         }
-        let mut sending = Sending { send, body, rest: Bytes::new(), clock, silence: bounds.silence };
+        let mut sending =
+            Sending { send: Outlet::new(send), body, rest: Bytes::new(), clock, silence: bounds.silence };
         if let End::Cut = poll_fn(|cx| sending.poll(cx)).await {
             // A reset makes the h2 crate forget what it has not written yet: its turn comes first.
             yield_now().await;
-            sending.send.send_reset(Reason::INTERNAL_ERROR);
+            sending.send.reset(Reason::INTERNAL_ERROR);
         }
     }
 }
@@ -144,7 +146,7 @@ impl Sending<'_> {
         let frame = match ready!(self.body.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => return Poll::Ready(Some(End::Cut)),
-            None => return Poll::Ready(Some(ended(self.send.send_data(Bytes::new(), true)))),
+            None => return Poll::Ready(Some(ended(self.send.send(Bytes::new(), true)))),
         };
         match frame.into_data().map_err(Frame::into_trailers) {
             Ok(bytes) => self.rest = bytes,
@@ -156,13 +158,13 @@ impl Sending<'_> {
 
     /// Sends as much as the client has room for.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
-        let Some(room) = ready!(poll_room(&mut self.send, cx, self.rest.len())) else {
+        let Some(room) = ready!(self.send.poll_room(cx, self.rest.len())) else {
             return Poll::Ready(Some(End::Refused));
         };
         let part = self.rest.split_to(room.min(self.rest.len()));
         self.clock.moved(part.len());
         let is_last = self.rest.is_empty() && self.body.is_end_stream();
-        match self.send.send_data(part, is_last) {
+        match self.send.send(part, is_last) {
             Ok(()) if is_last => Poll::Ready(Some(End::Whole)),
             Ok(()) => Poll::Ready(None),
             Err(_) => Poll::Ready(Some(End::Refused)),
@@ -202,7 +204,7 @@ mod tests {
                 connection.await.unwrap().unwrap();
                 (asked, data, rest)
             });
-            let mut connection = h2::server::handshake(ours).await.unwrap();
+            let mut connection = h2::server::Builder::new().handshake(ours).await.unwrap();
             let (request, respond) = connection.accept().await.unwrap().unwrap();
             let connection = tokio::spawn(async move { while connection.accept().await.is_some() {} });
             let reply = Reply::new(respond, TakenBack::default());

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use h2::SendStream;
 use h2::server::SendResponse;
 use hyper::{Response, StatusCode};
 
+use crate::gate::http::http2::piece::Piece;
 use crate::lock::lock;
 
 #[derive(Clone, Debug)]
@@ -15,17 +15,17 @@ pub(super) struct Way(Arc<Mutex<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
-    send: SendResponse<Bytes>,
+    send: SendResponse<Piece>,
     is_answered: bool,
 }
 
 impl Way {
-    pub(super) fn new(send: SendResponse<Bytes>) -> Self {
+    pub(super) fn new(send: SendResponse<Piece>) -> Self {
         Self(Arc::new(Mutex::new(Shared { send, is_answered: false })))
     }
 
     /// Sends the head of the answer; with `is_over` nothing follows it.
-    pub(super) fn answer(&self, head: Response<()>, is_over: bool) -> Result<SendStream<Bytes>, h2::Error> {
+    pub(super) fn answer(&self, head: Response<()>, is_over: bool) -> Result<SendStream<Piece>, h2::Error> {
         let mut shared = lock(&self.0);
         shared.is_answered = true;
         shared.send.send_response(head, is_over)
