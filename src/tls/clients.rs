@@ -9,7 +9,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use x509_parser::prelude::{CertificateRevocationList, FromDer};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Version};
 
 use crate::tls::Clients;
 use crate::tls::name::Named;
@@ -32,9 +32,7 @@ pub(super) fn read(
     let mut lists = Vec::new();
     for path in &clients.crl {
         let found: Option<Vec<CertificateRevocationListDer<'static>>> = reading.all(path, "revocation lists");
-        let found = found.unwrap_or_default();
-        found.iter().for_each(|list| check_date(reading, path, list));
-        lists.extend(found);
+        lists.extend(found.into_iter().flatten().filter(|list| is_good(reading, path, list)));
     }
     if roots.is_empty() {
         return None;
@@ -54,12 +52,21 @@ pub(super) fn read(
     }
 }
 
-fn check_date(reading: &mut Reading, path: &Path, list: &[u8]) {
+/// Whether a list is one that can be used today; what is wrong is noted.
+fn is_good(reading: &mut Reading, path: &Path, list: &[u8]) -> bool {
     let Ok((_, list)) = CertificateRevocationList::from_der(list) else {
-        return reading.wrong(path, "a revocation list in it can't be read");
+        reading.wrong(path, "a revocation list in it can't be read");
+        return false;
     };
+    if list.version() != Some(X509Version::V2) {
+        let hint = "RFC 5280 wants version 2: `openssl ca` writes it where its settings have `crlnumber`";
+        reading.hinted(path, "its revocation list is of version 1", hint);
+        return false;
+    }
     let next = list.next_update().and_then(timestamp);
-    if let Some(next) = next.filter(|next| *next < Timestamp::now()) {
+    let old = next.filter(|next| *next < Timestamp::now());
+    if let Some(next) = old {
         reading.wrong(path, format!("its revocation list is out of date since {next}"));
     }
+    old.is_none()
 }

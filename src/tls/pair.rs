@@ -12,6 +12,9 @@ use x509_parser::time::ASN1Time;
 
 use crate::tls::reading::Reading;
 
+/// The keys that ring signs with.
+const KINDS: &str = "RSA of 2048 to 4096 bits, ECDSA over P-256 or P-384, or Ed25519";
+
 pub(super) struct Pair {
     pub(super) certified: CertifiedKey,
     pub(super) expires: Timestamp,
@@ -27,9 +30,11 @@ pub(super) fn read(
     let chain: Option<Vec<CertificateDer<'static>>> = reading.all(certificate, "certificates");
     let expires = chain.as_ref().and_then(|chain| expiry(reading, certificate, chain.first()?));
     let private: Option<PrivateKeyDer<'static>> = reading.first(key, "private key without a passphrase");
-    let signing = provider.key_provider.load_private_key(private?);
-    let signing =
-        signing.map_err(|error| reading.wrong(key, format!("its key can't be used: {error}"))).ok()?;
+    // Its error tells no more than that.
+    let Ok(signing) = provider.key_provider.load_private_key(private?) else {
+        reading.hinted(key, "its key is of no kind that can be used", KINDS);
+        return None;
+    };
     let (chain, expires) = (chain?, expires?);
     let certified = CertifiedKey::new(chain, signing);
     match certified.keys_match() {

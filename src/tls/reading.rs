@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
+use memchr::memmem;
 use rustls::pki_types::pem::{self, PemObject};
 
 use crate::file;
@@ -10,6 +11,8 @@ use crate::mistake::{Mistake, Place};
 
 /// More than all public roots of the world in one file.
 pub(super) const SIZE_MAX: u64 = 16 << 20;
+/// The header that stands before a key with a passphrase where its label does not say so (RFC 1421 §4.6.1.1).
+const ENCRYPTED: &[u8] = b"Proc-Type: 4,ENCRYPTED";
 
 #[derive(Debug, Default)]
 pub(super) struct Reading {
@@ -35,6 +38,9 @@ impl Reading {
         match T::from_pem_slice(&bytes) {
             Ok(item) => return Some(item),
             Err(pem::Error::NoItemsFound) => self.wrong(path, format!("it holds no {what} in PEM")),
+            Err(_) if memmem::find(&bytes, ENCRYPTED).is_some() => {
+                self.wrong(path, format!("it holds no {what} in PEM"));
+            }
             Err(error) => self.wrong(path, unreadable(&error)),
         }
         None
@@ -43,6 +49,11 @@ impl Reading {
     /// Notes what is wrong with a file.
     pub(super) fn wrong(&mut self, path: &Path, what: impl Into<String>) {
         self.mistakes.push(Mistake::error(Place::start(path), what));
+    }
+
+    /// Notes what is wrong with a file, and what would be right.
+    pub(super) fn hinted(&mut self, path: &Path, what: impl Into<String>, hint: &str) {
+        self.mistakes.push(Mistake::error(Place::start(path), what).hint(hint));
     }
 
     /// A number that changes with what the files hold.

@@ -24,6 +24,26 @@ use crate::support::binary::{Binary, Files as BinaryFiles};
 use crate::support::upstream::Upstream;
 use crate::support::{Gate, PATIENCE, Setup, end, read_to_end, until};
 
+/// As `openssl ec -aes128` writes it.
+const WITH_PASSPHRASE: &str = "\
+-----BEGIN EC PRIVATE KEY-----
+Proc-Type: 4,ENCRYPTED
+DEK-Info: AES-128-CBC,240F3107FDF82C104D1B734A9B7E622F
+
+AAAA
+-----END EC PRIVATE KEY-----
+";
+const OF_NO_KIND: &str = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+/// As `openssl ca -gencrl` writes it without `crlnumber` in its settings.
+const VERSION_1: &str = "\
+-----BEGIN X509 CRL-----
+MIGYMEAwCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJQ2xpZW50IENBFw0yNjExMzAw
+OTU5MTJaFw0yNjEyMTAwOTU5MTJaMAoGCCqGSM49BAMCA0gAMEUCIHqBO2ooKk8w
+uafvNqAJZlN6PxvQcD1obHZDsjxpqs61AiEAzKoizDhypJEpd06VFHMqN0QfTOYR
+p3+8WsaXv4IX3Sw=
+-----END X509 CRL-----
+";
+
 /// The files of a listener, and who signed them.
 pub struct Ground {
     pub authority: Authority,
@@ -350,6 +370,9 @@ async fn the_program_says_what_is_wrong_with_certificates_all_at_once() {
         let future = ground.authority.sign(Wanted::server().between(2090, 2091));
         fs::write(files.directory.path().join("early.crt"), future.certificate).unwrap();
         fs::write(files.directory.path().join("old.crl"), ground.authority.revoking(&[1], 2025)).unwrap();
+        fs::write(files.directory.path().join("v1.crl"), VERSION_1).unwrap();
+        fs::write(files.directory.path().join("secret.key"), WITH_PASSPHRASE).unwrap();
+        fs::write(files.directory.path().join("odd.key"), OF_NO_KIND).unwrap();
         files
     };
     for (tls, wrong) in [
@@ -367,6 +390,17 @@ async fn the_program_says_what_is_wrong_with_certificates_all_at_once() {
         (
             "{ certificate: tls.crt, key: old.key }",
             &["old.key:1:1: error: it is not the key of the certificate in "],
+        ),
+        (
+            "{ certificate: tls.crt, key: secret.key, client_ca: ca.pem, crl: v1.crl }",
+            &[
+                "secret.key:1:1: error: it holds no private key without a passphrase in PEM",
+                "v1.crl:1:1: error: its revocation list is of version 1\n  hint: ",
+            ],
+        ),
+        (
+            "{ certificate: tls.crt, key: odd.key }",
+            &["odd.key:1:1: error: its key is of no kind that can be used\n  hint: RSA of 2048"],
         ),
         (
             "{ certificate: old.crt, key: old.key }",
