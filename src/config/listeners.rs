@@ -62,8 +62,7 @@ fn listener(reader: &mut Reader, item: Field<'_>, known: &[&str]) -> Option<List
 fn senders(reader: &mut Reader, field: Field<'_>) -> Option<Vec<IpNet>> {
     let fields = reader.map(field, &["from"])?;
     let from = reader.required(&fields, "`proxy_protocol`", "from", "[10.0.0.0/28]")?;
-    let count = reader.list(from).count();
-    if count == 0 && matches!(from.node.value, Value::List(_)) {
+    if matches!(&from.node.value, Value::List(items) if items.is_empty()) {
         reader.wrong(from, "a list of the load balancers' networks, like [10.0.0.0/28]");
     }
     Some(each(reader, from, |reader, item| reader.parsed(item, "a network or an address", network::parse)))

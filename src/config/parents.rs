@@ -9,6 +9,8 @@ use crate::yaml::{Field, Fields, Reader, Value, quoted};
 const KEYS: [&str; 6] = ["urls", "resolve", "username", "password_file", "password_env", "ca"];
 /// Longest name: it is a label of metrics.
 const NAME_MAX: usize = 63;
+/// What a URL has to be, to whoever wrote something else.
+const URL: &str = "a URL of a proxy, like http://10.0.0.5:3128";
 /// The word of policies for no parent.
 const DIRECT: &str = "direct";
 
@@ -65,7 +67,7 @@ fn parent(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<Set
 fn urls(reader: &mut Reader, field: Field<'_>) -> Vec<Url> {
     let mut known: Vec<Url> = Vec::new();
     let urls = each(reader, field, |reader, item| {
-        let url = reader.parsed(item, "a URL of a proxy, like http://10.0.0.5:3128", Url::parse)?;
+        let url = url(reader, item)?;
         if known.contains(&url) {
             reader.error(item.node.at, format!("`urls` has {url} twice"));
         }
@@ -76,6 +78,16 @@ fn urls(reader: &mut Reader, field: Field<'_>) -> Vec<Url> {
         reader.wrong(field, "a list of at least one URL");
     }
     urls
+}
+
+/// Reads a URL. What was written is shown to whoever reads the log, so not where it may hold a password.
+fn url(reader: &mut Reader, item: Field<'_>) -> Option<Url> {
+    if item.node.text.contains('@') {
+        let hint = format!("use `username` with `password_file` or `password_env`, and {URL}");
+        reader.error(item.node.at, "`urls` has credentials, which do not stand in the URL").hint(hint);
+        return None;
+    }
+    reader.parsed(item, URL, Url::parse)
 }
 
 /// The account at the parent: a name, and where the password is.

@@ -24,8 +24,6 @@ pub enum UrlError {
     Scheme,
     #[error("a proxy has no path")]
     Path,
-    #[error("credentials do not stand in the URL: use `username` with `password_file` or `password_env`")]
-    UserInfo,
     #[error("{0}")]
     Host(#[from] HostError),
 }
@@ -40,9 +38,6 @@ impl Url {
             None => return Err(UrlError::Shape),
         };
         let authority = uri.authority().ok_or(UrlError::Shape)?.as_str();
-        if authority.contains('@') {
-            return Err(UrlError::UserInfo);
-        }
         if !matches!(uri.path_and_query().map(|path| path.as_str()), None | Some("/")) || text.contains('#') {
             return Err(UrlError::Path);
         }
@@ -83,7 +78,7 @@ mod tests {
             ("10.0.0.5:3128", UrlError::Shape),
             ("proxy.example", UrlError::Shape),
             ("socks5://10.0.0.5:1080", UrlError::Scheme),
-            ("http://u:p@10.0.0.5:3128", UrlError::UserInfo),
+            ("http://u:p@10.0.0.5:3128", UrlError::Host(HostError::UserInfo)),
             ("http://10.0.0.5:3128/x", UrlError::Path),
             ("http://10.0.0.5:3128/?x", UrlError::Path),
             ("http://127.1:3128", UrlError::Host(HostError::BadIpv4)),
