@@ -10,6 +10,7 @@ pub mod commands;
 pub mod conntrack;
 pub mod firewall;
 pub mod found;
+pub mod interfaces;
 pub mod iptables;
 pub mod listeners;
 pub mod nft;

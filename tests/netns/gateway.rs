@@ -167,6 +167,10 @@ pub(crate) fn tproxy_wants_a_listener_that_takes_any_address_and_leaves_nothing_
     };
     let (before, tproxy) = (routes(), [&GATEWAY[..], &["--tproxy"]].concat());
     let exeat = Exeat::start(&world);
+    let refused =
+        world.apply(&["--gateway", "--interface", "in0", "--interface", "in1", "--interface", "i+"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("there is no interface in1: "), "{refused:?}");
     let refused = world.apply(&tproxy);
     assert_eq!(refused.code, Some(1));
     assert!(refused.err.contains("start exeat with CAP_NET_ADMIN"), "{refused:?}");

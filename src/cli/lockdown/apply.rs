@@ -11,14 +11,14 @@ use crate::lockdown::plan::{Exit, Shape};
 use crate::lockdown::routes::Kept;
 use crate::lockdown::rule::Family;
 use crate::lockdown::status::Extent;
-use crate::lockdown::{Plan, commands, conntrack, listeners, routes, sockets, stub, tracking};
+use crate::lockdown::{Plan, commands, conntrack, interfaces, listeners, routes, sockets, stub, tracking};
 
 /// The rules, and what is looked at before.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ApplyArgs {
     #[command(flatten)]
     pub rules: RuleArgs,
-    /// exeat starts later, as at boot: lock now, whether somebody listens or not
+    /// exeat starts later, as at boot: lock now, whether somebody listens or not, and the interfaces are there or not
     #[arg(long)]
     pub ahead: bool,
     /// exeat asks DNS servers of its own, though /etc/resolv.conf names a stub resolver
@@ -122,6 +122,17 @@ fn look(args: &ApplyArgs, plan: &Plan, dns_servers: &[SocketAddr]) -> Result<(),
         complaints.push(format!(
             "the listener on TCP port {port} may not take connections to foreign addresses, as TPROXY brings them: \
              start exeat with CAP_NET_ADMIN"
+        ));
+    }
+    if let Shape::Gateway { interfaces, .. } = &plan.shape
+        && !args.ahead
+        && let missing = interfaces::missing(interfaces)
+        && !missing.is_empty()
+    {
+        complaints.push(format!(
+            "there is no interface {}: what arrives by another would not be locked; mend the name, or say --ahead if it \
+             comes later",
+            missing.join(", ")
         ));
     }
     let instance = matches!(plan.shape, Shape::Instance { .. });
