@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod import;
 mod lockdown;
+mod log;
 mod policy;
 mod run;
 mod serve;
@@ -17,15 +18,11 @@ use std::process::ExitCode;
 use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::ADDRESS;
 use crate::jail;
 use crate::mistake::Mistake;
 use crate::server::StartError;
-
-/// The environment variable that says how much exeat tells about itself.
-const LOG: &str = "EXEAT_LOG";
 
 /// An egress gate: programs reach the internet only by the names that a policy lists
 #[derive(Debug, Parser)]
@@ -77,7 +74,13 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     // What runs beside a command of the user's has something to say only when something is wrong.
     let level = if matches!(cli.command, Command::Run(_)) { "warn" } else { "info" };
-    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = match log::filter(level) {
+        Ok(filter) => filter,
+        Err(error) => {
+            anstream::eprintln!("error: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
