@@ -80,7 +80,7 @@ pub enum Error {
     ClientReset,
     #[error("no byte moved for the idle time-out")]
     IdleTimeout,
-    #[error("a new policy no longer allows it")]
+    #[error("a new policy, or new users, no longer allow it")]
     Revoked,
     #[error("exeat is stopping")]
     Draining,
