@@ -90,6 +90,8 @@ impl Ledger {
         metrics.moved(sent, received);
         metrics.end(record.ingress, reason, took);
         record.reason = Some(reason);
+        // What was refused in the end was not let through, whatever the first verdict said.
+        record.would_deny &= reason.allows();
         record.error = result.err().as_ref().and_then(words);
         (record.sent, record.received) = facts.counted;
         record.duration = Some(took);

@@ -67,6 +67,17 @@ async fn a_request_passes_although_its_method_is_not_listed() {
 }
 
 #[tokio::test]
+async fn what_is_refused_all_the_same_was_not_let_through() {
+    let gate = Setup::new("version: 1\nprofiles:\n  - { name: p, mode: report }\n").start().await;
+    let answer = gate.say("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let record = gate.record().await;
+    assert_eq!((&record["verdict"], &record["reason"]), (&"deny".into(), &"address_prohibited".into()));
+    assert_eq!(record["would_deny"], false, "{record}");
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn what_a_rule_allows_is_not_reported() {
     let upstream = Upstream::silent().await;
     let gate = gate(upstream.port(), "protocol: tls", "").await;
