@@ -93,6 +93,8 @@ impl Tally {
             }
             Reason::NoRule | Reason::NoProfile if self.options.denied => {}
             reason if reason.allows() => {}
+            // Report mode does not relax the guard: a special address that was asked for itself always comes so.
+            Reason::AddressProhibited if matches!(to.host, Host::Ip(_)) => {}
             reason @ (Reason::DeniedByRule
             | Reason::AddressProhibited
             | Reason::ServerNameMissing

@@ -34,7 +34,17 @@ fn noise_and_risk_are_set_apart_with_the_reason_and_what_would_allow_them() {
             "a private or other special address",
             "- { cidr: 10.9.9.9 }",
         ),
+        (
+            Seen { name: "10.9.9.9", port: 5432, inside: "nothing", reason: "address_prohibited", ..SEEN },
+            "a private or other special address",
+            "- { cidr: 10.9.9.9, ports: [5432] }",
+        ),
         (Seen { name: "169.254.169.254", port: 80, inside: "http", ..SEEN }, "a cloud metadata address", ""),
+        (
+            Seen { name: "169.254.169.254", inside: "nothing", reason: "address_prohibited", ..SEEN },
+            "a cloud metadata address",
+            "",
+        ),
         (Seen { address: "169.254.169.254", ..SEEN }, "a cloud metadata address", ""),
         (
             Seen { address: "10.20.0.5", ..SEEN },
