@@ -80,7 +80,8 @@ impl fmt::Display for Remark {
             Weight::Changed => "differs",
         };
         // A line of a file may hold anything; what is shown is one line of what can be seen.
-        let shown: String = text.trim().chars().filter(|c| !is_hidden(*c)).take(160).collect();
+        let spaced = text.trim().chars().map(|c| if c.is_whitespace() { ' ' } else { c });
+        let shown: String = spaced.filter(|c| !is_hidden(*c)).take(160).collect();
         write!(f, "{}:{line}: {weight}: {shown}\n  {why}", file.display())?;
         match advice.is_empty() {
             true => Ok(()),

@@ -477,6 +477,7 @@ fn the_command_prints_a_policy_and_tells_what_it_left_out() {
         written("deep.tf", &format!("resource \"aviatrix_fqdn\" \"a\" {{ a = {}", "[".repeat(1 << 20)));
     for (arguments, said) in [
         (["squid", "/none/squid.conf"], "/none/squid.conf:1:1: error: it can't be read"),
+        (["squid", &path("smokescreen/acl.yaml")], "acl.yaml:1:1: error: it is no configuration of Squid: "),
         (["squid", &alone], "squid.conf:2:1: error: it includes "),
         (["squid", &alone], "squid.conf:3:1: error: it includes "),
         (["smokescreen", &path("aviatrix/tag.csv")], "error"),

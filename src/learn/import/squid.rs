@@ -106,7 +106,11 @@ pub fn import(file: &Path) -> Result<Imported, Vec<Mistake>> {
     if !translation.mistakes.is_empty() {
         return Err(translation.mistakes);
     }
-    // Nothing holds: the opposite of the last line, and without any line a denial.
+    if translation.lines.is_empty() {
+        let what = "it is no configuration of Squid: there is no `http_access` with an acl";
+        return Err(vec![Mistake::error(Place::start(file), what)]);
+    }
+    // Nothing holds: the opposite of the last line.
     let otherwise = translation.lines.last().is_some_and(|line| !line.allow);
     let universe = Region(vec![Area { wires: Wires::readable(), ..Area::all() }]);
     let region = allowed(&translation.lines, otherwise).ok_or_else(too_much)?.and(&universe);
