@@ -45,7 +45,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "ask", value_parser = value_parser!(u64).range(1..=3600))]
     pub(super) ask_timeout: u64,
     /// Append a record of each flow to this file, which the command then can't get at
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(records))]
     pub(super) audit: Option<PathBuf>,
     /// Leave a masked path to the command, a unix socket perhaps; may be repeated
     #[arg(long, value_name = "PATH", value_parser = PathBufValueParser::new().try_map(existing))]
@@ -89,6 +89,14 @@ fn existing(path: PathBuf) -> Result<PathBuf, String> {
     fs::canonicalize(path).map_err(|error| format!("{error}: name a socket or a directory that is there"))
 }
 
+/// The file of `--audit`.
+fn records(path: PathBuf) -> Result<PathBuf, &'static str> {
+    match path == Path::new(STDOUT) {
+        true => Err("the standard output is the command's: name a file"),
+        false => Ok(path),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
@@ -106,6 +114,14 @@ mod tests {
     fn settings(words: &[&str]) -> Settings {
         let words = [&["exeat"], words, &["--", "true"]].concat();
         Typed::try_parse_from(words).unwrap().run.settings().unwrap()
+    }
+
+    #[test]
+    fn records_are_not_asked_for_where_the_command_writes() {
+        let typed = |file: &str| Typed::try_parse_from(["exeat", "--audit", file, "--", "true"]);
+        let refused = typed(STDOUT).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("the standard output is the command's: name a file"), "{refused}");
+        assert_eq!(typed("./-").unwrap().run.settings().unwrap().audit.path, Path::new("./-"));
     }
 
     #[test]
