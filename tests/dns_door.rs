@@ -384,7 +384,12 @@ async fn other_types_are_told_or_held_back() {
     let reverse = ask(&gate, "34.216.184.93.in-addr.arpa", RecordType::PTR).await;
     assert_eq!(reverse.metadata.response_code, ResponseCode::NXDomain);
     assert_eq!(gate.servers.asked().len(), told.len() + 5);
-    gate.stop(held_back.len() + zones.len() + told.len() + 5 + 1).await;
+    // What has no name is recorded by its number.
+    let all = held_back.len() + zones.len() + told.len() + 5 + 1;
+    let records = gate.records(all).await;
+    let asked: Vec<&str> = records.iter().filter_map(|record| record["method"].as_str()).collect();
+    assert!(asked.contains(&"TYPE65280") && asked.contains(&"URI"), "{asked:?}");
+    gate.stop(all).await;
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ const PORT: u16 = 53;
 /// Programs have asked again or given up by then.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// RFC 7553.
+const URI: RecordType = RecordType::Unknown(256);
 /// What is passed on of a name besides its addresses and its service bindings: records of text and of names, each of
 /// which is judged when it is asked for in turn. No type is among them that holds an address which would have to be
 /// screened, and none of the signatures that would not fit what is told here (RRSIG, DNSKEY, DS, NSEC).
@@ -40,8 +42,8 @@ const TOLD: [RecordType; 12] = [
     RecordType::SSHFP,
     RecordType::TLSA,
     RecordType::TXT,
-    // URI (RFC 7553), which Kerberos asks for before SRV.
-    RecordType::Unknown(256),
+    // Kerberos asks for it before SRV.
+    URI,
 ];
 
 /// What a client is told, and how its flow ends.
@@ -63,7 +65,7 @@ impl Door {
             Err((reply, error)) => return (reply, Err(error)),
         };
         flow.to(&Destination::new(Host::Name(name.clone()), PORT));
-        flow.asked(&kind.to_string());
+        flow.asked(&written(kind));
         let mut standing = self.proxy.standing(client);
         self.proxy.settle_name(flow, &mut standing, &name).await;
         let inquiry = self.proxy.inquire(flow, &standing, &name);
@@ -177,4 +179,13 @@ fn plain(mut binding: SVCB) -> Option<SVCB> {
     });
     binding.svc_params.retain(|(key, _)| !hidden(key));
     (!needs_hidden).then_some(binding)
+}
+
+/// A type as people write it: by its number where it has no name (RFC 3597 §5).
+fn written(kind: RecordType) -> String {
+    match kind {
+        URI => "URI".to_owned(),
+        RecordType::Unknown(number) => format!("TYPE{number}"),
+        named => named.to_string(),
+    }
 }
