@@ -8,6 +8,7 @@ use hickory_proto::rr::{self, RecordType};
 
 use super::{Seen, Trial, udp};
 use crate::host::Name;
+use crate::plural::plural;
 
 const DNS: u16 = 53;
 
@@ -23,7 +24,7 @@ pub(super) fn ask(trial: &Trial, server: IpAddr, name: &Name, kind: RecordType, 
         Ok(Err(_)) => Seen::Answer("something that is no DNS came back".to_owned()),
         Ok(Ok(answer)) => match answer.answers.len() {
             0 => Seen::Nothing(answer.metadata.response_code.to_string()),
-            count => Seen::Answer(format!("{count} records came back")),
+            count => Seen::Answer(format!("{} came back", plural(count, "record"))),
         },
     }
 }
