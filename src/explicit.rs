@@ -20,19 +20,23 @@ use crate::drain;
 use crate::error::Error;
 use crate::flow::{Flow, Permit};
 use crate::gate::http::{
-    Clock, Exchanges, Home, Manner, Pool, ReplyBody, RequestBody, finish, request, serve,
+    Clock, Ended, Exchanges, Home, Manner, Pool, ReplyBody, RequestBody, Served, finish, request, serve,
 };
 use crate::gate::{Passed, Tunnel, carry};
 use crate::ingress::Ingress;
 use crate::lock::lock;
 use crate::policy::{Question, Seen};
 use crate::proxy::{Proxy, Standing};
+use crate::sniff::{Sniff, proxy_header};
 use crate::stream::Stream;
 
 pub use http2::enter as enter_http2;
 
 /// How long a client that has too many connections open has, at most, to ask for something, so that it can be told.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
+/// What hyper leaves of the signature of a PROXY header of version 2: it passes over empty lines before a request.
+const SIGNATURE: &[u8] = b"\0\r\nQUIT\n";
 
 /// One client connection.
 struct Door {
@@ -81,7 +85,7 @@ async fn gated(
     let served = serve(stream, &bounds, &mut drain, |request, clock| door.answer(request, clock)).await;
     let opened = door.opened().take();
     let Some(opened) = opened else {
-        finish(&door.exchanges, served, None, Ingress::Forward).await;
+        finish(&door.exchanges, explained(served), None, Ingress::Forward).await;
         return None;
     };
     let passed = pin!(opened.tunnel(door.exchanges.into_proxy(), served.stream).judge(None, &drain)).await?;
@@ -129,6 +133,27 @@ impl Opened {
     fn tunnel(self, proxy: Arc<Proxy>, client: Stream) -> Box<Tunnel> {
         let Self { standing, flow, to, upstream } = self;
         in_box(|| Tunnel { proxy, standing, flow, to, client, upstream })
+    }
+}
+
+/// Says what came instead of a request, where that can be told: the words of the parser of HTTP are only that it was none.
+fn explained(mut served: Served) -> Served {
+    if let Ended::Head { error: Error::BadRequest(words), .. } = &mut served.ended
+        && let Some(what) = instead(served.stream.head())
+    {
+        *words = what.into();
+    }
+    served
+}
+
+fn instead(head: &[u8]) -> Option<&'static str> {
+    let is_header =
+        matches!(proxy_header(head), Sniff::Found(_) | Sniff::Bad(_)) || head.starts_with(SIGNATURE);
+    match head {
+        _ if is_header => Some("a PROXY header came from a sender that `proxy_protocol` does not list"),
+        // A record of a handshake (RFC 8446 §5.1).
+        [22, 3, ..] => Some("TLS came where a request has to come"),
+        _ => None,
     }
 }
 

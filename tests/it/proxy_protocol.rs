@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::https::Ground;
+use crate::support::tls::hello;
 use crate::support::upstream::Upstream;
 use crate::support::{Gate, PATIENCE, Setup, end, read_head, read_to_end, until};
 
@@ -220,7 +221,14 @@ async fn from_anyone_else_a_header_is_a_bad_request() {
         let records = gate.records(2).await;
         for record in &records {
             assert_eq!((&record["client"], &record["reason"]), (&"127.0.0.1".into(), &"bad_request".into()));
+            assert_eq!(
+                record["error"],
+                "a PROXY header came from a sender that `proxy_protocol` does not list"
+            );
         }
+        say(&gate, &hello(&["a.example"])).await;
+        assert_eq!(gate.records(3).await[2]["error"], "TLS came where a request has to come");
+        gate.stop().await;
     }
 }
 
