@@ -22,6 +22,7 @@ bench-smoke:
 # compiled is not compiled again where it is the same.
 lint:
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	CUSTOM_LIBFUZZER_PATH=/dev/null CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target} \
 		$(CARGO) check --locked --manifest-path fuzz/Cargo.toml

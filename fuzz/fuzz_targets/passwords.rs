@@ -25,7 +25,8 @@ fuzz_target!(|text: &str| {
             assert_eq!(&*user.name, name);
         }
         // Names are told, and one may look like the password of another.
-        let is_told = users.lines().any(|line| line.split(':').next().is_some_and(|name| name.contains(hash)));
+        let is_told =
+            users.lines().any(|line| line.split(':').next().is_some_and(|name| name.contains(hash)));
         // So may what a mistake says in words of its own, which have spaces between them.
         if hash.len() > 16 && !hash.contains(' ') && !is_told {
             let told = |mistake: &exeat::mistake::Mistake| mistake.to_string().contains(hash);
