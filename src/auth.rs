@@ -117,7 +117,7 @@ impl Authenticator {
     /// The files that it reads, for whoever watches them.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let passwords = self.passwords.iter().flat_map(Passwords::files);
-        passwords.chain(self.tokens.iter().filter_map(Tokens::file))
+        passwords.chain(self.tokens.iter().map(Tokens::file))
     }
 
     /// Reads the files again; what is wrong in one changes nothing of what it said before. Returns whether

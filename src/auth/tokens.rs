@@ -84,24 +84,32 @@ impl Tokens {
                 (Source::File(path), keys)
             }
             KeySource::Url { url, ca, refresh } => {
-                let fetch = Fetch::new(url, ca.as_deref(), resolver).map_err(|mistake| vec![mistake])?;
+                let fetch = Fetch::new(url, ca, resolver).map_err(|mistake| vec![mistake])?;
                 (Source::Issuer { fetch, refresh, contact: Mutex::default() }, Keys::default())
             }
         };
         Ok(Self { rules: Arc::new(settings.rules), source, keys: ArcSwap::from_pointee(keys), metrics })
     }
 
-    /// The file of keys, if they come from one.
-    pub(super) fn file(&self) -> Option<PathBuf> {
+    /// The file of keys, or of who may certify the server that they come from.
+    pub(super) fn file(&self) -> PathBuf {
         match &self.source {
-            Source::File(path) => Some(path.clone()),
-            Source::Issuer { .. } => None,
+            Source::File(path) => path.clone(),
+            Source::Issuer { fetch, .. } => fetch.file(),
         }
     }
 
     /// Reads the file again; what is wrong in it changes nothing.
     pub(super) fn reload(&self) {
-        let Source::File(path) = &self.source else { return };
+        let path = match &self.source {
+            Source::File(path) => path,
+            Source::Issuer { fetch, .. } => {
+                if let Err(mistake) = fetch.reload() {
+                    tracing::error!("{mistake}; what the file said before stays in force");
+                }
+                return;
+            }
+        };
         match read(path) {
             Ok(keys) => self.put(keys),
             Err(mistake) => {

@@ -244,6 +244,25 @@ async fn keys_come_over_https_and_a_new_one_is_asked_for_when_a_token_has_it() {
 }
 
 #[tokio::test]
+async fn who_vouches_for_the_issuer_may_change() {
+    let (echo, signer) = (Upstream::echo().await, Signer::new("k1"));
+    let (issuer, other) = (Issuer::start(jwks(&[&signer])).await, Issuer::start(String::new()).await);
+    let KeySource::Url { url, refresh, .. } = issuer.source() else { panic!("not a URL") };
+    let gate = gate(echo.port(), KeySource::Url { url, ca: Some(other.ca.clone()), refresh }).await;
+    let failures = "exeat_auth_reloads_total{of=\"keys\",result=\"failure\"}";
+    until("the issuer was not asked", async || gate.metric(failures).await >= Some(1.0)).await;
+    // A file with a mistake changes nothing.
+    replace(&other.ca, "");
+    replace(&other.ca, &std::fs::read_to_string(&issuer.ca).unwrap());
+    let token = format!("Bearer {}", signer.token("someone", &["ci"], 600));
+    until("the new authority is not believed", async || {
+        open(&gate, echo.port(), &token).await.starts_with("HTTP/1.1 200")
+    })
+    .await;
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn an_address_of_the_issuer_that_swallows_connections_keeps_no_key_away() {
     let (echo, signer) = (Upstream::echo().await, Signer::new("k1"));
     let issuer = Issuer::start(jwks(&[&signer])).await;

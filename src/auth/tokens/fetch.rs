@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -13,6 +14,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
@@ -55,6 +57,13 @@ pub enum UrlError {
 pub(super) struct Fetch {
     url: KeyUrl,
     resolver: Arc<Resolver>,
+    ca: Option<PathBuf>,
+    trust: ArcSwap<Trust>,
+}
+
+/// Who may certify the issuer's server.
+struct Trust {
+    roots: RootCertStore,
     connector: TlsConnector,
 }
 
@@ -97,13 +106,23 @@ impl KeyUrl {
 }
 
 impl Fetch {
-    pub(super) fn new(url: KeyUrl, ca: Option<&Path>, resolver: Arc<Resolver>) -> Result<Self, Mistake> {
-        let mistake = |what: String| Mistake::error(Place::start(ca.unwrap_or(Path::new(&url.text))), what);
-        let roots = trust::read(ca).map_err(|error| {
-            mistake(error.to_string()).hint("name a file of certificates in PEM by `auth.jwt.ca`")
-        })?;
-        let config = trust::client_config(roots).map_err(|error| mistake(error.to_string()))?;
-        Ok(Self { url, resolver, connector: TlsConnector::from(Arc::new(config)) })
+    pub(super) fn new(url: KeyUrl, ca: Option<PathBuf>, resolver: Arc<Resolver>) -> Result<Self, Mistake> {
+        let trust = ArcSwap::from_pointee(Trust::read(ca.as_deref(), &url)?);
+        Ok(Self { url, resolver, ca, trust })
+    }
+
+    /// The file of the authorities.
+    pub(super) fn file(&self) -> PathBuf {
+        trust::path(self.ca.as_deref())
+    }
+
+    /// Reads the authorities again.
+    pub(super) fn reload(&self) -> Result<(), Mistake> {
+        let trust = Trust::read(self.ca.as_deref(), &self.url)?;
+        if trust.roots.roots != self.trust.load().roots.roots {
+            self.trust.store(Arc::new(trust));
+        }
+        Ok(())
     }
 
     pub(super) fn url(&self) -> &str {
@@ -117,7 +136,8 @@ impl Fetch {
     async fn ask(&self) -> Result<Answer, FetchError> {
         let name = trust::server_name(&self.url.to.host).map_err(|_| FetchError::Name)?;
         let socket = self.connect().await?;
-        let stream = self.connector.connect(name, socket).await.map_err(FetchError::Connect)?;
+        let connector = self.trust.load().connector.clone();
+        let stream = connector.connect(name, socket).await.map_err(FetchError::Connect)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::get(&self.url.path)
             .header(header::HOST, self.url.to.to_string())
@@ -171,6 +191,17 @@ impl Fetch {
                 }
             }
         }
+    }
+}
+
+impl Trust {
+    fn read(ca: Option<&Path>, url: &KeyUrl) -> Result<Self, Mistake> {
+        let mistake = |what: String| Mistake::error(Place::start(ca.unwrap_or(Path::new(&url.text))), what);
+        let roots = trust::read(ca).map_err(|error| {
+            mistake(error.to_string()).hint("name a file of certificates in PEM by `auth.jwt.ca`")
+        })?;
+        let config = trust::client_config(roots.clone()).map_err(|error| mistake(error.to_string()))?;
+        Ok(Self { roots, connector: TlsConnector::from(Arc::new(config)) })
     }
 }
 
