@@ -29,6 +29,13 @@ impl Groups {
                 continue;
             }
             for user in users.split_whitespace() {
+                // Nobody is called so: the comma was to set names apart, and whoever stands before it would have no group.
+                if user.ends_with(',') {
+                    let what =
+                        format!("the user {} of the group {} ends with a comma", quoted(user), quoted(group));
+                    reader.error(at, what).hint("set names apart by spaces alone");
+                    continue;
+                }
                 groups.0.entry(user.into()).or_default().push(group.into());
             }
         }
@@ -62,13 +69,14 @@ mod tests {
     #[test]
     fn every_line_that_is_wrong_is_told() {
         let mut reader = Reader::new(std::path::Path::new("groups").into());
-        Groups::read(&mut reader, "alice\n: bob\n");
+        Groups::read(&mut reader, "alice\n: bob\nci: alice, bob\n");
         let mistakes: Vec<String> = reader.finish().iter().map(ToString::to_string).collect();
         assert_eq!(
             mistakes,
             [
                 "groups:1:1: error: the line has no `:`\n  hint: write it as `group: user user`",
                 "groups:2:1: error: the group \"\" can't be used: it is empty",
+                "groups:3:1: error: the user \"alice,\" of the group \"ci\" ends with a comma\n  hint: set names apart by spaces alone",
             ]
         );
     }
