@@ -30,8 +30,8 @@ pub(super) struct CheckArgs {
     /// Policy files, or directories of *.yaml files, taken together as one policy
     #[arg(required_unless_present = "config", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Settings file, as for serve: its mistakes, its policies if no PATH is given, and whether it has the parents that
-    /// policies name
+    /// Settings file, as for serve: its mistakes (not those in certificates, users and other files that it names), its
+    /// policies if no PATH is given, and whether it has the parents that policies name
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How to print the outcome
