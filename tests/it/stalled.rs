@@ -12,9 +12,8 @@ use crate::support::until;
 use crate::support::upstream::{Heard, Upstream, read_request};
 
 const EXCHANGES: usize = 50;
-/// Of each of them. hyper by itself would let more than twice as much wait of a request, and more than three times of an
-/// answer.
-const MOST: usize = 384 * 1024;
+/// Of each of them. hyper by itself would let more than that wait of a request, and twice as much of an answer.
+const MOST: usize = 448 * 1024;
 
 /// Sends until the other side takes no more.
 async fn pour(stream: &mut TcpStream) {

@@ -21,9 +21,9 @@ use crate::gate::http::listened::{Heard, Listened};
 use crate::gate::http::sent::Sent;
 use crate::stream::Stream;
 
-/// What waits of an answer, and what of a request, where one side sends and the other takes nothing: as much as the relay
-/// reads at a time. hyper would let six times as much wait.
-const BUFFER: usize = 64 * 1024;
+/// What waits of an answer, and what of a request, where one side sends and the other takes nothing. hyper would let three
+/// times as much wait; with a half of it a body costs a tenth more CPU, with all of hyper's a twentieth less.
+const BUFFER: usize = 128 * 1024;
 
 /// An HTTP connection.
 pub(super) struct Driven {
