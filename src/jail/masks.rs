@@ -4,7 +4,7 @@
 //! The kernel lists those that were bound in the network that exeat is in. In a container that is not where the ones were
 //! bound that were mounted into it, so whatever mount is a socket is masked too.
 //!
-//! So do the places of automounters: programs outside that are told each name that is looked for there.
+//! The places of automounters lead out too: programs outside are told each name that is looked for there.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, FileType, Permissions};
@@ -22,7 +22,6 @@ use crate::jail::channel::Layout;
 use crate::jail::fault::{Fault, Step};
 use crate::jail::mounted::{Automatic, Mounts};
 
-const MOUNTS: &str = "/proc/self/mountinfo";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where a file is kept that is to lie over another.
 const KEPT: &str = "/run/exeat";
@@ -57,7 +56,7 @@ impl Masks<'_> {
         let mut list = Vec::new();
         let list_of = Fault::at(Step::Mounts, "the list of unix sockets");
         self.unix_sockets.read_to_end(&mut list).map_err(list_of)?;
-        let mounts = Mounts::parse(&fs::read(MOUNTS).map_err(at(Path::new(MOUNTS)))?);
+        let mounts = Mounts::read()?;
         // Before anything lies over what their paths lead through.
         let sockets: Vec<PathBuf> = paths(&list).flat_map(|path| every_path(path, &mounts)).collect();
         let records = self.layout.masked.iter().flat_map(|path| every_path(path, &mounts));

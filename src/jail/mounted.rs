@@ -1,21 +1,29 @@
 //! Which mounts there are, and by which other paths they lead to a file.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use crate::jail::fault::{Fault, Step};
+
+const LIST: &str = "/proc/self/mountinfo";
 
 /// What a `/proc/self/mountinfo` says (proc_pid_mountinfo(5)).
 #[derive(Debug)]
 pub(super) struct Mounts(Vec<Mount>);
 
 #[derive(Debug)]
-struct Mount {
+pub(super) struct Mount {
     /// Of its file system.
     device: Vec<u8>,
     /// What of the file system is seen there.
     root: PathBuf,
-    place: PathBuf,
-    is_automatic: bool,
+    pub(super) place: PathBuf,
+    /// Of the mount, not of its file system, with commas between them.
+    pub(super) options: String,
+    /// The type of its file system.
+    pub(super) kind: String,
 }
 
 /// A place where a look for a name has somebody outside look for it (autofs(5)).
@@ -27,16 +35,17 @@ pub(super) struct Automatic<'a> {
 }
 
 impl Mounts {
+    /// Those that there are now.
+    pub(super) fn read() -> Result<Self, Fault> {
+        fs::read(LIST).map(|list| Self::parse(&list)).map_err(Fault::at(Step::Mounts, LIST))
+    }
+
     pub(super) fn parse(list: &[u8]) -> Self {
-        let mount = |line: &[u8]| {
-            let mut words = line.split(|&byte| byte == b' ').skip(2);
-            let (device, root, place) = (words.next()?, words.next()?, words.next()?);
-            let (root, place) = (unescaped(root), unescaped(place));
-            // Behind fields of any number, which a dash ends.
-            let is_automatic = words.skip_while(|word| *word != b"-").nth(1) == Some(b"autofs");
-            Some(Mount { device: device.to_owned(), root, place, is_automatic })
-        };
-        Self(list.split(|&byte| byte == b'\n').filter_map(mount).collect())
+        Self(list.split(|&byte| byte == b'\n').filter_map(Mount::parse).collect())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Mount> {
+        self.0.iter()
     }
 
     /// Where something other than the root of a file system is mounted: a single file is always one of these, and what
@@ -54,12 +63,12 @@ impl Mounts {
                 .rfind(|other| other.place == mount.place)
                 .is_some_and(|last| std::ptr::eq(last, *mount))
         };
-        let automatic = self.0.iter().filter(|mount| mount.is_automatic).filter(is_seen);
+        let automatic = self.0.iter().filter(|mount| mount.is_automatic()).filter(is_seen);
         automatic.map(move |Mount { place, .. }| {
             let below = self.0.iter().filter(|mount| mount.place != *place && mount.place.starts_with(place));
             let below: Vec<&Path> = below
                 .filter(is_seen)
-                .filter(|mount| !mount.is_automatic)
+                .filter(|mount| !mount.is_automatic())
                 .map(|mount| mount.place.as_path())
                 .collect();
             let is_outer =
@@ -81,6 +90,25 @@ impl Mounts {
         let seen = self.0.iter().filter(|other| other.device == own.device);
         seen.filter_map(other).filter(|other| other != path).collect()
     }
+}
+
+impl Mount {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut words = line.split(|&byte| byte == b' ').skip(2);
+        let (device, root) = (words.next()?.to_owned(), unescaped(words.next()?));
+        let (place, options) = (unescaped(words.next()?), text(words.next()?));
+        // Behind fields of any number, which a dash ends.
+        let kind = text(words.skip_while(|word| *word != b"-").nth(1)?);
+        Some(Self { device, root, place, options, kind })
+    }
+
+    fn is_automatic(&self) -> bool {
+        self.kind == "autofs"
+    }
+}
+
+fn text(word: &[u8]) -> String {
+    String::from_utf8_lossy(word).into_owned()
 }
 
 /// What a path below one directory is below another.

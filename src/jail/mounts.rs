@@ -1,6 +1,5 @@
 //! The jail's own mounts: what it sees of processes, and what of the kernel's settings it must not write.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount};
 
 use crate::jail::fault::{Fault, Step};
+use crate::jail::mounted::{Mount, Mounts};
 
 /// What no program of the jail may change, whoever it belongs to: some of it is the whole machine's, and by
 /// `kernel.core_pattern` the kernel can be told to run a program outside.
@@ -31,12 +31,12 @@ pub(super) fn seal(owns_sys: bool) -> Result<(), Fault> {
     if !owns_sys {
         return Ok(());
     }
-    let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(at("/proc/self/mountinfo"))?;
-    for (path, flags) in mounts.lines().filter_map(settings) {
-        match mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | flags, c"") {
+    for mount in Mounts::read()?.iter().filter(|mount| is_setting(mount)) {
+        let flags = MountFlags::BIND | MountFlags::RDONLY | kept(mount);
+        match mount_remount(&mount.place, flags, c"") {
             // Something else lies over it, or it is out of this user's reach.
             Err(Errno::INVAL | Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
-            sealed => sealed.map_err(at(path))?,
+            sealed => sealed.map_err(Fault::at(Step::Mounts, mount.place.display()))?,
         }
     }
     Ok(())
@@ -47,20 +47,18 @@ fn at<E: Into<io::Error>>(path: &str) -> impl FnOnce(E) -> Fault {
     Fault::at(Step::Mounts, path)
 }
 
-/// The path of a writable mount by which the kernel is set: below `/sys`, or of a second `/proc` or `/sys`, as of a chroot. With
-/// it the flags that a remount has to keep: those that a more powerful namespace has set are locked (mount_namespaces(7)).
-fn settings(line: &str) -> Option<(&str, MountFlags)> {
-    let (mount, kind) = line.split_once(" - ")?;
-    let mut words = mount.split(' ');
-    let (path, options) = (words.nth(4)?, words.next()?);
+/// Whether the kernel is set by a mount that can be written to: below `/sys`, or of a second `/proc` or `/sys`, as of a chroot.
+fn is_setting(mount: &Mount) -> bool {
     // The jail's own is what it has to be already.
-    let is_own = Path::new(path).starts_with("/proc");
-    let is_of_kernel = matches!(kind.split(' ').next(), Some("proc" | "sysfs"));
-    let is_meant = Path::new(path).starts_with("/sys") || (is_of_kernel && !is_own);
-    if !is_meant || options.split(',').any(|option| option == "ro") {
-        return None;
-    }
-    let flags = options.split(',').map(|option| match option {
+    let is_own = mount.place.starts_with("/proc");
+    let is_of_kernel = matches!(mount.kind.as_str(), "proc" | "sysfs");
+    let is_meant = mount.place.starts_with("/sys") || (is_of_kernel && !is_own);
+    is_meant && mount.options.split(',').all(|option| option != "ro")
+}
+
+/// The flags that a remount has to keep: those that a more powerful namespace has set are locked (mount_namespaces(7)).
+fn kept(mount: &Mount) -> MountFlags {
+    let flags = mount.options.split(',').map(|option| match option {
         "nosuid" => MountFlags::NOSUID,
         "nodev" => MountFlags::NODEV,
         "noexec" => MountFlags::NOEXEC,
@@ -69,7 +67,7 @@ fn settings(line: &str) -> Option<(&str, MountFlags)> {
         "relatime" => MountFlags::RELATIME,
         _ => MountFlags::empty(),
     });
-    Some((path, flags.collect()))
+    flags.collect()
 }
 
 #[cfg(test)]
@@ -78,20 +76,21 @@ mod tests {
 
     #[test]
     fn what_is_locked_is_kept_and_what_is_read_only_is_left() {
-        let line =
-            |options| format!("31 23 0:28 / /sys/fs/cgroup {options} shared:9 - tmpfs tmpfs rw,mode=755");
-        let (path, flags) = settings(&line("rw,nosuid,relatime")).map(|(p, f)| (p.to_owned(), f)).unwrap();
-        assert_eq!((path.as_str(), flags), ("/sys/fs/cgroup", MountFlags::NOSUID | MountFlags::RELATIME));
-        assert!(settings(&line("ro,nosuid")).is_none());
-        for (path, kind, is_meant) in [
+        let list = |place, options, kind| format!("31 23 0:28 / {place} {options} shared:9 - {kind} none rw");
+        let is_meant = |list: &str| Mounts::parse(list.as_bytes()).iter().any(is_setting);
+        let writable = list("/sys/fs/cgroup", "rw,nosuid,relatime", "tmpfs");
+        let flags: Vec<_> = Mounts::parse(writable.as_bytes()).iter().map(kept).collect();
+        assert_eq!(flags, [MountFlags::NOSUID | MountFlags::RELATIME]);
+        assert!(is_meant(&writable));
+        assert!(!is_meant(&list("/sys/fs/cgroup", "ro,nosuid", "tmpfs")));
+        for (place, kind, expected) in [
             ("/system", "tmpfs", false),
             ("/chroot/sys", "sysfs", true),
             ("/chroot/proc", "proc", true),
             ("/proc", "proc", false),
             ("/proc/sys", "proc", false),
         ] {
-            let line = format!("31 23 0:28 / {path} rw - {kind} none rw");
-            assert_eq!(settings(&line).is_some(), is_meant, "{line}");
+            assert_eq!(is_meant(&list(place, "rw", kind)), expected, "{place}");
         }
     }
 }

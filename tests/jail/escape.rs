@@ -189,17 +189,18 @@ fn records_can_not_be_changed_by_whom_they_are_about() {
 #[test]
 fn the_kernel_is_not_set_by_a_second_proc_or_sys() {
     world::test("escape::the_kernel_is_not_set_by_a_second_proc_or_sys", |who, world| {
-        for directory in ["proc", "sys", "beneath", "beneath/proc"] {
+        // The kernel lists a mount with its spaces escaped.
+        for directory in ["proc", "a proc", "sys", "beneath", "beneath/proc"] {
             fs::create_dir(world.path(directory)).unwrap();
         }
-        let setting = "proc/sys/kernel/core_pattern";
+        let setting = "sys/kernel/core_pattern";
         let before = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
         // What is written there is what is there already, lest a failure of this test be more than that.
         let write = format!(
-            "p=$(cat {setting}); echo \"$p\" >{setting} && echo written; echo 0 >sys/kernel/profiling && echo written; \
-             test -w sys/kernel/mm && echo writable; true"
+            "p=$(cat proc/{setting}); for proc in proc 'a proc'; do echo \"$p\" >\"$proc\"/{setting} && echo written; done; \
+             echo 0 >sys/kernel/profiling && echo written; test -w sys/kernel/mm && echo writable; true"
         );
-        let mount = "mount -t proc none proc && mount -t sysfs none sys && mount -t proc none beneath/proc && \
+        let mount = "mount -t proc none proc && mount -t proc none 'a proc' && mount -t sysfs none sys && mount -t proc none beneath/proc && \
                      mount -t tmpfs none beneath && exec \"$@\"";
         let exeat = world.exeat(who, &[], &["sh", "-c", &write]);
         let mut outside = Command::new("unshare");
