@@ -4,9 +4,14 @@ use ipnet::IpNet;
 
 use super::conditions;
 use super::keys::CLIENT;
+use super::written::NETWORK;
 use crate::client::check_name;
 use crate::policy::who::{CertificatePattern, Named, UserPattern, Who};
 use crate::yaml::{Field, Reader, Value, quoted};
+
+/// What an entry can be, but for a map.
+const ENTRY: &str =
+    "a network like 10.0.1.0/24 or 2001:db8::/32, an address, or user:NAME, group:NAME or cert:PATTERN";
 
 /// Reads `clients: [10.0.1.0/24, user:alice, { group: ci, from: 10.0.0.0/8 }]`.
 pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Vec<Who> {
@@ -27,7 +32,7 @@ fn one(reader: &mut Reader, entry: Field<'_>) -> Option<Who> {
         Some(("user", name)) => Named { user: user(reader, entry, name), ..Named::default() },
         Some(("group", name)) => Named { group: group(reader, entry, name), ..Named::default() },
         Some(("cert", name)) => Named { certificate: certificate(reader, entry, name), ..Named::default() },
-        _ => return conditions::network(reader, entry).map(Who::Network),
+        _ => return conditions::network(reader, entry, ENTRY).map(Who::Network),
     };
     (named != Named::default()).then(|| Who::Named(Box::new(named)))
 }
@@ -107,6 +112,6 @@ fn from(reader: &mut Reader, field: Field<'_>) -> Vec<IpNet> {
         Value::List(_) => {
             conditions::networks(reader, field, "the client could come from nowhere").unwrap_or_default()
         }
-        _ => conditions::network(reader, field).into_iter().collect(),
+        _ => conditions::network(reader, field, NETWORK).into_iter().collect(),
     }
 }

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::written;
+use super::written::{self, NETWORK};
 use crate::policy::terms::{Ports, Private};
 use crate::yaml::{Field, Reader, Value, quoted};
 
@@ -47,18 +47,18 @@ pub fn networks(reader: &mut Reader, field: Field<'_>, if_empty: &str) -> Option
             .error(field.node.at, format!("`{}` is an empty list: {if_empty}", field.key))
             .hint("leave the key out");
     }
-    let networks: Vec<_> = items.iter().map(|item| network(reader, *item)).collect();
+    let networks: Vec<_> = items.iter().map(|item| network(reader, *item, NETWORK)).collect();
     networks.into_iter().collect::<Option<Vec<_>>>().filter(|networks| !networks.is_empty())
 }
 
-/// Reads a network or an address.
-pub(super) fn network(reader: &mut Reader, field: Field<'_>) -> Option<IpNet> {
+/// Reads a network or an address; `expected` is all that could stand there.
+pub(super) fn network(reader: &mut Reader, field: Field<'_>, expected: &str) -> Option<IpNet> {
     // An address is text in YAML; `10.0` and `10` are numbers, and no addresses either.
     if !matches!(field.node.value, Value::Text | Value::Integer(_) | Value::Number) {
-        reader.wrong(field, "a network like 10.0.1.0/24, or an address");
+        reader.wrong(field, expected);
         return None;
     }
-    match written::network(&field.node.text) {
+    match written::network(&field.node.text, expected) {
         Ok(network) => Some(network),
         Err(slip) => {
             super::report(reader, field.node.at, slip);

@@ -62,7 +62,7 @@ impl Entry<'_> {
             (Some(field), None) => host(reader, field, self.action, public_suffix == Some(true)),
             (None, Some(field)) => {
                 self.refuse_host_only(reader);
-                conditions::network(reader, field).map(Target::Cidr)
+                conditions::network(reader, field, written::NETWORK).map(Target::Cidr)
             }
             (Some(_), Some(cidr)) => {
                 let hint = "write two rules: a name and an address are different destinations";

@@ -11,6 +11,9 @@ use crate::network;
 use crate::policy::pattern::{Pattern, PatternError};
 use crate::yaml::quoted;
 
+/// What the text of a network has to be, where it can be nothing else.
+pub(super) const NETWORK: &str = "a network like 10.0.1.0/24 or 2001:db8::/32, or an address";
+
 /// What is wrong with a text, and what would be right.
 pub(super) struct Slip {
     pub(super) severity: Severity,
@@ -69,9 +72,8 @@ pub(super) fn rewriting(text: &str, pattern: &Pattern) -> Option<Slip> {
     pattern.is_rewritten().then(|| Slip::warning(what(), hint))
 }
 
-/// Reads a network, or one address as the network of it alone.
-pub(super) fn network(text: &str) -> Result<IpNet, Slip> {
-    let expected = "a network like 10.0.1.0/24 or 2001:db8::/32, or an address";
+/// Reads a network, or one address as the network of it alone; `expected` is all that the text could be.
+pub(super) fn network(text: &str, expected: &str) -> Result<IpNet, Slip> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let network = match (network::parse(text), bare.parse::<IpAddr>()) {
         (Ok(network), _) => network,
@@ -117,7 +119,7 @@ pub(super) fn day(text: &str) -> Result<Date, String> {
 
 /// The corrected text, where it is plain what was meant.
 fn correction(text: &str, error: &PatternError) -> Option<String> {
-    if let Ok(network) = network(text.trim_matches(['[', ']'])) {
+    if let Ok(network) = network(text.trim_matches(['[', ']']), NETWORK) {
         return Some(format!("write {{ cidr: {network} }} for addresses"));
     }
     let after_scheme = text.split_once("://").map(|(_, rest)| rest);
