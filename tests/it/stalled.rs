@@ -89,7 +89,6 @@ async fn what_nobody_takes_of_a_body_takes_little_memory() {
         let before = exeat.memory();
         let _others = stalled(&exeat, &head, pours, EXCHANGES).await;
         let each = exeat.memory().saturating_sub(before) / EXCHANGES;
-        eprintln!("{each} bytes: {head}");
         assert!(each < MOST, "{each} bytes: {head}");
     }
 }
