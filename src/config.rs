@@ -136,6 +136,11 @@ impl Listen {
     pub fn nowhere() -> Self {
         Self { explicit: Vec::new(), transparent: Vec::new(), dns: Vec::new(), admin: None }
     }
+
+    /// Whether clients could connect anywhere.
+    pub fn has_door(&self) -> bool {
+        !(self.explicit.is_empty() && self.transparent.is_empty() && self.dns.is_empty())
+    }
 }
 
 impl From<SocketAddr> for Listener {

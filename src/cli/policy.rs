@@ -12,7 +12,7 @@ use crate::policy::document::Sources;
 pub(super) struct PolicyArgs {
     /// Settings file
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Policy file, or a directory of *.yaml files; may be repeated
     #[arg(long, value_name = "PATH")]
     policy: Vec<PathBuf>,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::cli::policy::PolicyArgs;
 use crate::cli::{FAILED, address, not_started, refuse};
 use crate::config::{Listener, Settings};
-use crate::mistake::Mistake;
+use crate::mistake::{Mistake, Place};
 use crate::policy::document::Sources;
 use crate::server::{Server, Signal};
 
@@ -112,7 +112,14 @@ fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
         settings.listen.dns = args.dns.iter().copied().map(Listener::from).collect();
     }
     settings.listen.admin = args.admin.or(settings.listen.admin);
-    Ok(settings)
+    match &args.policy.config {
+        Some(file) if !settings.listen.has_door() => {
+            let mistake = Mistake::error(Place::start(file), "`listen` has no door: no client could connect");
+            let hint = "name an address in `explicit`, `transparent` or `dns`, like [\"127.0.0.1:3128\"]";
+            Err(vec![mistake.hint(hint)])
+        }
+        _ => Ok(settings),
+    }
 }
 
 /// What the operating system tells the process, as the server understands it.

@@ -229,6 +229,14 @@ async fn the_program_says_why_it_does_not_start() {
     let (code, said) = run(&Files::new("", &good), &["--no-such-flag"]);
     assert_eq!(code, Some(2), "{said}");
 
+    let shut = Files::new("", &good);
+    for listen in ["{ explicit: [], admin: null }", "{ explicit: [], admin: '127.0.0.1:0' }"] {
+        fs::write(shut.directory.path().join("exeat.yaml"), format!("listen: {listen}\n")).unwrap();
+        let (code, said) = run(&shut, &[]);
+        let wrong = "exeat.yaml:1:1: error: `listen` has no door: no client could connect\n  hint: name an address in ";
+        assert!(code == Some(2) && said.contains(wrong), "{listen}: {code:?}: {said}");
+    }
+
     let files = Files::new("", &good);
     let hosts = fs::File::create(files.directory.path().join("hosts")).unwrap();
     hosts.set_len((64 << 20) + 1).unwrap();
