@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::auth::{KeySource, KeyUrl, PasswordFiles, Required, Settings, TokenSettings};
-use crate::config::values::{duration, each, path, seconds};
+use crate::config::values::{duration, each, path, seconds, url};
 use crate::identity::{Algorithm, TokenRules};
 use crate::policy::document::networks;
 use crate::yaml::{Field, Key, Node, Reader, Value};
@@ -86,7 +86,9 @@ fn jwt(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<TokenS
         if !field.node.text.contains("://") {
             return path(reader, field).map(|file| KeySource::File(directory.join(file)));
         }
-        let url = reader.parsed(field, "a file, or a URL like https://issuer.example/jwks", KeyUrl::parse)?;
+        let expected = "a file, or a URL like https://issuer.example/jwks";
+        let hint = "leave them out: whoever asks an issuer for its keys needs none";
+        let url = url(reader, field, expected, hint, KeyUrl::parse)?;
         Some(KeySource::Url { url, ca: ca.clone(), refresh })
     });
     if let Some(KeySource::File(_)) = keys {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::values::{each, path};
+use crate::config::values::{each, path, url};
 use crate::parent::{Account, PasswordSource, Resolve, Settings, Url};
 use crate::yaml::{Field, Fields, Reader, Value, quoted};
 
@@ -67,7 +67,8 @@ fn parent(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<Set
 fn urls(reader: &mut Reader, field: Field<'_>) -> Vec<Url> {
     let mut known: Vec<Url> = Vec::new();
     let urls = each(reader, field, |reader, item| {
-        let url = url(reader, item)?;
+        let hint = format!("use `username` with `password_file` or `password_env`, and {URL}");
+        let url = url(reader, item, URL, &hint, Url::parse)?;
         if known.contains(&url) {
             reader.error(item.node.at, format!("`urls` has {url} twice"));
         }
@@ -78,16 +79,6 @@ fn urls(reader: &mut Reader, field: Field<'_>) -> Vec<Url> {
         reader.wrong(field, "a list of at least one URL");
     }
     urls
-}
-
-/// Reads a URL. What was written is shown to whoever reads the log, so not where it may hold a password.
-fn url(reader: &mut Reader, item: Field<'_>) -> Option<Url> {
-    if item.node.text.contains('@') {
-        let hint = format!("use `username` with `password_file` or `password_env`, and {URL}");
-        reader.error(item.node.at, "`urls` has credentials, which do not stand in the URL").hint(hint);
-        return None;
-    }
-    reader.parsed(item, URL, Url::parse)
 }
 
 /// The account at the parent: a name, and where the password is.

@@ -244,6 +244,12 @@ auth:
     }
     assert_eq!(told(text).len(), 9, "{:#?}", told(text));
     assert!(told("auth: {}")[0].contains("`auth` says of no credentials that they are taken"));
+    let url =
+        told("auth: { jwt: { jwks: \"https://u:s3cret@issuer.example/keys\", issuer: i, audience: a } }");
+    assert!(
+        url.len() == 1 && url[0].contains("`jwks` has credentials") && !url[0].contains("s3cret"),
+        "{url:?}"
+    );
     let file = told("auth: { jwt: { jwks: keys.json, issuer: i, audience: a, ca: x, refresh: 5m } }");
     assert!(
         file.iter().all(|mistake| mistake.contains("is about keys that come from a URL")) && file.len() == 2

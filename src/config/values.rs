@@ -1,5 +1,6 @@
 //! Values of settings: lists, numbers, durations, paths.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +56,23 @@ pub(super) fn seconds(reader: &mut Reader, fields: &Fields<'_>, key: &str, most:
 /// In words of exeat: the library's own speak of its types.
 fn signed(text: &str) -> Result<SignedDuration, String> {
     text.parse().map_err(|_: jiff::Error| "not a number with a unit of time".to_owned())
+}
+
+/// Reads a URL. What was written is shown to whoever reads the log, so not where it may hold a password: `hint`
+/// is what is said then.
+pub(super) fn url<T, E: Display>(
+    reader: &mut Reader,
+    field: Field<'_>,
+    expected: &str,
+    hint: &str,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Option<T> {
+    if field.node.text.contains('@') && read(&field.node.text).is_err() {
+        let what = format!("`{}` has credentials, which do not stand in the URL", field.key);
+        reader.error(field.node.at, what).hint(hint);
+        return None;
+    }
+    reader.parsed(field, expected, read)
 }
 
 pub(super) fn path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {
