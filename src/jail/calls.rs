@@ -52,8 +52,8 @@ fn rings() -> Rules {
 /// To make a key that nobody has, the kernel starts `/sbin/request-key`: as root, in none of the jail's namespaces, with
 /// words that the command chose. For a `dns_resolver` key that asks DNS for a name of it (request_key(2)).
 ///
-/// Nor do keys that there are already belong to a network namespace or a file: the session's keyring is inherited, and
-/// whoever holds it reads the tickets and passwords in it, or leaves something there for programs outside.
+/// The keys that somebody has belong to no network namespace and no file: the session's keyring is inherited, and whoever
+/// holds it reads the tickets and passwords in it, or leaves something there for programs outside.
 fn keys() -> Rules {
     everywhere([libc::SYS_request_key, libc::SYS_add_key, libc::SYS_keyctl], &[])
 }

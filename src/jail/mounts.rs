@@ -13,6 +13,23 @@ use crate::jail::mounted::{Mount, Mounts};
 /// `kernel.core_pattern` the kernel can be told to run a program outside.
 const SETTINGS: [&str; 5] = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"];
 
+/// The types of file systems by which the kernel is set, wherever they are mounted: a chroot has its own, with all that is
+/// mounted below `/proc` and `/sys`.
+const OF_KERNEL: [&str; 12] = [
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "efivarfs",
+    "proc",
+    "pstore",
+    "securityfs",
+    "sysfs",
+    "tracefs",
+];
+
 /// Cuts the mounts off from the outside's, and shows the jail its own processes alone.
 pub(super) fn begin() -> Result<(), Fault> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(at("/"))?;
@@ -20,8 +37,8 @@ pub(super) fn begin() -> Result<(), Fault> {
     mount("proc", "/proc", "proc", flags, None).map_err(at("/proc"))
 }
 
-/// Makes the kernel's settings read-only: those of `/proc`, and, where they belong to this user, those of `/sys` and of every other
-/// `/proc` and `/sys`.
+/// Makes the kernel's settings read-only: those of `/proc`, and, where they belong to this user, all that is
+/// mounted below `/sys` and whatever else the kernel is set by.
 pub(super) fn seal(owns_sys: bool) -> Result<(), Fault> {
     for path in SETTINGS.into_iter().filter(|path| Path::new(path).exists()) {
         mount_bind(path, path).map_err(at(path))?;
@@ -47,11 +64,11 @@ fn at<E: Into<io::Error>>(path: &str) -> impl FnOnce(E) -> Fault {
     Fault::at(Step::Mounts, path)
 }
 
-/// Whether the kernel is set by a mount that can be written to: below `/sys`, or of a second `/proc` or `/sys`, as of a chroot.
+/// Whether the kernel is set by a mount that can be written to.
 fn is_setting(mount: &Mount) -> bool {
     // The jail's own is what it has to be already.
     let is_own = mount.place.starts_with("/proc");
-    let is_of_kernel = matches!(mount.kind.as_str(), "proc" | "sysfs");
+    let is_of_kernel = OF_KERNEL.contains(&mount.kind.as_str());
     let is_meant = mount.place.starts_with("/sys") || (is_of_kernel && !is_own);
     is_meant && mount.options.split(',').all(|option| option != "ro")
 }
@@ -87,6 +104,9 @@ mod tests {
             ("/system", "tmpfs", false),
             ("/chroot/sys", "sysfs", true),
             ("/chroot/proc", "proc", true),
+            ("/chroot/proc/sys/fs/binfmt_misc", "binfmt_misc", true),
+            ("/chroot/sys/fs/cgroup", "cgroup2", true),
+            ("/chroot/dev", "devtmpfs", false),
             ("/proc", "proc", false),
             ("/proc/sys", "proc", false),
         ] {

@@ -185,7 +185,7 @@ fn records_can_not_be_changed_by_whom_they_are_about() {
     });
 }
 
-/// As of a chroot beside the jail.
+/// As of a chroot beside the jail, with what is mounted there below these two.
 #[test]
 fn the_kernel_is_not_set_by_a_second_proc_or_sys() {
     world::test("escape::the_kernel_is_not_set_by_a_second_proc_or_sys", |who, world| {
@@ -194,17 +194,22 @@ fn the_kernel_is_not_set_by_a_second_proc_or_sys() {
             fs::create_dir(world.path(directory)).unwrap();
         }
         let setting = "sys/kernel/core_pattern";
+        let below = "binfmt_misc cgroup2 debugfs securityfs tracefs";
         let before = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
         // What is written there is what is there already, lest a failure of this test be more than that.
         let write = format!(
             "p=$(cat proc/{setting}); for proc in proc 'a proc'; do echo \"$p\" >\"$proc\"/{setting} && echo written; done; \
-             echo 0 >sys/kernel/profiling && echo written; test -w sys/kernel/mm && echo writable; true"
+             echo 0 >sys/kernel/profiling && echo written; test -w sys/kernel/mm && echo writable; \
+             for kind in {below}; do test -w $kind && echo $kind; done; true"
         );
-        let mount = "mount -t proc none proc && mount -t proc none 'a proc' && mount -t sysfs none sys && mount -t proc none beneath/proc && \
-                     mount -t tmpfs none beneath && exec \"$@\"";
+        let mount = format!(
+            "mount -t proc none proc && mount -t proc none 'a proc' && mount -t sysfs none sys && \
+             mount -t proc none beneath/proc && mount -t tmpfs none beneath && \
+             for kind in {below}; do mkdir $kind; mount -t $kind none $kind || rmdir $kind; done; exec \"$@\""
+        );
         let exeat = world.exeat(who, &[], &["sh", "-c", &write]);
         let mut outside = Command::new("unshare");
-        outside.args(["--mount", "sh", "-c", mount, "sh"]).args(world::words(&exeat));
+        outside.args(["--mount", "sh", "-c", &mount, "sh"]).args(world::words(&exeat));
         outside.current_dir(world.directory.path()).env_remove("XDG_RUNTIME_DIR");
         let ran = Ran::new(outside.output().unwrap());
         assert_eq!(ran.good(), "", "{ran:#?}");
