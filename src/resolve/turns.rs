@@ -2,7 +2,7 @@
 //! there are file descriptors for. So names that nobody answers for harm whoever asks for them, and nobody else.
 //!
 //! A few clients with as many as they may have would leave nothing to the others. So nobody has more under way than there
-//! is room for besides: of N that go on asking as much as they can each comes to have 1/(N+1), and as much is left.
+//! is room for besides: of N that go on asking as much as they can each comes to have 1/(N+1) of a server, and as much is left.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
