@@ -95,15 +95,14 @@ impl World {
 
     /// `exeat run` without a policy.
     pub fn exeat_alone(&self, who: Who, flags: &[&str], command: &[impl AsRef<OsStr>]) -> Command {
-        let mut exeat = match who {
-            Who::Myself => Command::new(binary()),
-            Who::User => {
-                let mut setpriv = Command::new("setpriv");
-                let id = USER.to_string();
-                setpriv.args(["--reuid", &id, "--regid", &id, "--clear-groups"]).arg(binary());
-                setpriv
-            }
-        };
+        // What was started in the background ignores some signals, and so would everything that it starts.
+        let mut exeat = Command::new("env");
+        exeat.arg("--default-signal");
+        if let Who::User = who {
+            let id = USER.to_string();
+            exeat.args(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"]);
+        }
+        exeat.arg(binary());
         exeat.args(["run", "--config"]).arg(self.path("exeat.yaml"));
         exeat.args(flags).arg("--").args(command);
         exeat.current_dir(self.directory.path()).env("HOME", self.directory.path()).env("LC_ALL", "C");
