@@ -37,11 +37,12 @@ impl Reading {
         let bytes = self.bytes(path)?;
         match T::from_pem_slice(&bytes) {
             Ok(item) => return Some(item),
-            Err(pem::Error::NoItemsFound) => self.wrong(path, format!("it holds no {what} in PEM")),
-            Err(_) if memmem::find(&bytes, ENCRYPTED).is_some() => {
-                self.wrong(path, format!("it holds no {what} in PEM"));
+            Err(error) => {
+                let is_none =
+                    matches!(error, pem::Error::NoItemsFound) || memmem::find(&bytes, ENCRYPTED).is_some();
+                let what = if is_none { format!("it holds no {what} in PEM") } else { unreadable(&error) };
+                self.wrong(path, what);
             }
-            Err(error) => self.wrong(path, unreadable(&error)),
         }
         None
     }
