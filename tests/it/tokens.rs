@@ -21,6 +21,9 @@ use crate::support::signer::{Signer, jwks};
 use crate::support::upstream::Upstream;
 use crate::support::{Gate, Setup, ask, read_head, until};
 
+/// What counts the times that keys could not be had.
+const FAILURES: &str = "exeat_auth_reloads_total{of=\"keys\",result=\"failure\"}";
+
 fn settings(keys: KeySource) -> Settings {
     Settings {
         place: Place::start(Path::new("exeat.yaml")),
@@ -136,8 +139,7 @@ async fn a_key_that_is_withdrawn_takes_its_tokens_along() {
     assert!(open(&gate, echo.port(), &second).await.starts_with("HTTP/1.1 407"));
 
     replace(&file, "{}");
-    let failures = "exeat_auth_reloads_total{of=\"keys\",result=\"failure\"}";
-    until("the bad file was not read", async || gate.metric(failures).await >= Some(1.0)).await;
+    until("the bad file was not read", async || gate.metric(FAILURES).await >= Some(1.0)).await;
     assert!(open(&gate, echo.port(), &first).await.starts_with("HTTP/1.1 200"), "the last good keys stay");
     replace(&file, &jwks(&[&new]));
     until("the new key is not taken", async || {
@@ -233,24 +235,28 @@ async fn keys_come_over_https_and_a_new_one_is_asked_for_when_a_token_has_it() {
     assert!(open(&gate, echo.port(), &bearer(&old, "c")).await.starts_with("HTTP/1.1 200"));
     // What is wrong with the issuer afterwards changes nothing.
     issuer.says("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned());
-    let failures = "exeat_auth_reloads_total{of=\"keys\",result=\"failure\"}";
     until("the issuer was not asked", async || {
         open(&gate, echo.port(), &bearer(&Signer::new("k3"), "d")).await;
-        gate.metric(failures).await >= Some(1.0)
+        gate.metric(FAILURES).await >= Some(1.0)
     })
     .await;
     assert!(open(&gate, echo.port(), &bearer(&new, "e")).await.starts_with("HTTP/1.1 200"));
     gate.stop().await;
 }
 
+/// A gate that has asked an issuer, and did not believe it: another's authority is to vouch for it.
+async fn unconvinced(port: u16, issuer: &Issuer, other: &Issuer) -> Gate {
+    let KeySource::Url { url, refresh, .. } = issuer.source() else { panic!("not a URL") };
+    let gate = gate(port, KeySource::Url { url, ca: Some(other.ca.clone()), refresh }).await;
+    until("the issuer was not asked", async || gate.metric(FAILURES).await >= Some(1.0)).await;
+    gate
+}
+
 #[tokio::test]
 async fn who_vouches_for_the_issuer_may_change() {
     let (echo, signer) = (Upstream::echo().await, Signer::new("k1"));
     let (issuer, other) = (Issuer::start(jwks(&[&signer])).await, Issuer::start(String::new()).await);
-    let KeySource::Url { url, refresh, .. } = issuer.source() else { panic!("not a URL") };
-    let gate = gate(echo.port(), KeySource::Url { url, ca: Some(other.ca.clone()), refresh }).await;
-    let failures = "exeat_auth_reloads_total{of=\"keys\",result=\"failure\"}";
-    until("the issuer was not asked", async || gate.metric(failures).await >= Some(1.0)).await;
+    let gate = unconvinced(echo.port(), &issuer, &other).await;
     // A file with a mistake changes nothing.
     replace(&other.ca, "");
     replace(&other.ca, &std::fs::read_to_string(&issuer.ca).unwrap());
@@ -298,10 +304,9 @@ async fn keys_that_could_not_be_asked_for_anew_for_a_day_count_no_more() {
     let is_taken = async || open(&gate, echo.port(), &token).await.starts_with("HTTP/1.1 200");
     until("the keys were not asked for", is_taken).await;
     issuer.says("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned());
-    let failures = "exeat_auth_reloads_total{of=\"keys\",result=\"failure\"}";
     for (hours, so_far, holds) in [(23, 1.0, true), (2, 2.0, false)] {
         pass(hours * HOUR).await;
-        until("the issuer was not asked again", async || gate.metric(failures).await >= Some(so_far)).await;
+        until("the issuer was not asked again", async || gate.metric(FAILURES).await >= Some(so_far)).await;
         until("the keys do not end with the day", async || is_taken().await == holds).await;
     }
     // A token that was taken before is no more either, until the issuer is back.
@@ -315,10 +320,7 @@ async fn keys_that_could_not_be_asked_for_anew_for_a_day_count_no_more() {
 async fn an_issuer_whose_certificate_nobody_vouches_for_is_not_believed() {
     let (echo, signer) = (Upstream::echo().await, Signer::new("k1"));
     let (issuer, other) = (Issuer::start(jwks(&[&signer])).await, Issuer::start(String::new()).await);
-    let KeySource::Url { url, refresh, .. } = issuer.source() else { panic!("not a URL") };
-    let gate = gate(echo.port(), KeySource::Url { url, ca: Some(other.ca.clone()), refresh }).await;
-    let failures = "exeat_auth_reloads_total{of=\"keys\",result=\"failure\"}";
-    until("the issuer was not asked", async || gate.metric(failures).await >= Some(1.0)).await;
+    let gate = unconvinced(echo.port(), &issuer, &other).await;
     let token = format!("Bearer {}", signer.token("someone", &["ci"], 600));
     assert!(open(&gate, echo.port(), &token).await.starts_with("HTTP/1.1 407"));
     assert_eq!(issuer.asked(), 0);
