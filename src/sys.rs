@@ -15,6 +15,9 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 /// whose turn it is may have given up. The kernel ignores who comes beyond that, and clients try again after a second.
 const BACKLOG: i32 = 1024;
 
+/// How many ports are tried for one that is free for both transports, where the choice is the kernel's.
+const CHOICES: usize = 64;
+
 /// The bit of a packet's mark that says that TPROXY gave it to exeat: routes of the lockdown lead it there.
 pub const TAKEN: u32 = 0x0200_0000;
 
@@ -56,6 +59,28 @@ pub fn listen_each(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListe
 /// come from.
 pub fn listen_udp_each(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     Ok(share(address, Type::DGRAM, count)?.into_iter().map(UdpSocket::from).collect())
+}
+
+/// So many of both kinds at one address. A port that is left to choose is the same for both: the kernel chooses one that
+/// is free for TCP, and for UDP it may be another's.
+pub fn listen_both_each(address: SocketAddr, count: usize) -> io::Result<Vec<(UdpSocket, TcpListener)>> {
+    // Held until there is one, so that each choice is another.
+    let mut in_vain = Vec::new();
+    loop {
+        let listeners = listen_each(address, count)?;
+        let chosen = listeners.first().map_or(Ok(address), TcpListener::local_addr)?;
+        match listen_udp_each(chosen, count) {
+            Ok(sockets) => return Ok(sockets.into_iter().zip(listeners).collect()),
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && address.port() == 0
+                    && in_vain.len() < CHOICES =>
+            {
+                in_vain.push(listeners);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Sockets at one address (SO_REUSEPORT). The first is bound as if it were to be the only one, so that the

@@ -36,6 +36,8 @@ mod internet;
 mod many;
 #[path = "netns/place.rs"]
 mod place;
+#[path = "netns/ports.rs"]
+mod ports;
 #[path = "it/support/records.rs"]
 #[allow(unreachable_pub, reason = "it is shared between binaries")]
 mod records;
@@ -129,6 +131,7 @@ fn all() -> Vec<(&'static str, fn())> {
         docker::rules_before_ours_let_nothing_through_iptables,
         docker::rules_before_ours_let_nothing_through_nft,
         docker::rules_before_ours_let_nothing_through_tproxy,
+        ports::a_port_that_is_left_to_choose_is_free_for_both_transports,
         verify::verify_tells_an_open_instance_from_a_locked_one,
         verify::verify_tells_an_open_gateway_from_a_locked_one,
         many::ten_thousand_connections_leave_ten_thousand_records_on_the_instance,

@@ -64,8 +64,7 @@ impl Sockets {
             sockets.transparent.extend(sys::listen_each(address, workers)?);
         }
         for address in dns {
-            let listeners = sys::listen_each(address, workers)?;
-            sockets.dns.extend(sys::listen_udp_each(address, workers)?.into_iter().zip(listeners));
+            sockets.dns.extend(sys::listen_both_each(address, workers)?);
         }
         Ok(sockets)
     }

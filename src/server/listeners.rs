@@ -81,9 +81,10 @@ impl Listeners {
     /// Sockets that stand in a jail already, dealt out among the workers.
     pub(super) fn take(doors: Doors, workers: &Workers) -> io::Result<Self> {
         let mut shares: Vec<Share> = workers.runtimes().map(|_| Share::default()).collect();
-        let both = |(socket, listener): (net::UdpSocket, _)| {
+        let both = |(socket, listener): (net::UdpSocket, net::TcpListener)| {
             socket.set_nonblocking(true)?;
-            Ok((UdpSocket::from_std(socket)?, taken(listener)?))
+            listener.set_nonblocking(true)?;
+            pair((socket, listener))
         };
         for (turn, listener) in workers.deal(doors.explicit, taken)? {
             shares[turn].explicit.push(listener);
@@ -144,6 +145,10 @@ fn taken(listener: net::TcpListener) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
+fn pair((socket, listener): (net::UdpSocket, net::TcpListener)) -> io::Result<(UdpSocket, TcpListener)> {
+    Ok((UdpSocket::from_std(socket)?, TcpListener::from_std(listener)?))
+}
+
 /// Listeners at one address, one on each worker.
 fn bind(address: SocketAddr, workers: &Workers) -> Result<Vec<TcpListener>, StartError> {
     let listeners = sys::listen_each(address, workers.count())
@@ -151,17 +156,11 @@ fn bind(address: SocketAddr, workers: &Workers) -> Result<Vec<TcpListener>, Star
     listeners.map_err(|error| StartError::Listen(address, error))
 }
 
-/// An address bound for both transports; a port that is left to choose is the same for both.
-fn bind_both(
-    wanted: SocketAddr,
-    workers: &Workers,
-) -> Result<impl Iterator<Item = (UdpSocket, TcpListener)>, StartError> {
-    let listeners = bind(wanted, workers)?;
-    let chosen = addresses(&listeners).first().copied().unwrap_or(wanted);
-    let sockets = sys::listen_udp_each(chosen, workers.count())
-        .and_then(|sockets| workers.each(sockets, UdpSocket::from_std));
-    let sockets = sockets.map_err(|error| StartError::Listen(wanted, error))?;
-    Ok(sockets.into_iter().zip(listeners))
+/// An address bound for both transports, on each worker.
+fn bind_both(address: SocketAddr, workers: &Workers) -> Result<Vec<(UdpSocket, TcpListener)>, StartError> {
+    let sockets =
+        sys::listen_both_each(address, workers.count()).and_then(|sockets| workers.each(sockets, pair));
+    sockets.map_err(|error| StartError::Listen(address, error))
 }
 
 /// The one address at which all its connections arrive, unless it listens at every address of the host, or takes
