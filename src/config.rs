@@ -27,7 +27,7 @@ use crate::resolve::Server;
 use crate::tls;
 use crate::yaml::SIZE_MAX;
 
-pub use reading::ADDRESS;
+pub use values::ADDRESS;
 
 /// Everything that can be set, in its meaning.
 #[derive(Clone, Debug, PartialEq)]

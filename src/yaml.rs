@@ -5,6 +5,7 @@
 //! make a file that grants access say something other than what it seems to say. The tree is read with
 //! a [`Reader`], which collects every mistake of the file.
 
+mod mistakes;
 mod nearest;
 mod reader;
 mod scalar;

@@ -117,11 +117,12 @@ fn modules_do_not_import_each_other_in_a_circle() {
 fn files_of_one_module_do_not_import_each_other_in_a_circle() {
     let sources = sources();
     let files: BTreeSet<String> = sources.iter().map(|source| module_path(&source.path)).collect();
+    let handed_on: BTreeMap<String, String> = sources.iter().flat_map(handed_on).collect();
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in &sources {
         let from = module_path(&source.path);
         for import in imports(source) {
-            let to = deepest(&files, &import);
+            let to = deepest(&files, handed_on.get(&import).unwrap_or(&import));
             // A file and the files below it are one thing told at two depths.
             let holds = |a: &str, b: &str| a == b || b.starts_with(&format!("{a}::"));
             if !holds(&from, &to) && !holds(&to, &from) {
@@ -216,19 +217,49 @@ fn code(text: &str) -> Vec<String> {
 /// The paths below the crate that a file names.
 fn imports(source: &Source) -> BTreeSet<String> {
     let mut imports = BTreeSet::new();
-    for line in &source.code {
-        // `$crate` is how a macro names its own crate; `exeat` is how main.rs does.
-        for (at, found) in line.match_indices("crate::").chain(line.match_indices("exeat::")) {
-            let before = line[..at].chars().next_back().unwrap_or(' ');
-            if before.is_alphanumeric() || before == '_' {
-                continue;
-            }
-            let path = &line[at + found.len()..];
-            let end = path.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(path.len());
-            imports.insert(path[..end].trim_end_matches(':').to_owned());
+    let code = source.code.join("\n");
+    // `$crate` is how a macro names its own crate; `exeat` is how main.rs does.
+    for (at, found) in code.match_indices("crate::").chain(code.match_indices("exeat::")) {
+        let before = code[..at].chars().next_back().unwrap_or(' ');
+        if !before.is_alphanumeric() && before != '_' {
+            imports.extend(paths(&code[at + found.len()..]));
+        }
+    }
+    let module = module_path(&source.path);
+    if let Some((above, _)) = module.rsplit_once("::") {
+        for (at, found) in code.match_indices("use super::") {
+            imports.extend(paths(&code[at + found.len()..]).iter().map(|path| format!("{above}::{path}")));
         }
     }
     imports
+}
+
+/// What a file hands on of those below it: the path by which others import it, and the one that it is defined at.
+fn handed_on(source: &Source) -> Vec<(String, String)> {
+    let module = module_path(&source.path);
+    let code = source.code.join("\n");
+    let mut handed_on = Vec::new();
+    for (at, found) in code.match_indices("pub use ") {
+        let after = &code[at + found.len()..];
+        for path in paths(after.strip_prefix("self::").unwrap_or(after)) {
+            let name = path.rsplit("::").next().unwrap_or_default();
+            handed_on.push((format!("{module}::{name}"), format!("{module}::{path}")));
+        }
+    }
+    handed_on
+}
+
+/// The paths that a text begins with: one, or several in braces.
+fn paths(text: &str) -> Vec<String> {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(text.len());
+    let (path, rest) = text.split_at(end);
+    match rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+        Some((names, _)) => {
+            let names = names.split(',').map(|name| name.split_whitespace().next().unwrap_or_default());
+            names.filter(|name| !name.is_empty()).map(|name| format!("{path}{name}")).collect()
+        }
+        None => vec![path.trim_end_matches(':').to_owned()],
+    }
 }
 
 /// `policy/document/rule.rs` as `policy::document::rule`.

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::config::reading::address;
-use crate::config::values::{each, path};
+use crate::config::values::{address, each, path};
 use crate::config::{Listen, Listener};
 use crate::network;
 use crate::tls::{Clients, Files, NameFrom};

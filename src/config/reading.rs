@@ -162,17 +162,10 @@ fn dns(reader: &mut Reader, field: Field<'_>, dns: &mut Dns) {
     }
 }
 
-/// What the address of a socket has to be, to whoever wrote something else.
-pub const ADDRESS: &str = "an address and a port, like 127.0.0.1:3128 or [::]:3128";
-
 fn set<T>(setting: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *setting = value;
     }
-}
-
-pub(super) fn address(reader: &mut Reader, field: Field<'_>) -> Option<SocketAddr> {
-    reader.parsed(field, ADDRESS, str::parse)
 }
 
 fn servers(reader: &mut Reader, field: Field<'_>) -> Vec<Server> {

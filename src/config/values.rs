@@ -1,6 +1,7 @@
-//! Values of settings: lists, numbers, durations, paths.
+//! Values of settings: lists, numbers, durations, paths, addresses.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,8 +10,15 @@ use jiff::SignedDuration;
 
 use crate::yaml::{Field, Fields, Reader};
 
+/// What the address of a socket has to be, to whoever wrote something else.
+pub const ADDRESS: &str = "an address and a port, like 127.0.0.1:3128 or [::]:3128";
+
 /// More would be no time-out any more.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+pub(super) fn address(reader: &mut Reader, field: Field<'_>) -> Option<SocketAddr> {
+    reader.parsed(field, ADDRESS, str::parse)
+}
 
 /// Reads every item of a list; one that is wrong is left out, as the file is refused then.
 pub(super) fn each<T>(

@@ -5,21 +5,15 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::mistakes::{Mistakes, Recorded};
 use super::nearest::nearest;
 use super::{At, Key, Node, SIZE_MAX, Value, quoted, tree};
 use crate::mistake::{Mistake, Place};
 
-/// More mistakes of one file than anyone reads; the rest is counted.
-const MISTAKES_MAX: usize = 1000;
-
-/// Collects the mistakes of one file while it is read.
+/// Reads one file, and collects its mistakes meanwhile.
 #[derive(Debug)]
 pub struct Reader {
-    file: Arc<Path>,
-    /// Where the text ends. Without the end of a line there, the parser tells of one line more.
-    end: Option<At>,
-    mistakes: Vec<Mistake>,
-    uncounted: usize,
+    mistakes: Mistakes,
 }
 
 /// A value under its key; the items of a list keep the list's key.
@@ -37,13 +31,9 @@ pub struct Fields<'n> {
     entries: &'n [(Key, Node)],
 }
 
-/// A mistake just recorded, to which a hint may be added.
-#[derive(Debug)]
-pub struct Recorded<'r>(Option<&'r mut Mistake>);
-
 impl Reader {
     pub fn new(file: Arc<Path>) -> Self {
-        Self { file, end: None, mistakes: Vec::new(), uncounted: 0 }
+        Self { mistakes: Mistakes::new(file) }
     }
 
     /// Parses the whole file; `None` if that yields no tree to read on in.
@@ -54,37 +44,31 @@ impl Reader {
             return None;
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        self.end = Some(end(text));
-        tree::build(text, self)
+        self.mistakes.read(text);
+        tree::build(text, &mut self.mistakes)
     }
 
     pub fn file(&self) -> &Arc<Path> {
-        &self.file
+        &self.mistakes.file
     }
 
     pub fn place(&self, at: At) -> Place {
-        let at = self.end.map_or(at, |end| at.min(end));
-        Place { file: Arc::clone(&self.file), line: at.line, column: at.column }
+        self.mistakes.place(at)
     }
 
     /// Every mistake so far, in the order of the file.
-    pub fn finish(mut self) -> Vec<Mistake> {
-        self.mistakes.sort_by(|a, b| a.place.cmp(&b.place));
-        if let (1.., Some(last)) = (self.uncounted, self.mistakes.last()) {
-            let what = format!("{} more mistakes in this file", self.uncounted);
-            self.mistakes.push(Mistake::error(last.place.clone(), what));
-        }
-        self.mistakes
+    pub fn finish(self) -> Vec<Mistake> {
+        self.mistakes.finish()
     }
 
     /// Records what makes the file unusable.
     pub fn error(&mut self, at: At, what: impl Into<String>) -> Recorded<'_> {
-        self.record(Mistake::error(self.place(at), what))
+        self.mistakes.error(at, what)
     }
 
     /// Records what its author hardly meant.
     pub fn warning(&mut self, at: At, what: impl Into<String>) -> Recorded<'_> {
-        self.record(Mistake::warning(self.place(at), what))
+        self.mistakes.warning(at, what)
     }
 
     /// Reads a map and reports the keys that are not `known` there.
@@ -213,24 +197,6 @@ impl Reader {
         let what = format!("`{}` is {}", field.key, field.node.shown());
         self.error(field.node.at, what).hint(format!("it must be {expected}"));
     }
-
-    fn record(&mut self, mistake: Mistake) -> Recorded<'_> {
-        if self.mistakes.len() == MISTAKES_MAX {
-            self.uncounted += 1;
-            return Recorded(None);
-        }
-        self.mistakes.push(mistake);
-        Recorded(self.mistakes.last_mut())
-    }
-}
-
-impl Recorded<'_> {
-    /// Adds what would be right.
-    pub fn hint(self, hint: impl Into<String>) {
-        if let Some(mistake) = self.0 {
-            mistake.hint = Some(hint.into());
-        }
-    }
 }
 
 impl<'n> Field<'n> {
@@ -262,13 +228,4 @@ fn listed(words: &[&str]) -> String {
         Some((last, others)) => format!("{} and {last}", others.join(", ")),
         None => String::new(),
     }
-}
-
-/// The place behind the last character of a text.
-fn end(text: &str) -> At {
-    let count = |count| u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
-    let both = text.matches("\r\n").count();
-    let lines = text.matches(['\n', '\r']).count() - both;
-    let last = text.rsplit(['\n', '\r']).next().unwrap_or_default();
-    At { line: count(lines), column: count(last.chars().count()) }
 }

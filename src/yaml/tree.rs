@@ -5,7 +5,8 @@ use std::collections::hash_map::Entry;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
-use super::{At, DEPTH_MAX, Key, NODES_MAX, Node, Reader, Value, quoted, scalar};
+use super::mistakes::Mistakes;
+use super::{At, DEPTH_MAX, Key, NODES_MAX, Node, Value, quoted, scalar};
 
 /// What the parser says of an alias without its anchor. It has consumed the alias then and can go on,
 /// which matters: an unquoted `- *.example.com` is one, and hides every later mistake otherwise.
@@ -13,8 +14,8 @@ const UNKNOWN_ANCHOR: &str = "while parsing node, found unknown anchor";
 
 /// Builds the tree of the one document in `text`; `None` where there is no whole tree. An empty
 /// document is null.
-pub(super) fn build(text: &str, reader: &mut Reader) -> Option<Node> {
-    let mut tree = Tree { text, cursor: Cursor::default(), open: Vec::new(), root: None, nodes: 0, reader };
+pub(super) fn build(text: &str, mistakes: &mut Mistakes) -> Option<Node> {
+    let mut tree = Tree { text, cursor: Cursor::default(), open: Vec::new(), root: None, nodes: 0, mistakes };
     let mut parser = Parser::new_from_str(text);
     let mut documents = 0;
     while let Some(event) = parser.next_event() {
@@ -24,7 +25,7 @@ pub(super) fn build(text: &str, reader: &mut Reader) -> Option<Node> {
             Ok((Event::DocumentStart(_), span)) => {
                 documents += 1;
                 if documents > 1 {
-                    tree.reader
+                    tree.mistakes
                         .error(at(span.start), "a second document in the file")
                         .hint("one file holds one document");
                     return None;
@@ -42,7 +43,7 @@ struct Tree<'t, 'r> {
     open: Vec<Open>,
     root: Option<Node>,
     nodes: usize,
-    reader: &'r mut Reader,
+    mistakes: &'r mut Mistakes,
 }
 
 /// A list or a map whose end has not come.
@@ -92,7 +93,7 @@ impl Tree<'_, '_> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
             let hint = "put long lists of names into an allow_file or deny_file";
-            self.reader.error(node.at, format!("more than {NODES_MAX} values in one file")).hint(hint);
+            self.mistakes.error(node.at, format!("more than {NODES_MAX} values in one file")).hint(hint);
             return None;
         }
         match self.open.last_mut() {
@@ -117,7 +118,7 @@ impl Tree<'_, '_> {
             matches!(self.open.last(), Some(Open { content: Content::Map { key: None, .. }, .. }));
         if in_key_place {
             let hint = "a key is a text; quote it if it starts with `[` or `{`";
-            self.reader.error(at, "a list or map as a key").hint(hint);
+            self.mistakes.error(at, "a list or map as a key").hint(hint);
             return None;
         }
         if self.open.len() == DEPTH_MAX {
@@ -132,7 +133,7 @@ impl Tree<'_, '_> {
         let rest = &self.text[self.cursor.seek(self.text, mark.index())..];
         let end = rest.find(|c: char| c.is_whitespace() || ",[]{}".contains(c)).unwrap_or(rest.len());
         let text = &rest[..end];
-        self.reader
+        self.mistakes
             .error(at(mark), format!("{text} without quotes is a YAML alias"))
             .hint(format!("write it as \"{text}\""));
         self.put(Node { at: at(mark), text: text.into(), value: Value::Text })
@@ -141,11 +142,11 @@ impl Tree<'_, '_> {
     fn refuse_properties(&mut self, at: At, anchor: usize, tag: bool) {
         if anchor != 0 {
             let hint = "write the value out at each place; quote a text that starts with `&`";
-            self.reader.error(at, "YAML anchors are not used here").hint(hint);
+            self.mistakes.error(at, "YAML anchors are not used here").hint(hint);
         }
         if tag {
             let hint = "leave the tag out; quote a text that starts with `!`";
-            self.reader.error(at, "YAML tags are not used here").hint(hint);
+            self.mistakes.error(at, "YAML tags are not used here").hint(hint);
         }
     }
 
@@ -156,7 +157,7 @@ impl Tree<'_, '_> {
         for (key, node) in entries {
             if &*key.name == "<<" {
                 let hint = "write the keys out at each place";
-                self.reader.error(key.at, "YAML merge keys are not used here").hint(hint);
+                self.mistakes.error(key.at, "YAML merge keys are not used here").hint(hint);
                 continue;
             }
             match first.entry(key.name.clone()) {
@@ -166,7 +167,7 @@ impl Tree<'_, '_> {
                 }
                 Entry::Occupied(entry) => {
                     let what = format!("the key {} comes twice", quoted(&key.name));
-                    self.reader.error(key.at, what).hint(format!("it stands in line {} too", entry.get()));
+                    self.mistakes.error(key.at, what).hint(format!("it stands in line {} too", entry.get()));
                 }
             }
         }
@@ -174,7 +175,7 @@ impl Tree<'_, '_> {
     }
 
     fn too_deep<T>(&mut self, at: At) -> Option<T> {
-        self.reader.error(at, format!("nested more than {DEPTH_MAX} deep"));
+        self.mistakes.error(at, format!("nested more than {DEPTH_MAX} deep"));
         None
     }
 
@@ -187,7 +188,7 @@ impl Tree<'_, '_> {
         let first = self.text[offset..].chars().next();
         if first == Some('*') && info.contains("alias") {
             // `*` alone is not even an alias, and stops the parser for good.
-            self.reader.error(at, "* without quotes is a YAML alias").hint("write it as \"*\"");
+            self.mistakes.error(at, "* without quotes is a YAML alias").hint("write it as \"*\"");
             return None;
         }
         let hint = match first {
@@ -200,7 +201,7 @@ impl Tree<'_, '_> {
             }
             _ => "check the indentation, the quotes and the brackets before this place",
         };
-        self.reader.error(at, format!("this is not YAML: {info}")).hint(hint);
+        self.mistakes.error(at, format!("this is not YAML: {info}")).hint(hint);
         None
     }
 }

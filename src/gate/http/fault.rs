@@ -1,10 +1,13 @@
-//! Whose doing it is that an exchange failed.
+//! Why a body can't be read, and whose doing it is that an exchange failed.
 
-use std::error::Error as _;
+use std::error::Error as Cause;
 use std::io;
 use std::iter::successors;
 
 use crate::error::Error;
+
+/// Why a body can't be read.
+pub(super) type BodyError = Box<dyn Cause + Send + Sync>;
 
 /// What an error of a connection to an upstream means.
 pub(super) fn upstream_error(error: &hyper::Error) -> Error {

@@ -1,16 +1,13 @@
 //! A request's body as it comes from the client, over HTTP/1 or over HTTP/2.
 
-use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use crate::gate::http::fault::BodyError;
 use crate::gate::http::http2::Frames;
-
-/// Why a body can't be read.
-pub(super) type BodyError = Box<dyn Error + Send + Sync>;
 
 /// A request's body.
 #[derive(Debug)]

@@ -10,8 +10,9 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::flow::Meter;
 use crate::gate::http::expect::Hold;
+use crate::gate::http::fault::BodyError;
 use crate::gate::http::headers;
-use crate::gate::http::request_body::{BodyError, RequestBody};
+use crate::gate::http::request_body::RequestBody;
 
 /// A request's body on its way to the upstream.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use h2::RecvStream;
 use hyper::body::{Frame, SizeHint};
 
 use crate::gate::http::clock::Clock;
+use crate::gate::http::fault::BodyError;
 use crate::gate::http::http2::way::Way;
-use crate::gate::http::request_body::BodyError;
 
 /// What comes on a stream behind the head.
 #[derive(Debug)]
