@@ -7,6 +7,7 @@ mod answers;
 mod cache;
 mod circle;
 mod connect;
+mod failure;
 mod fault;
 mod files;
 mod server;
@@ -29,8 +30,9 @@ use crate::families::Families;
 use crate::host::Name;
 use crate::tls::trust::{self, TrustError};
 
-pub use answers::{Answers, Failure};
+pub use answers::Answers;
 pub use circle::Circle;
+pub use failure::Failure;
 pub use fault::Fault;
 use files::Hosts;
 pub use files::{FileError, RESOLV_CONF_MAX, read_servers_if_any};

@@ -1,4 +1,4 @@
-//! The answers to one look-up as they arrive, and the words for why there are none.
+//! The answers to one look-up as they arrive.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -8,12 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hickory_resolver::net::{DnsError, NetError, NoRecords};
-use hickory_resolver::proto::op::ResponseCode;
 use tokio::time::Sleep;
 
 use super::Lookup;
-use super::turns::Crowded;
+use super::failure::Failure;
 use crate::error::Error;
 
 /// How long the addresses of a family wait for those of the one that goes first (the resolution delay of RFC 8305 §3).
@@ -34,38 +32,6 @@ pub struct Answers {
 enum Family {
     Asked(Lookup),
     Answered(Result<Vec<IpAddr>, Failure>),
-}
-
-/// Why a look-up gave no address; the later one says more where the two families differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum Failure {
-    #[error("the name has no addresses")]
-    NoAddresses,
-    #[error("the DNS server's answer is malformed")]
-    Malformed,
-    #[error("the DNS server can't be reached")]
-    Unreachable,
-    #[error("no DNS server answered in time")]
-    Timeout,
-    #[error("too many questions to DNS servers are under way")]
-    Crowded,
-    #[error("too many look-ups of this client are under way")]
-    TooMany,
-    #[error("{0}")]
-    Tls(&'static str),
-    #[error("the DNS server refused to answer (REFUSED)")]
-    Refused,
-    #[error("the DNS server failed (SERVFAIL)")]
-    ServerFailed,
-    #[error("the name does not exist (NXDOMAIN)")]
-    NoSuchName,
-}
-
-impl Failure {
-    /// Whether another server may well have an answer.
-    pub(super) fn is_of_one_server(self) -> bool {
-        matches!(self, Self::Refused | Self::ServerFailed | Self::Malformed)
-    }
 }
 
 impl Answers {
@@ -171,40 +137,6 @@ impl Family {
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::TooMany => Self::LimitClientLookUps,
-            failure => Self::Dns(failure.to_string()),
-        }
-    }
-}
-
-impl From<NetError> for Failure {
-    fn from(error: NetError) -> Self {
-        match error {
-            NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => response_code.into(),
-            NetError::Dns(DnsError::ResponseCode(code)) => code.into(),
-            NetError::Timeout => Self::Timeout,
-            NetError::Message(Crowded::WORDS) => Self::Crowded,
-            NetError::Io(_) | NetError::NoConnections | NetError::Busy => Self::Unreachable,
-            _ => Self::Malformed,
-        }
-    }
-}
-
-impl From<ResponseCode> for Failure {
-    fn from(code: ResponseCode) -> Self {
-        match code {
-            ResponseCode::NoError => Self::NoAddresses,
-            ResponseCode::NXDomain => Self::NoSuchName,
-            ResponseCode::Refused => Self::Refused,
-            ResponseCode::FormErr => Self::Malformed,
-            _ => Self::ServerFailed,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
@@ -212,7 +144,6 @@ mod tests {
     use tokio::sync::oneshot::{Sender, channel};
 
     use super::*;
-    use crate::reason::Reason;
 
     type Answer = Result<Vec<IpAddr>, Failure>;
 
@@ -295,16 +226,5 @@ mod tests {
                 assert_eq!(now(&mut answers), Poll::Ready(Err(format!("look-up failed: {text}"))));
             }
         }
-    }
-
-    #[test]
-    fn what_exeat_itself_has_too_much_of_is_not_told_of_the_server() {
-        let told = |failure: Failure| Error::from(failure).to_string();
-        assert_eq!(
-            told(NetError::from(Crowded).into()),
-            "look-up failed: too many questions to DNS servers are under way"
-        );
-        assert_eq!(told(Failure::TooMany), "too many look-ups of this client are under way");
-        assert_eq!(Error::from(Failure::TooMany).reason(), Reason::LimitClient);
     }
 }

@@ -9,11 +9,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hickory_resolver::net::NetError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::Failure;
+use super::failure::{Crowded, Failure};
 use crate::client::network;
 use crate::lock::lock;
 
@@ -56,10 +55,6 @@ pub(super) struct Turn<'a> {
     own: Arc<Semaphore>,
     has_begun: bool,
 }
-
-/// There was no turn in time.
-#[derive(Debug)]
-pub(super) struct Crowded;
 
 impl Turns {
     /// For as many tries as so many sockets will do for, but for one at least.
@@ -134,18 +129,6 @@ pub(super) async fn take(
         Ok(permit) => Ok(permit),
         // It is never closed.
         Err(_) => timeout(within, of.acquire_many(count)).await.ok().and_then(Result::ok).ok_or(Crowded),
-    }
-}
-
-impl Crowded {
-    /// How hickory passes it on.
-    pub(super) const WORDS: &str = "too many questions are under way";
-}
-
-/// Not hickory's own word for it, which would make it try for ever.
-impl From<Crowded> for NetError {
-    fn from(_: Crowded) -> Self {
-        Self::Message(Crowded::WORDS)
     }
 }
 
