@@ -34,9 +34,8 @@ use crate::stream::Stream;
 use crate::sys;
 use race::{Attempt, Race, Setback};
 
-pub use reached::{Course, Reached};
+pub use reached::{Course, Reached, Through};
 pub use socket::try_out;
-pub use through::Through;
 
 /// How long an attempt has before the next one joins it (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::Through;
+use hyper::header::HeaderValue;
+
+use crate::error::{Error, ParentFailure, ParentFault};
+use crate::parent::Parent;
 use crate::policy::outgoing::Outgoing;
 
 /// Where a connection leads, as far as that is known here, and which way.
@@ -15,6 +18,16 @@ pub struct Reached {
     pub through: Option<Through>,
     /// How it leaves this host, where that was not left to the kernel.
     pub outgoing: Option<Arc<Outgoing>>,
+}
+
+/// The parent that a connection goes through.
+#[derive(Clone, Debug)]
+pub struct Through {
+    parent: Arc<Parent>,
+    /// Which of its URLs took it.
+    url: Arc<str>,
+    /// Whether requests on it are for the parent to read and to send on.
+    forwards: bool,
 }
 
 /// Which way a connection takes, wherever it leads.
@@ -39,5 +52,32 @@ impl Reached {
     pub fn course(&self) -> Course {
         let parent = self.through.as_ref().map(|through| Arc::clone(through.parent()));
         Course { parent, outgoing: self.outgoing.clone() }
+    }
+}
+
+impl Through {
+    pub(super) fn new(parent: Arc<Parent>, url: Arc<str>, forwards: bool) -> Self {
+        Self { parent, url, forwards }
+    }
+
+    /// The parent's name.
+    pub fn parent(&self) -> &Arc<str> {
+        self.parent.name()
+    }
+
+    /// Whether there is no tunnel: requests name their destinations, and the parent sends them on.
+    pub fn forwards(&self) -> bool {
+        self.forwards
+    }
+
+    /// What shows the parent who asks.
+    pub fn authorization(&self) -> Option<HeaderValue> {
+        self.parent.authorization()
+    }
+
+    /// An answer of the parent's own, to a request that it should have sent on.
+    pub fn answered(&self, status: u16) -> Error {
+        let fault = ParentFault::Answer(status);
+        ParentFailure { parent: Arc::clone(self.parent()), url: Arc::clone(&self.url), fault }.into()
     }
 }

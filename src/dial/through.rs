@@ -8,13 +8,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::HeaderValue;
 use tokio::time::{Instant, timeout};
 
 use crate::boxed::boxed;
 use crate::destination::Destination;
 use crate::dial::race::{Attempt, Race};
-use crate::dial::{ATTEMPT_DELAY, Dialer, Failed, Reached, Screened, Source, Upstream, Won, connect, fits};
+use crate::dial::{
+    ATTEMPT_DELAY, Dialer, Failed, Reached, Screened, Source, Through, Upstream, Won, connect, fits,
+};
 use crate::error::{Error, ParentFailure, ParentFault};
 use crate::families::Families;
 use crate::host::Host;
@@ -30,39 +31,6 @@ const TUNNEL_DELAY: Duration = Duration::from_secs(2);
 
 /// A proxy that takes no connection in less than this part of all the time may yet be alive.
 const FAIR_PART: u32 = 8;
-
-/// The parent that a connection goes through.
-#[derive(Clone, Debug)]
-pub struct Through {
-    parent: Arc<Parent>,
-    /// Which of its URLs took it.
-    url: Arc<str>,
-    /// Whether requests on it are for the parent to read and to send on.
-    forwards: bool,
-}
-
-impl Through {
-    /// The parent's name.
-    pub fn parent(&self) -> &Arc<str> {
-        self.parent.name()
-    }
-
-    /// Whether there is no tunnel: requests name their destinations, and the parent sends them on.
-    pub fn forwards(&self) -> bool {
-        self.forwards
-    }
-
-    /// What shows the parent who asks.
-    pub fn authorization(&self) -> Option<HeaderValue> {
-        self.parent.authorization()
-    }
-
-    /// An answer of the parent's own, to a request that it should have sent on.
-    pub fn answered(&self, status: u16) -> Error {
-        let fault = ParentFault::Answer(status);
-        ParentFailure { parent: Arc::clone(self.parent()), url: Arc::clone(&self.url), fault }.into()
-    }
-}
 
 impl Dialer {
     /// Connects to the destination through the parent of that name.
@@ -84,7 +52,7 @@ impl Dialer {
             let ask = if forwards { Ask::Requests } else { Ask::Tunnel(to) };
             let outgoing = admission.outgoing().or(self.outgoing.as_ref()).cloned();
             let (stream, url) = self.ask(parent, ask, outgoing.as_ref(), deadline).await?;
-            let through = Through { parent: Arc::clone(parent), url, forwards };
+            let through = Through::new(Arc::clone(parent), url, forwards);
             let reached = Reached { address: None, through: Some(through), outgoing };
             let mut upstream = Upstream::new(stream, reached);
             upstream.connect = start.elapsed();
@@ -95,7 +63,7 @@ impl Dialer {
             boxed(|| async move {
                 let to = Destination::new(Host::Ip(address.ip()), address.port());
                 let (stream, url) = self.ask(parent, Ask::Tunnel(&to), outgoing.as_ref(), deadline).await?;
-                let through = Through { parent: Arc::clone(parent), url, forwards: false };
+                let through = Through::new(Arc::clone(parent), url, false);
                 let reached = Reached { address: Some(address), through: Some(through), outgoing };
                 Ok(Won { upstream: Upstream::new(stream, reached), verdict })
             })
