@@ -1,6 +1,7 @@
 //! Binds every listener, then serves until told to stop.
 
 mod accept;
+mod fault;
 mod files;
 mod listeners;
 mod preamble;
@@ -34,8 +35,9 @@ use crate::server::preamble::{Preamble, Preambles};
 use crate::server::workers::Workers;
 use crate::transparent;
 
+pub use fault::StartError;
 pub use listeners::Doors;
-pub use start::{Jailed, StartError};
+pub use start::Jailed;
 
 /// How long flows that were told to stop may take to end, and records to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
