@@ -5,7 +5,7 @@
 //! (CVE-2023-44487). Floods of empty frames, pings and settings are the h2 crate's to see.
 
 mod carried;
-mod frames;
+pub mod frames;
 mod piece;
 mod reply;
 mod room;
@@ -28,7 +28,6 @@ use crate::gate::http::http2::piece::Piece;
 use crate::proxy::Bounds;
 use crate::stream::Stream;
 
-pub use self::frames::Frames;
 pub use self::reply::Reply;
 
 /// The h2 crate answers a head that is too long for it, and tells nobody. So it takes heads of so many times the bound, and

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::gate::http::fault::BodyError;
-use crate::gate::http::http2::Frames;
+use crate::gate::http::http2::frames::Frames;
 
 /// A request's body.
 #[derive(Debug)]
