@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::PATIENCE;
@@ -31,7 +30,8 @@ impl Squid {
             let mut squid = Self { port, child, directory };
             let deadline = Instant::now() + PATIENCE;
             while squid.child.try_wait().unwrap().is_none() {
-                if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                // Its own word: whoever else has the port takes connections too.
+                if squid.read("cache.log").contains("Accepting HTTP Socket connections") {
                     return squid;
                 }
                 assert!(Instant::now() < deadline, "{}", squid.read("cache.log"));
