@@ -5,6 +5,9 @@
 #[path = "it/support/authority.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it is shared between binaries")]
 mod authority;
+#[path = "it/support/clock.rs"]
+#[allow(unreachable_pub, reason = "it is shared between binaries")]
+mod clock;
 #[path = "dial/dialling.rs"]
 mod dialling;
 #[path = "it/support/dns.rs"]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -19,7 +19,7 @@ use rustls::CertificateError;
 use rustls::pki_types::ServerName;
 use tokio::net;
 use tokio::sync::{OnceCell, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 

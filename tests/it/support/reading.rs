@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Long enough for anything on a busy machine; no test waits for it unless something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a connection ended: what came on it last, and whether by a reset.
 #[derive(Debug, PartialEq, Eq)]
