@@ -465,8 +465,7 @@ fn report_mode_lets_a_silent_client_hear_the_server_at_the_original_address() {
 #[test]
 fn a_client_that_says_nothing_or_nonsense_is_reset() {
     namespace::run("a_client_that_says_nothing_or_nonsense_is_reset", async {
-        let setup =
-            Setup::allow(&["a.example"]).settings(|all| all.timeouts.head = Duration::from_millis(300));
+        let setup = Setup::allow(&["a.example"]).settings(|all| all.timeouts.head = Duration::from_secs(1));
         let gate = redirected(setup).await;
         let server = Server::echo("93.184.216.34:443").await;
         assert_eq!(listen("93.184.216.34:443").await, RESET);

@@ -681,7 +681,7 @@ async fn flows_that_stay_open_in_a_drain_are_reset() {
 async fn a_connection_without_a_stream_is_closed_after_a_while() {
     let ground = Ground::new();
     let mut setup = ground.setup(&["a.example"]);
-    setup.settings.timeouts.keepalive = Duration::from_millis(100);
+    setup.settings.timeouts.keepalive = Duration::from_secs(1);
     let gate = setup.start().await;
     let client = Client::new(&gate, &ground).await;
     assert_eq!(client.get("http://x.example/").await.0, StatusCode::FORBIDDEN);

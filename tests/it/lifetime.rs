@@ -58,7 +58,7 @@ async fn a_head_that_dawdles_is_told_so() {
 async fn an_idle_connection_is_closed_without_a_record() {
     let page = Upstream::page().await;
     let mut setup = Setup::allow(&[&rule(&page)]);
-    setup.settings.timeouts.keepalive = Duration::from_millis(500);
+    setup.settings.timeouts.keepalive = Duration::from_secs(1);
     let gate = setup.start().await;
     let mut fresh = gate.connect().await;
     let mut used = gate.connect().await;

@@ -68,7 +68,8 @@ async fn what_was_idle_for_too_long_is_not_used_again() {
         let mut stream = gate.connect().await;
         assert_eq!(ask(&mut stream, request(&page, "GET", "a.example")).await.status, 200);
         assert_eq!(page.connections(), connections);
-        tokio::time::sleep(Duration::from_millis(510)).await;
+        // It is put back a moment after its answer has come.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     gate.stop().await;
 }
