@@ -236,11 +236,15 @@ mod tests {
     fn an_address_is_shared_among_workers_and_with_nobody_else() {
         let any = "127.0.0.1:0".parse().unwrap();
         for count in [1, 3] {
-            let listeners = listen_each(any, count).unwrap();
-            let address = listeners[0].local_addr().unwrap();
-            assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
-            let sockets = listen_udp_each(address, count).unwrap();
-            assert_eq!((listeners.len(), sockets.len()), (count, count));
+            let both = listen_both_each(any, count).unwrap();
+            let address = both[0].1.local_addr().unwrap();
+            for (socket, listener) in &both {
+                assert_eq!(
+                    (socket.local_addr().unwrap(), listener.local_addr().unwrap()),
+                    (address, address)
+                );
+            }
+            assert_eq!(both.len(), count);
             for again in [1, 2] {
                 let kind = io::ErrorKind::AddrInUse;
                 assert_eq!(listen_each(address, again).unwrap_err().kind(), kind);
@@ -254,9 +258,13 @@ mod tests {
         let listeners = listen_each("127.0.0.1:0".parse().unwrap(), 2).unwrap();
         let address = listeners[0].local_addr().unwrap();
         let connected: Vec<_> = (0..64).map(|_| TcpStream::connect(address).unwrap()).collect();
-        let accepted = listeners.iter().map(|listener| std::iter::from_fn(|| listener.accept().ok()).count());
-        let accepted: Vec<_> = accepted.collect();
-        assert_eq!(accepted.iter().sum::<usize>(), connected.len());
+        let mut accepted = [0, 0];
+        // On a busy machine the last word of a handshake can be on its way for a while.
+        while accepted.iter().sum::<usize>() < connected.len() {
+            for (count, listener) in accepted.iter_mut().zip(&listeners) {
+                *count += usize::from(listener.accept().is_ok());
+            }
+        }
         assert!(accepted.iter().all(|&count| count > 0), "{accepted:?}");
     }
 
