@@ -274,10 +274,11 @@ async fn an_address_of_the_issuer_that_swallows_connections_keeps_no_key_away() 
     let issuer = Issuer::start(jwks(&[&signer])).await;
     // A queue that is full: the kernel drops each further SYN.
     let hole = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    hole.bind(&SocketAddr::from(([127, 0, 0, 2], issuer.port)).into()).unwrap();
+    // No other test takes ports of this address.
+    hole.bind(&SocketAddr::from(([127, 0, 0, 78], issuer.port)).into()).unwrap();
     hole.listen(0).unwrap();
-    let _queued = std::net::TcpStream::connect(("127.0.0.2", issuer.port)).unwrap();
-    let hosts = "127.0.0.2 issuer.example\n127.0.0.1 issuer.example\n";
+    let _queued = std::net::TcpStream::connect(("127.0.0.78", issuer.port)).unwrap();
+    let hosts = "127.0.0.78 issuer.example\n127.0.0.1 issuer.example\n";
     let gate = gate_knowing(echo.port(), issuer.source(), hosts).await;
     until("the keys were not asked for", async || {
         let bearer = format!("Bearer {}", signer.token("a", &["ci"], 600));
