@@ -13,20 +13,20 @@ fn containers_get_out_through_exeat_or_not_at_all(format: &str) {
     let ways: Vec<ways::Way> =
         ways::all().into_iter().filter(|way| !way.is_bound_to_an_interface()).collect();
     assert_eq!(ways::shut(container, &ways), [""; 0], "each way is open at first");
-    let fetched = || {
+    let fetched = |within| {
         let url = format!("http://{ALLOWED}/");
-        container.run(As::Program, &["curl", "-s4", "--max-time", "5", &url], "").out
+        container.run(As::Program, &["curl", "-s4", "--max-time", within, &url], "").out
     };
 
     world.apply(&["--format", format]).good();
     world.tap.clear();
     assert_eq!(ways::open(container, &ways), [""; 0]);
     ways::send_silent(container);
-    assert_eq!((world.leaks(), fetched()), (vec![], String::new()));
+    assert_eq!((world.leaks(), fetched("5")), (vec![], String::new()));
 
     world.apply(&["--format", format, "--interface", "docker+"]).good();
     world.exeat(&["lockdown", "status"]).good();
-    assert_eq!(fetched(), format!("this is {ALLOWED_V4}:80\n"));
+    assert_eq!(fetched("30"), format!("this is {ALLOWED_V4}:80\n"));
     world.settle();
     world.tap.clear();
     assert_eq!(ways::open(container, &ways), [""; 0]);
@@ -64,7 +64,7 @@ pub(crate) fn what_is_published_can_be_reached_and_answers() {
         let mut visitor = world.internet.inside(|| {
             let at = (crate::world::INSTANCE_V4, 8080);
             let socket = std::net::TcpStream::connect(at).unwrap();
-            socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+            socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
             socket
         });
         let (mut served, _) = listener.accept().unwrap();

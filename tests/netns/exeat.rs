@@ -72,7 +72,7 @@ impl Exeat {
 
     /// The records, once there are enough of them: one is written a moment after its flow's end.
     pub(crate) fn records_when(&self, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let records = self.records();
             if enough(&records) {

@@ -9,7 +9,7 @@ use crate::internet::{ALLOWED_V4, EVIL_V4, EVIL_V6};
 use crate::place::{As, Place};
 use crate::world::{INSTANCE_V4, INSTANCE_V6, VISITOR_V4, VISITOR_V6, World};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Two ends of a connection that one place opened to the other.
 pub(crate) struct Pair {

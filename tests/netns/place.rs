@@ -65,9 +65,9 @@ impl Place {
         command
     }
 
-    /// Runs a command to its end, with a text on its standard input; never for longer than ten seconds.
+    /// Runs a command to its end, with a text on its standard input; never for longer than a minute.
     pub(crate) fn run(&self, who: As, words: &[&str], input: &str) -> Ran {
-        let mut command = self.command(who, &[&["timeout", "10"], words].concat());
+        let mut command = self.command(who, &[&["timeout", "60"], words].concat());
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // Who does not read gets nothing; that is not the test's concern.
@@ -90,6 +90,18 @@ impl Place {
     pub(crate) fn start(&self, who: As, words: &[&str]) -> Child {
         let mut command = self.command(who, words);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Whether a command, whose standard input stays open behind a text, says something that begins so before it ends.
+    pub(crate) fn says(&self, who: As, words: &[&str], input: &str, beginning: &str) -> bool {
+        let mut child = self.start(who, words);
+        // It may have ended already.
+        let _ = child.stdin.as_mut().unwrap().write_all(input.as_bytes());
+        let mut said = vec![0; beginning.len()];
+        let says = child.stdout.as_mut().unwrap().read_exact(&mut said).is_ok();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        says && said == beginning.as_bytes()
     }
 
     /// Runs a function on a thread that is in the namespace: its sockets are there, for ever.

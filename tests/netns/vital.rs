@@ -26,7 +26,7 @@ pub(crate) fn a_locked_instance_keeps_its_addresses_neighbours_and_errors() {
         }
         instance.must("ip -6 neigh flush dev up0");
         let url = format!("http://{ALLOWED}/");
-        let said = instance.run(As::Program, &["curl", "-s6", "--max-time", "9", &url], "").good();
+        let said = instance.run(As::Program, &["curl", "-s6", "--max-time", "30", &url], "").good();
         assert_eq!(said, format!("this is [{ALLOWED_V6}]:80\n"));
         // Who joins a group says so.
         let join = instance.inside(|| {
@@ -61,7 +61,7 @@ fn errors(world: &World) {
             socket.connect((address, 7200)).unwrap();
             socket
         });
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         socket.send(b"anybody?").unwrap();
         let error = socket.recv(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{address}");

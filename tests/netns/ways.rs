@@ -70,7 +70,7 @@ fn to(address: &str) -> Vec<Way> {
         // The name that is allowed, at an address that is not.
         Way::new(
             As::Program,
-            &format!("openssl s_client -quiet -connect {host}:443 -servername allowed.example"),
+            &format!("timeout 10 openssl s_client -quiet -connect {host}:443 -servername allowed.example"),
             request,
             format!("this is {host}:443"),
         ),
@@ -106,6 +106,19 @@ fn to(address: &str) -> Vec<Way> {
         ways.push(Way::new(who, &line, "x", format!("UDP {host}:")));
     }
     ways
+}
+
+/// Seconds to wait for an answer: one that is expected comes at last on however busy a machine; for another one a moment
+/// has to do.
+pub(crate) fn patience(expected: bool) -> u64 {
+    if expected { 30 } else { 2 }
+}
+
+/// Whether a server answers at an address of socat's.
+pub(crate) fn is_answered(place: &Place, who: As, to: &str, expected: bool) -> bool {
+    let (sign, time) =
+        (if to.starts_with("UDP") { "UDP " } else { "SSH-2.0-at-" }, patience(expected).to_string());
+    place.says(who, &["socat", "-T", &time, "-", to], "x", sign)
 }
 
 /// Tries them all at once, and returns those that lead out.
