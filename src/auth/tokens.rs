@@ -105,6 +105,7 @@ impl Tokens {
             Source::File(path) => path,
             Source::Issuer { fetch, .. } => {
                 if let Err(mistake) = fetch.reload() {
+                    self.metrics.auth().reloaded_keys(false);
                     tracing::error!("{mistake}; what the file said before stays in force");
                 }
                 return;

@@ -257,8 +257,9 @@ async fn who_vouches_for_the_issuer_may_change() {
     let (echo, signer) = (Upstream::echo().await, Signer::new("k1"));
     let (issuer, other) = (Issuer::start(jwks(&[&signer])).await, Issuer::start(String::new()).await);
     let gate = unconvinced(echo.port(), &issuer, &other).await;
-    // A file with a mistake changes nothing.
+    // A file with a mistake changes nothing, and is counted: the keys won't be had by it.
     replace(&other.ca, "");
+    until("the bad file was not read", async || gate.metric(FAILURES).await >= Some(2.0)).await;
     replace(&other.ca, &std::fs::read_to_string(&issuer.ca).unwrap());
     let token = format!("Bearer {}", signer.token("someone", &["ci"], 600));
     until("the new authority is not believed", async || {
