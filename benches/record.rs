@@ -92,7 +92,7 @@ fn policy() -> Policy {
 fn open_ledger(path: Option<&str>) -> Arc<Ledger> {
     let metrics = Arc::new(Metrics::new().unwrap());
     let audit = Audit { path: path.map(Into::into), opened: false, required: false, reserve: 0 };
-    let sink = Sink::open(&audit, metrics.records_lost()).unwrap();
+    let sink = Sink::open(&audit, metrics.records()).unwrap();
     Arc::new(Ledger::new(metrics, sink, Limits { flows: 100_000, flows_per_client: None }))
 }
 

@@ -3,6 +3,7 @@
 mod auth;
 mod buckets;
 mod parents;
+mod records;
 mod register;
 mod rules;
 
@@ -18,6 +19,7 @@ use crate::reason::Reason;
 
 pub use self::auth::{AuthCounters, AuthEvent};
 pub use self::parents::{MemberCounters, ParentCounters};
+pub use self::records::RecordCounters;
 pub use self::rules::{RuleHits, SERIES_MAX};
 
 /// Every metric of exeat. `docs/metrics.md` says what each one means.
@@ -45,7 +47,7 @@ pub struct Metrics {
     certificate_reloads: IntCounter,
     certificate_reloads_failed: IntCounter,
     certificates_expire: prometheus::Gauge,
-    records_lost: IntCounter,
+    records: RecordCounters,
     auth: AuthCounters,
     parents: ParentCounters,
 }
@@ -103,10 +105,7 @@ impl Metrics {
                 "exeat_tls_certificate_expiry_timestamp_seconds",
                 "When the first of the listeners' certificates expires, in seconds since 1970; 0 without TLS.",
             )?,
-            records_lost: register.counter(
-                "exeat_records_lost_total",
-                "Audit records that could not be kept because the sink stalled.",
-            )?,
+            records: RecordCounters::new(&register)?,
             auth: AuthCounters::new(&register)?,
             parents: ParentCounters::new(&register)?,
             registry,
@@ -174,9 +173,9 @@ impl Metrics {
         &self.rules
     }
 
-    /// The counter for records that could not be kept.
-    pub fn records_lost(&self) -> IntCounter {
-        self.records_lost.clone()
+    /// What becomes of records, for the thread that writes them.
+    pub fn records(&self) -> RecordCounters {
+        self.records.clone()
     }
 
     /// How credentials fared.

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,6 +23,7 @@ use exeat::policy::document::load_text;
 use exeat::policy::{Policy, Question, Seen};
 use exeat::reason::Reason;
 use exeat::record::{Audit, Sink};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, openat};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,7 +48,7 @@ impl Books {
         let path = Some(folder.path().join("audit.jsonl"));
         let audit = change(Audit { path, opened: false, required: false, reserve: 0 });
         let metrics = Arc::new(Metrics::new().unwrap());
-        let sink = Sink::open(&audit, metrics.records_lost()).unwrap();
+        let sink = Sink::open(&audit, metrics.records()).unwrap();
         Self { folder, ledger: Arc::new(Ledger::new(metrics, sink, Limits::default())) }
     }
 
@@ -329,11 +330,40 @@ fn a_rotated_file_is_left_and_only_owner_and_group_read_it() {
 }
 
 #[test]
+fn a_named_pipe_that_nobody_reads_holds_up_no_record() {
+    let books = Books::open();
+    let kept = books.folder.path().join("audit.jsonl.1");
+    fs::rename(books.path(), &kept).unwrap();
+    let rw = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, books.path(), FileType::Fifo, rw, 0).unwrap();
+    books.ledger.sink().reopen();
+    books.begin(Ingress::Connect).end(Err(Error::HeadTimeout));
+    until("a record in the file that was open", || fs::metadata(&kept).unwrap().len() > 0);
+    let told = "exeat_audit_reopens_total{result=\"failure\"} 1\n";
+    assert!(books.metrics().contains(told), "{}", books.metrics());
+
+    // One that somebody reads will do.
+    let mut pipe = File::from(openat(CWD, books.path(), OFlags::RDONLY | OFlags::NONBLOCK, rw).unwrap());
+    books.ledger.sink().reopen();
+    books.begin(Ingress::Connect).end(Err(Error::HeadTimeout));
+    books.ledger.sink().close(PATIENCE);
+    let mut line = String::new();
+    pipe.read_to_string(&mut line).unwrap();
+    assert_eq!((line.lines().count(), read(&kept).len()), (1, 1), "{line}");
+    assert!(books.metrics().contains("exeat_audit_reopens_total{result=\"success\"} 1\n"));
+    let counters = Metrics::new().unwrap().records();
+    let audit = Audit { path: Some(books.path()), opened: false, required: false, reserve: 0 };
+    drop(pipe);
+    let error = Sink::open(&audit, counters).expect_err("nobody reads it any more").to_string();
+    assert!(error.ends_with("audit.jsonl: it is a named pipe that nobody reads, or no file"), "{error}");
+}
+
+#[test]
 fn a_file_that_can_not_be_opened_is_named() {
     let path = Some("/nonexistent/audit.jsonl".into());
     let audit = Audit { path, opened: false, required: false, reserve: 0 };
-    let lost = Metrics::new().unwrap().records_lost();
-    let error = Sink::open(&audit, lost).expect_err("there is no such folder").to_string();
+    let counters = Metrics::new().unwrap().records();
+    let error = Sink::open(&audit, counters).expect_err("there is no such folder").to_string();
     assert!(error.starts_with("can't append to /nonexistent/audit.jsonl: "), "{error}");
 }
 

@@ -103,6 +103,13 @@ impl Register<'_> {
         self.pair(opts, "result", ["success", "failure"])
     }
 
+    /// The same for the audit file.
+    pub(super) fn audit_reopens(&self) -> Result<(IntCounter, IntCounter), Error> {
+        let opts =
+            Opts::new("exeat_audit_reopens_total", "Attempts to open the audit file anew, by their result.");
+        self.pair(opts, "result", ["success", "failure"])
+    }
+
     pub(super) fn rule_hits(&self) -> Result<IntCounterVec, Error> {
         let opts = Opts::new(
             "exeat_rule_hits_total",

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use prometheus::IntCounter;
-
 use crate::lock::lock;
+use crate::metrics::RecordCounters;
 use crate::record::Record;
 use crate::record::queue::Queue;
 use crate::record::writer::Writer;
@@ -53,12 +52,12 @@ impl fmt::Debug for Watch {
 }
 
 impl Sink {
-    /// Opens the file and starts the thread. Records that can't be kept are counted in `lost`.
-    pub fn open(audit: &Audit, lost: IntCounter) -> io::Result<Self> {
+    /// Opens the file and starts the thread.
+    pub fn open(audit: &Audit, counters: RecordCounters) -> io::Result<Self> {
         let Some(path) = &audit.path else { return Ok(Self::none()) };
-        let writer = Writer::open(path.clone())?;
         let reserve = if audit.required { audit.reserve } else { 0 };
-        let queue = Arc::new(Queue::new(reserve, lost));
+        let queue = Arc::new(Queue::new(reserve, counters.lost().clone()));
+        let writer = Writer::open(path.clone(), counters)?;
         let theirs = Arc::clone(&queue);
         let thread = thread::Builder::new().name("records".to_owned()).spawn(move || writer.run(&theirs))?;
         Ok(Self {

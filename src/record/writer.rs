@@ -1,12 +1,15 @@
 //! The thread that writes records: whole lines in large writes, tried again while the disk is full.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+
+use crate::metrics::RecordCounters;
 use crate::record::queue::{Queue, Work};
 
 /// Bytes for one write.
@@ -26,12 +29,13 @@ pub(super) struct Writer {
     written: usize,
     /// A burst of failures is logged once.
     failing: bool,
+    counters: RecordCounters,
 }
 
 impl Writer {
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let file = open(&path)?;
-        Ok(Self { path, file, lines: Vec::with_capacity(CHUNK + CHUNK / 4), written: 0, failing: false })
+    pub(super) fn open(path: PathBuf, counters: RecordCounters) -> io::Result<Self> {
+        let (file, lines) = (open(&path)?, Vec::with_capacity(CHUNK + CHUNK / 4));
+        Ok(Self { path, file, lines, written: 0, failing: false, counters })
     }
 
     /// Writes what the queue brings until it closes.
@@ -112,7 +116,9 @@ impl Writer {
 
     /// Goes on in the file that now has the path. A line that is only half in the old one is written anew.
     fn reopen(&mut self) {
-        match open(&self.path) {
+        let opened = open(&self.path);
+        self.counters.reopened(opened.is_ok());
+        match opened {
             Ok(file) => {
                 self.file = file;
                 let done = &self.lines[..self.written];
@@ -134,10 +140,20 @@ fn open(path: &Path) -> io::Result<File> {
     if path == Path::new("-") {
         return io::stdout().as_fd().try_clone_to_owned().map(File::from);
     }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("can't append to {}: {error}", path.display())))
+    append_to(path).map_err(|error| {
+        let what = match error {
+            Errno::NXIO => "it is a named pipe that nobody reads, or no file".to_owned(),
+            error => io::Error::from(error).to_string(),
+        };
+        io::Error::new(io::Error::from(error).kind(), format!("can't append to {}: {what}", path.display()))
+    })
+}
+
+fn append_to(path: &Path) -> rustix::io::Result<File> {
+    // To open a named pipe that nobody reads would otherwise take until somebody does.
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?;
+    // A write waits for whoever reads it, as it does for a disk.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file.into())
 }

@@ -83,7 +83,7 @@ impl Server {
         let parents = files::parents(settings, &via, &metrics).map_err(StartError::Parents)?;
         let limits = room.limits(settings);
         metrics.sized(limits.flows, workers.count());
-        let sink = Sink::open(&audit(settings, limits), metrics.records_lost())
+        let sink = Sink::open(&audit(settings, limits), metrics.records())
             .map_err(|error| StartError::Audit(settings.audit.path.clone(), error))?
             .watched_by(watch);
         let connections = Arc::new(room.connections(settings, listeners.count(), &metrics));

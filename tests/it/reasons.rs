@@ -370,7 +370,7 @@ fn internal() -> &'static str {
 fn ledger(path: &Path) -> Arc<Ledger> {
     let metrics = Arc::new(Metrics::new().unwrap());
     let audit = Audit { path: Some(path.to_owned()), opened: false, required: false, reserve: 0 };
-    let sink = Sink::open(&audit, metrics.records_lost()).unwrap();
+    let sink = Sink::open(&audit, metrics.records()).unwrap();
     Arc::new(Ledger::new(metrics, sink, Limits::default()))
 }
 
