@@ -15,6 +15,9 @@ pub(super) struct Mounts(Vec<Mount>);
 
 #[derive(Debug)]
 pub(super) struct Mount {
+    id: u64,
+    /// The mount that it is on.
+    parent: u64,
     /// Of its file system.
     device: Vec<u8>,
     /// What of the file system is seen there.
@@ -80,9 +83,7 @@ impl Mounts {
     /// The other paths of a file, given one without links: a directory can be seen in two places (`mount --bind`), and
     /// so can a file system.
     pub(super) fn others(&self, path: &Path) -> Vec<PathBuf> {
-        let within = self.0.iter().filter(|mount| path.starts_with(&mount.place));
-        // Of two in one place the later one is seen.
-        let Some(own) = within.max_by_key(|mount| mount.place.as_os_str().len()) else { return Vec::new() };
+        let Some(own) = self.seen_at(path) else { return Vec::new() };
         let other = |other: &Mount| {
             let at = moved(path, &own.place, &own.root)?;
             moved(&at, &other.root, &other.place)
@@ -90,21 +91,46 @@ impl Mounts {
         let seen = self.0.iter().filter(|other| other.device == own.device);
         seen.filter_map(other).filter(|other| other != path).collect()
     }
+
+    /// The mount that a path leads to, given one without links. As the kernel does, it is walked from one mount to the one
+    /// that is on it: the longest place may be that of a mount which a later one hides.
+    fn seen_at(&self, path: &Path) -> Option<&Mount> {
+        let within: Vec<&Mount> = self.0.iter().filter(|mount| path.starts_with(&mount.place)).collect();
+        // What the lowest one is on is not listed; or it is on itself.
+        let below = |mount: &Mount| {
+            let is_below = |other: &&&Mount| other.id == mount.parent && other.id != mount.id;
+            within.iter().find(is_below).map(|other| other.id)
+        };
+        let first = |on: Option<u64>| {
+            let on_it = within.iter().copied().filter(|mount| below(mount) == on);
+            on_it.min_by_key(|mount| mount.place.as_os_str().len())
+        };
+        let mut seen = first(None)?;
+        while let Some(next) = first(Some(seen.id)) {
+            seen = next;
+        }
+        Some(seen)
+    }
 }
 
 impl Mount {
     fn parse(line: &[u8]) -> Option<Self> {
-        let mut words = line.split(|&byte| byte == b' ').skip(2);
+        let mut words = line.split(|&byte| byte == b' ');
+        let (id, parent) = (number(words.next()?)?, number(words.next()?)?);
         let (device, root) = (words.next()?.to_owned(), unescaped(words.next()?));
         let (place, options) = (unescaped(words.next()?), text(words.next()?));
         // Behind fields of any number, which a dash ends.
         let kind = text(words.skip_while(|word| *word != b"-").nth(1)?);
-        Some(Self { device, root, place, options, kind })
+        Some(Self { id, parent, device, root, place, options, kind })
     }
 
     fn is_automatic(&self) -> bool {
         self.kind == "autofs"
     }
+}
+
+fn number(word: &[u8]) -> Option<u64> {
+    std::str::from_utf8(word).ok()?.parse().ok()
 }
 
 fn text(word: &[u8]) -> String {
@@ -191,5 +217,36 @@ mod tests {
             let found = mounts.others(Path::new(path));
             assert_eq!(found, others.iter().map(PathBuf::from).collect::<Vec<_>>(), "{path}");
         }
+    }
+    #[test]
+    fn a_path_leads_to_the_mount_that_is_seen_there() {
+        let device = |path: &str, list: &[u8]| {
+            let mounts = Mounts::parse(list);
+            mounts.seen_at(Path::new(path)).map(|mount| String::from_utf8_lossy(&mount.device).into_owned())
+        };
+        let list = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            23 22 0:24 / /a/b rw - tmpfs tmpfs rw\n\
+            24 22 8:2 / /a rw - ext4 /dev/sdb1 rw\n\
+            25 24 8:3 / /a/c rw - ext4 /dev/sdc1 rw\n\
+            26 25 8:4 / /a/c rw - ext4 /dev/sdd1 rw\n\
+            27 22 8:5 / /d rw - ext4 /dev/sde1 rw\n\
+            28 27 8:6 / /d/e rw - ext4 /dev/sdf1 rw\n";
+        for (path, seen) in [
+            ("/s", "8:1"),
+            ("/a/s", "8:2"),
+            ("/a/b/s", "8:2"),
+            ("/a/c/s", "8:4"),
+            ("/ab", "8:1"),
+            ("/d/s", "8:5"),
+            ("/d/e/s", "8:6"),
+        ] {
+            assert_eq!(device(path, list).as_deref(), Some(seen), "{path}");
+        }
+        // As in a chroot, whose own mount is not listed; and a root that is on itself.
+        let chroot = b"23 9 0:24 / /a/b rw - tmpfs tmpfs rw\n24 9 8:2 / /a rw - ext4 /dev/sdb1 rw\n";
+        for (path, seen) in [("/a/b/s", Some("8:2")), ("/s", None)] {
+            assert_eq!(device(path, chroot).as_deref(), seen, "{path}");
+        }
+        assert_eq!(device("/a", b"1 1 0:2 / / rw - rootfs rootfs rw\n").as_deref(), Some("0:2"));
     }
 }

@@ -225,14 +225,18 @@ fn a_socket_is_found_by_no_path_at_all() {
                        open('again/records.jsonl', 'w').write('forged')";
         let inside = ["/usr/bin/python3", "-c", connect, "real/a.sock", "real/b.sock"];
         let inside = [&inside[..], &["seen/there/c.sock", "again/there/c.sock"]].concat();
-        let exeat = world.exeat(who, &["--audit", "seen/records.jsonl"], &inside);
-        let mut outside = Command::new("unshare");
-        outside
-            .args(["--mount", "sh", "-c", "mount --bind seen again && exec \"$@\"", "sh"])
-            .args(world::words(&exeat));
-        outside.current_dir(world.directory.path()).env_remove("XDG_RUNTIME_DIR");
-        assert_eq!(world::Ran::new(outside.output().unwrap()).good(), "");
-        assert_eq!(fs::read_to_string(world.path("seen/records.jsonl")).unwrap(), "");
+        // Once more with a mount in the way of its path that another one hides.
+        let hidden = "mount --bind seen again && mount -t tmpfs none seen/there && mount --bind again seen";
+        for mounts in ["mount --bind seen again", hidden] {
+            let exeat = world.exeat(who, &["--audit", "seen/records.jsonl"], &inside);
+            let mut outside = Command::new("unshare");
+            let script = format!("{mounts} && exec \"$@\"");
+            outside.args(["--mount", "sh", "-c", &script, "sh"]).args(world::words(&exeat));
+            outside.current_dir(world.directory.path()).env_remove("XDG_RUNTIME_DIR");
+            assert_eq!(world::Ran::new(outside.output().unwrap()).good(), "", "{mounts}");
+            let records = fs::read_to_string(world.path("seen/records.jsonl")).unwrap();
+            assert_eq!(records, "", "{mounts}");
+        }
     });
 }
 
