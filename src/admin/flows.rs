@@ -30,7 +30,7 @@ struct OpenFlows {
 }
 
 pub(super) fn respond(ledger: &Arc<Ledger>, query: Option<&str>) -> Result<Answer, Refusal> {
-    let limit = number(query, "limit", LIMIT, usize::MAX)?;
+    let limit = number(query, "limit", LIMIT, None)?;
     let head = format!("{{\"open\":{},\"flows\":[", ledger.open());
     let (walk, rows) = (ledger.walk(), Vec::new());
     let flows = OpenFlows { walk, left: limit, rows, head, separator: "\n", done: false };
