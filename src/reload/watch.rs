@@ -63,7 +63,9 @@ impl Watch {
             // A directory that was removed has lost its watch already.
             let _ = watcher.unwatch(gone);
         }
-        for (new, _) in wanted.iter().filter(|(path, found)| known.get(*path) != Some(found)) {
+        // One that is not there, as systemd-resolved's on most hosts, is looked for each time; who needs a file in it tells.
+        let there = wanted.iter().filter(|(_, found)| found.is_some());
+        for (new, _) in there.filter(|(path, found)| known.get(*path) != Some(found)) {
             if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
                 tracing::warn!(%error, "can't watch {}: changes are seen later", new.display());
             }

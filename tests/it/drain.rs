@@ -246,15 +246,18 @@ async fn the_program_says_why_it_does_not_start() {
     assert!(code == Some(2) && said.contains(wrong), "{code:?}: {said}");
 }
 
-/// exeat where it finds this text as its `/etc/resolv.conf`, in a mount namespace of its own.
+/// exeat where it finds this text as its `/etc/resolv.conf`.
 fn with_resolv_conf(files: &Files, text: &[u8], arguments: &[&str]) -> Command {
-    let path = files.directory.path().join("resolv.conf");
-    fs::write(&path, text).unwrap();
-    let lay = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    fs::write(files.directory.path().join("resolv.conf"), text).unwrap();
+    with_mount(files, "--bind resolv.conf /etc/resolv.conf", arguments)
+}
+
+/// exeat where something is mounted, in a namespace of its own.
+fn with_mount(files: &Files, mount: &str, arguments: &[&str]) -> Command {
+    let lay = format!("mount {mount} && exec \"$0\" \"$@\"");
     let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-c", lay]).arg(path);
-    command.arg(env!("CARGO_BIN_EXE_exeat")).args(arguments);
-    command.current_dir(files.directory.path()).stdin(Stdio::null());
+    command.args(["--map-root-user", "--mount", "sh", "-c", &lay, env!("CARGO_BIN_EXE_exeat")]);
+    command.args(arguments).current_dir(files.directory.path()).stdin(Stdio::null());
     command
 }
 
@@ -284,6 +287,23 @@ fn the_program_asks_nobody_else_where_resolv_conf_can_not_be_used() {
     let said: Vec<_> = lines.by_ref().take_while(|line| !line.contains("clients connect to")).collect();
     assert!(lines.next().is_some(), "it has ended: {said:?}");
     assert!(said.iter().any(|line| line.contains("asking the DNS server on this host")), "{said:?}");
+    exeat.kill().unwrap();
+    exeat.wait().unwrap();
+}
+
+#[test]
+fn a_directory_that_may_be_missing_is_no_cause_for_a_warning() {
+    let files = Files::new("", &policy("a.example"));
+    // As on a host without systemd-resolved.
+    let serve = ["serve", "--config", "exeat.yaml", "--dns", "127.0.0.1:0"];
+    let mut exeat = with_mount(&files, "-t tmpfs none /run", &serve).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(exeat.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("DNS questions are answered")), "it has ended");
+    // Whoever tells of this one has tried to watch them all.
+    let hosts = fs::File::create(files.directory.path().join("hosts")).unwrap();
+    hosts.set_len((64 << 20) + 1).unwrap();
+    let said: Vec<_> = lines.by_ref().take_while(|line| !line.contains("larger than 64 MiB")).collect();
+    assert!(!said.iter().any(|line| line.contains("can't watch")), "{said:?}");
     exeat.kill().unwrap();
     exeat.wait().unwrap();
 }
