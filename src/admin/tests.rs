@@ -181,6 +181,8 @@ async fn the_policy_is_shown_a_page_at_a_time() {
     let first = json_of(&state, "/policy?limit=3").await;
     assert_eq!((&first["revision"], &first["rule_count"], &first["next"]), (&json!(7), &json!(4), &json!(3)));
     assert_eq!(first["rules"][0]["pattern"], "crates.io");
+    // One file, however many profiles it has.
+    assert_eq!((&first["source_count"], &first["sources"]), (&json!(1), &json!(["p.yaml"])));
     assert_eq!(
         first["profiles"],
         json!([

@@ -1,6 +1,6 @@
 //! Collects what the policy files say into the shape that is looked up.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -24,6 +24,8 @@ pub struct Builder {
     rows: Vec<Row>,
     /// All but its rows.
     rules: Rules,
+    /// Its sources by their paths: a file has many profiles, and profiles may share a list.
+    sources: HashMap<Box<Path>, SourceId>,
 }
 
 /// A file or list that rules stand in.
@@ -45,8 +47,13 @@ impl Builder {
 
     /// A file that rules stand in, as it is shown to people.
     pub fn source(&mut self, path: &Path) -> SourceId {
+        if let Some(known) = self.sources.get(path) {
+            return *known;
+        }
+        let id = SourceId(number(self.rules.sources.len()));
         self.rules.sources.push(path.into());
-        SourceId(number(self.rules.sources.len() - 1))
+        self.sources.insert(path.into(), id);
+        id
     }
 
     pub fn profile(&mut self, profile: Profile) -> ProfileId {
@@ -123,7 +130,7 @@ impl Builder {
     }
 
     pub(super) fn into_parts(self) -> (Rules, Clients) {
-        let Self { mut rows, mut rules } = self;
+        let Self { mut rows, mut rules, .. } = self;
         rows.sort_unstable_by_key(|row| (place(&rules, row), row.profile, row.order));
         let mut start = 0;
         while start < rows.len() {
