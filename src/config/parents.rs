@@ -4,15 +4,12 @@ use std::path::Path;
 
 use crate::config::values::{each, path, url};
 use crate::parent::{Account, PasswordSource, Resolve, Settings, Url};
+use crate::policy::document::{DIRECT, NAME, is_name};
 use crate::yaml::{Field, Fields, Reader, Value, quoted};
 
 const KEYS: [&str; 6] = ["urls", "resolve", "username", "password_file", "password_env", "ca"];
-/// Longest name: it is a label of metrics.
-const NAME_MAX: usize = 63;
 /// What a URL has to be, to whoever wrote something else.
 const URL: &str = "a URL of a proxy, like http://10.0.0.5:3128";
-/// The word of policies for no parent.
-const DIRECT: &str = "direct";
 
 /// Reads `parents`; paths are relative to `directory`.
 pub(super) fn read(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Vec<Settings> {
@@ -23,22 +20,13 @@ pub(super) fn read(reader: &mut Reader, field: Field<'_>, directory: &Path) -> V
     };
     let mut parents = Vec::new();
     for (key, node) in entries {
-        if !is_name(&key.name) {
+        if !is_name(&key.name) || &*key.name == DIRECT {
             let what = format!("the parent's name {} can't be used", quoted(&key.name));
-            let hint = "up to 63 letters, digits, `-`, `_` and `.`, starting with a letter or digit, and not `direct`";
-            reader.error(key.at, what).hint(hint);
+            reader.error(key.at, what).hint(format!("{NAME}, and not `{DIRECT}`"));
         }
         parents.extend(parent(reader, Field { key: &key.name, node }, directory));
     }
     parents
-}
-
-fn is_name(name: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(is_plain)
-        && name.len() <= NAME_MAX
-        && name != DIRECT
 }
 
 fn parent(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<Settings> {

@@ -35,8 +35,9 @@ pub use self::audience::Audience;
 pub use self::conditions::networks;
 pub use self::files::Watch;
 pub use self::outgoing::outgoing;
-pub use self::parent::Known;
+pub use self::parent::{DIRECT, Known};
 pub use self::suffix::has_one_owner;
+pub use self::written::{NAME, is_name};
 
 /// The policy of a program that is given none: package registries and source forges.
 const BUILT_IN: &str = include_str!("../../policies/default.yaml");

@@ -71,7 +71,7 @@ pub(super) fn network(reader: &mut Reader, field: Field<'_>, expected: &str) -> 
 pub(super) fn methods(reader: &mut Reader, field: Field<'_>) -> Option<Vec<String>> {
     texts(reader, field, |reader, item, text| {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if !text.bytes().all(is_token) {
+        if text.is_empty() || !text.bytes().all(is_token) {
             reader
                 .error(item.node.at, format!("{} is no HTTP method", quoted(text)))
                 .hint("write one like GET");

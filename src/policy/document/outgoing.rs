@@ -87,10 +87,11 @@ fn mark(text: &str) -> Result<NonZeroU32, String> {
     if text.contains('/') {
         return Err("a socket's mark is whole, it has no mask".to_owned());
     }
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
+    let (digits, radix) = text.strip_prefix("0x").map_or((text, 10), |digits| (digits, 16));
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err("it is no mark".to_owned());
+    }
+    let number = u32::from_str_radix(digits, radix);
     let mark = number.ok().and_then(NonZeroU32::new).ok_or("out of range")?;
     match mark.get() & TAKEN {
         0 => Ok(mark),

@@ -2,18 +2,25 @@
 
 use std::sync::Arc;
 
+use super::written::{NAME, is_name};
 use crate::policy::terms::Way;
 use crate::yaml::{Field, Reader, quoted};
 
 /// The word for none.
-const DIRECT: &str = "direct";
+pub const DIRECT: &str = "direct";
 
-/// The parents of the settings; `None` where nobody has looked at any, and every name is taken.
+/// The parents of the settings; `None` where nobody has looked at any, and every name that one could have is taken.
 pub type Known = Option<Arc<[Arc<str>]>>;
 
 pub(super) fn read(reader: &mut Reader, field: Field<'_>, known: &Known) -> Option<Way> {
     let name = reader.text(field)?;
     let Some(known) = known else {
+        if !is_name(name) {
+            let what =
+                format!("`{}` is the text {}, and no parent can have that name", field.key, quoted(name));
+            reader.error(field.node.at, what).hint(NAME);
+            return None;
+        }
         return Some(if name == DIRECT { Way::Direct } else { Way::Parent(name.into()) });
     };
     if known.is_empty() && name != DIRECT {

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use super::keys::PROFILE;
 use super::rule::Around;
 use super::spec::Spec;
+use super::written::{NAME, is_name};
 use super::{FLAG, Loader, clients, list, outgoing, parent, rule};
 use crate::policy::terms::{Action, Mode, Profile};
 use crate::policy::{ProfileId, SourceId};
 use crate::yaml::{At, Field, Fields, Node, Reader, Value, quoted};
 
-/// The longest name of a profile: it is a label of metrics.
-const NAME_MAX: usize = 63;
 const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("report", Mode::Report)];
 
 impl Loader {
@@ -103,12 +102,9 @@ impl Loader {
     fn name(&mut self, reader: &mut Reader, fields: &Fields<'_>) -> Option<String> {
         let field = reader.required(fields, "the profile", "name", "builds")?;
         let name = reader.text(field)?;
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let starts_plain = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !starts_plain || !name.chars().all(is_plain) || name.len() > NAME_MAX {
+        if !is_name(name) {
             let what = format!("the profile's name {} can't be used", quoted(name));
-            let hint = "up to 63 letters, digits, `-`, `_` and `.`, starting with a letter or digit";
-            reader.error(field.node.at, what).hint(hint);
+            reader.error(field.node.at, what).hint(NAME);
         }
         if let Some(place) = self.names.get(name) {
             let what = format!("a second profile named {}", quoted(name));

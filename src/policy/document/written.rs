@@ -14,6 +14,20 @@ use crate::yaml::quoted;
 /// What the text of a network has to be, where it can be nothing else.
 pub(super) const NETWORK: &str = "a network like 10.0.1.0/24 or 2001:db8::/32, or an address";
 
+/// The longest name of a profile or a parent: it is a label of metrics.
+const NAME_MAX: usize = 63;
+
+/// What [`is_name`] takes.
+pub const NAME: &str = "up to 63 letters, digits, `-`, `_` and `.`, starting with a letter or digit";
+
+/// Whether a profile or a parent can have this name.
+pub fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(is_plain)
+        && text.len() <= NAME_MAX
+}
+
 /// What is wrong with a text, and what would be right.
 pub(super) struct Slip {
     pub(super) severity: Severity,

@@ -91,3 +91,20 @@ fn the_schema_refuses_what_is_wrong_in_shape() {
         }
     }
 }
+
+/// What people seldom write, and exeat takes.
+#[test]
+fn the_schema_takes_what_is_taken() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    for odd in [
+        "outgoing: { mark: \"0x000000007\" }",
+        "outgoing: { interface: 7 }",
+        "allow: [{ host: b.example, ports: [\"80-80\"], methods: [GET] }]",
+    ] {
+        let rules = if odd.starts_with("allow") { "" } else { "    allow: [a.example]\n" };
+        let text = format!("version: 1\nprofiles:\n  - name: a\n{rules}    {odd}\n");
+        assert!(load_text(Path::new("p.yaml"), &text).is_ok(), "{odd}");
+        let json = Reader::new(Path::new("p.yaml").into()).parse(&text).as_ref().map(as_json).unwrap();
+        assert!(validator.is_valid(&json), "{odd}");
+    }
+}
