@@ -17,6 +17,8 @@ use crate::reason::Reason;
 use crate::yaml;
 
 const TCP: &str = "protocol: tcp";
+/// What is spoken there is neither TLS nor HTTP.
+const SSH: u16 = 22;
 
 /// What to do about a denial; prints as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,7 +63,12 @@ pub fn remedy(
     let own = subject.profiles().iter().find_map(|&index| profiles.get(index as usize));
     let add = |term| Some(Line { to, term }.place(own));
     match denial.reason {
-        Reason::NoRule | Reason::ReportOnly => add(None),
+        Reason::NoRule | Reason::ReportOnly => add((to.port == SSH).then_some(TCP)),
+        // Most likely the client waits for the server's first word.
+        Reason::HeadTimeout if !matches!(to.port, 80 | 443) => add(Some(TCP)).map(|remedy| Remedy {
+            advice: format!("if the server is the first to speak there, {}", remedy.advice),
+            ..remedy
+        }),
         Reason::NotTls | Reason::NotHttp | Reason::ServerNameMissing => add(Some(TCP)),
         Reason::EchDenied => add(Some("ech: outer")),
         Reason::AddressProhibited if denial.special == Some(Special::Metadata) => Some(Remedy::advice(

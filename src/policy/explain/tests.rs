@@ -104,7 +104,9 @@ fn a_denial_says_what_would_allow_it_and_where() {
         ("true.", "no_rule", add("- \"true\"")),
         ("crates.io:8443", "no_rule", add("- { host: crates.io, ports: [8443] }")),
         ("198.51.100.1", "no_rule", add("- { cidr: 198.51.100.1/32 }")),
-        ("[2001:db8::1]:22", "no_rule", add("- { cidr: 2001:db8::1/128, ports: [22] }")),
+        ("[2001:db8::1]:25", "no_rule", add("- { cidr: 2001:db8::1/128, ports: [25] }")),
+        // A rule that looks inside would not let it pass.
+        ("crates.io:22", "no_rule", add("- { host: crates.io, ports: [22], protocol: tcp }")),
         (
             "gist.example.com",
             "denied_by_rule",
@@ -173,6 +175,27 @@ fn what_was_seen_inside_has_its_own_remedy() {
         let verdict = policy.decide(&subject, &question, date(2026, 11, 22));
         let remedy = remedy(&policy, &subject, &client, &to, &Denial::from(&verdict)).unwrap();
         assert_eq!(remedy.line.as_deref(), remedy_line, "{seen:?} {address:?}: {remedy}");
+    }
+}
+
+#[test]
+fn silence_may_be_that_of_a_client_whose_server_speaks_first() {
+    let policy = policy();
+    let client = client("10.0.1.9");
+    let denial = Denial { reason: Reason::HeadTimeout, special: None, rule: None };
+    for (to, hint) in [
+        (
+            "a.example.com:25",
+            Some(
+                "if the server is the first to speak there, add to `allow` of the profile build in p.yaml: \
+                 - { host: a.example.com, ports: [25], protocol: tcp }",
+            ),
+        ),
+        ("a.example.com:443", None),
+    ] {
+        let to = Destination::parse(to).unwrap();
+        let remedy = remedy(&policy, &policy.subject(&client), &client, &to, &denial);
+        assert_eq!(remedy.map(|remedy| remedy.to_string()).as_deref(), hint, "{to}");
     }
 }
 
