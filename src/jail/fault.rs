@@ -24,6 +24,8 @@ pub enum Step {
     Namespaces,
     Network,
     Mounts,
+    /// The working directory has no path: it was removed, perhaps.
+    Nowhere,
     /// The working directory is not there inside.
     Directory,
     Doors,
@@ -124,6 +126,7 @@ impl fmt::Display for Fault {
             Step::Namespaces => "can't make the namespaces of a jail",
             Step::Network => "can't make the network of the jail",
             Step::Mounts => "can't mask what leads out of the jail",
+            Step::Nowhere => "the working directory has no path, enter another",
             Step::Directory => "the working directory is masked in the jail, --share it",
             Step::Doors => "can't open the doors of the jail",
             Step::Privileges => "can't give up what the command must not have",

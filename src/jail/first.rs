@@ -75,7 +75,7 @@ fn next(channel: &Channel) -> Result<(Order, Vec<OwnedFd>), Fault> {
 
 /// Network, mounts, doors. The working directory is entered anew at the end: the old one could lie under a mask.
 fn lay_out(channel: &Channel, layout: &Layout, unix_sockets: File) -> Result<(), Fault> {
-    let directory = env::current_dir().map_err(Fault::at(Step::Directory, "it has no name"))?;
+    let directory = env::current_dir().map_err(|error| Fault::new(Step::Nowhere, error))?;
     mounts::begin()?;
     network::raise().map_err(|error| Fault::new(Step::Network, error))?;
     let masks = Masks { layout, unix_sockets };

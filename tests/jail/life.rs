@@ -21,6 +21,15 @@ fn exit_codes_and_signals_are_the_commands_own() {
         let missing = world.run(who, &[], &["/no/such/command"]);
         assert!(missing.code == Some(127) && missing.error.contains("/no/such/command"), "{missing:?}");
         assert_eq!(world.run(who, &[], &["/etc/passwd"]).code, Some(126));
+        // Where no path leads, none can be masked or shared.
+        let exeat = world.exeat(who, &[], &["true"]);
+        let mut nowhere = Command::new("sh");
+        nowhere.args(["-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"", "sh"]);
+        nowhere.arg(exeat.get_program()).args(exeat.get_args()).current_dir(world.path(""));
+        let output = nowhere.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("the working directory has no path, enter another: No such file"), "{said}");
         // A signal to exeat is one to the command, which may do with it what it likes.
         for (signal, name) in
             [(Signal::TERM, "TERM"), (Signal::INT, "INT"), (Signal::USR1, "USR1"), (Signal::HUP, "HUP")]
