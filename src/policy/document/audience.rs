@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::mistake::{Mistake, Place};
-use crate::policy::document::{Known, Loaded, Sources, nothing};
+use crate::policy::document::{FLAG, Known, Loaded, Sources, nothing};
 
 /// Whom the profiles are for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,9 @@ impl Audience {
 /// A jail without a profile would reach nothing, which nobody means.
 fn missing(loaded: &Loaded, profile: Option<&str>) -> Option<Mistake> {
     let profiles = loaded.builder.profiles();
-    let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
+    let names = profiles.iter().map(|profile| profile.name.as_str());
+    // What stands on the command line is for the command anyway.
+    let names: Vec<&str> = names.filter(|name| *name != FLAG).collect();
     let what = match profile {
         Some(name) if names.contains(&name) => return None,
         Some(name) => format!("no profile is named {name}"),
@@ -48,7 +50,10 @@ fn missing(loaded: &Loaded, profile: Option<&str>) -> Option<Mistake> {
         None => "every profile names its clients, and a jail's command has no address of its own".to_owned(),
     };
     let file = profiles.first().map_or(Path::new("policy"), |profile| &*profile.place.file);
-    let hint = format!("choose one with --profile: {}", names.join(", "));
+    let hint = match names.is_empty() {
+        true => "leave --profile out: --allow makes no profile to choose".to_owned(),
+        false => format!("choose one with --profile: {}", names.join(", ")),
+    };
     Some(Mistake::error(Place::start(file), what).hint(hint))
 }
 
@@ -78,6 +83,16 @@ mod tests {
         assert_eq!(load(POLICY, None).unwrap(), ["all"]);
         assert_eq!(load(POLICY, Some("builds")).unwrap(), ["all", "builds"]);
         assert_eq!(load(POLICY, Some("all")).unwrap(), ["all"]);
+    }
+
+    #[test]
+    fn patterns_of_the_command_line_are_no_profile_to_choose() {
+        let sources = Sources { paths: Vec::new(), allow: vec!["a.example".to_owned()] };
+        let audience = Audience::Jail { profile: Some("builds".to_owned()), report: false };
+        let mistake = audience.load(&sources, None).unwrap_err()[0].to_string();
+        let hint =
+            "no profile is named builds\n  hint: leave --profile out: --allow makes no profile to choose";
+        assert!(mistake.ends_with(hint), "{mistake}");
     }
 
     #[test]
