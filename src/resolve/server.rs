@@ -28,6 +28,8 @@ pub struct Server {
 pub enum ServerError {
     #[error("it is no address")]
     Address,
+    #[error("there is no port 0")]
+    Port,
     /// Nobody could look up the name of the server that looks names up.
     #[error("the address has to be given, and the name behind it: tls://192.0.2.1#{0}")]
     AddressMissing(Name),
@@ -46,7 +48,7 @@ impl FromStr for Server {
         let Some(place) = text.strip_prefix(TLS) else {
             let name_behind = || text.split_once('#').and_then(|(place, _)| parse_address(place, TLS_PORT));
             return match parse_address(text, PORT) {
-                Some(address) => Ok(address.into()),
+                Some(address) => asked(address).map(Self::from),
                 None if name_behind().is_some() => Err(ServerError::NameWithoutTls(text.to_owned())),
                 None => Err(ServerError::Address),
             };
@@ -55,6 +57,7 @@ impl FromStr for Server {
         let Some(address) = parse_address(place, TLS_PORT) else {
             return Err(Name::parse(place).map_or(ServerError::Address, ServerError::AddressMissing));
         };
+        let address = asked(address)?;
         let host = match name {
             Some(name) => Host::Name(Name::parse(name)?),
             None => Host::Ip(address.ip()),
@@ -78,6 +81,11 @@ impl fmt::Display for Server {
             Some(_) => write!(f, "{TLS}{}", self.address),
         }
     }
+}
+
+/// Nobody answers at port 0.
+fn asked(address: SocketAddr) -> Result<SocketAddr, ServerError> {
+    if address.port() == 0 { Err(ServerError::Port) } else { Ok(address) }
 }
 
 /// An address with or without a port; IPv6 without one may stand in brackets.
@@ -125,6 +133,8 @@ mod tests {
             ("udp://10.0.0.2", "it is no address"),
             ("TLS://10.0.0.2", "it is no address"),
             ("tls://10.0.0.2:0853x", "it is no address"),
+            ("10.0.0.2:0", "there is no port 0"),
+            ("tls://10.0.0.2:0#dns.example", "there is no port 0"),
             (
                 "tls://dns.example",
                 "the address has to be given, and the name behind it: tls://192.0.2.1#dns.example",
