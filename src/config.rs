@@ -222,6 +222,19 @@ impl Settings {
         Some(self.parents.iter().map(|parent| parent.name.as_str().into()).collect())
     }
 
+    /// The mistake, if it is one, that the settings of this file leave no door, which flags could have given.
+    pub fn no_door(&self, file: &Path) -> Option<Mistake> {
+        let mistake = Mistake::error(Place::start(file), "`listen` has no door: no client could connect");
+        let hint = "name an address in `explicit`, `transparent` or `dns`, like [\"127.0.0.1:3128\"]";
+        (!self.listen.has_door()).then(|| mistake.hint(hint))
+    }
+
+    /// The mistake, if it is one, that credentials would cross a network in plain text.
+    pub fn credentials_in_the_open(&self) -> Option<Mistake> {
+        let plain = self.listen.explicit.iter().filter(|listener| listener.tls.is_none());
+        self.auth.as_ref()?.refuse_plaintext(plain.map(|listener| &listener.address))
+    }
+
     /// The variables of the environment that hold secrets.
     pub fn secret_variables(&self) -> Vec<String> {
         let accounts = self.parents.iter().filter_map(|parent| parent.account.as_ref());

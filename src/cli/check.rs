@@ -69,7 +69,14 @@ impl Report {
         match Settings::load(config) {
             Ok(settings) => {
                 let paths = if paths.is_empty() { settings.policy.clone() } else { paths };
-                Self::of(paths, settings.known_parents(), today)
+                let report = Self::of(paths, settings.known_parents(), today);
+                let doors = settings.no_door(config).into_iter().chain(settings.credentials_in_the_open());
+                let mut mistakes: Vec<Mistake> = doors.collect();
+                if mistakes.is_empty() {
+                    return report;
+                }
+                mistakes.extend(report.mistakes);
+                Self { mistakes, ..Self::default() }
             }
             // What the policies name can't be looked up; all else in them can.
             Err(mut mistakes) => {
@@ -256,6 +263,27 @@ mod tests {
         assert_eq!(report.exit_code(), ExitCode::from(DENIED));
         let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
         assert_eq!(json["tests_failed"][0]["expected"], "deny");
+    }
+
+    #[test]
+    fn doors_that_serve_would_not_open_are_mistakes_of_the_settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let (settings, policy) = (directory.path().join("exeat.yaml"), directory.path().join("p.yaml"));
+        fs::write(&policy, "version: 1\nprofiles: [{ name: a, allow: [x.example, x.example] }]\n").unwrap();
+        for (text, wrong) in [
+            ("listen: { explicit: [] }\n", "exeat.yaml:1:1: error: `listen` has no door"),
+            (
+                "listen: { explicit: [\"0.0.0.0:3128\"] }\nauth: { basic: { file: users } }\n",
+                "exeat.yaml:2:7: error: `auth` lets credentials come to 0.0.0.0:3128",
+            ),
+        ] {
+            fs::write(&settings, text).unwrap();
+            let report =
+                Report::with_settings(&settings, vec![policy.clone()], jiff::civil::date(2026, 11, 22));
+            let shown = report.text();
+            assert!(shown.contains(wrong) && shown.ends_with("1 error, 1 warning\n"), "{shown}");
+            assert_eq!(report.exit_code(), ExitCode::from(USAGE));
+        }
     }
 
     #[test]

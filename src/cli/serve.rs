@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::cli::policy::PolicyArgs;
 use crate::cli::{FAILED, address, not_started, refuse};
 use crate::config::{Listener, Settings};
-use crate::mistake::{Mistake, Place};
+use crate::mistake::Mistake;
 use crate::policy::document::Sources;
 use crate::server::{Server, Signal};
 
@@ -113,12 +113,8 @@ fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
     }
     settings.listen.admin = args.admin.or(settings.listen.admin);
     match &args.policy.config {
-        Some(file) if !settings.listen.has_door() => {
-            let mistake = Mistake::error(Place::start(file), "`listen` has no door: no client could connect");
-            let hint = "name an address in `explicit`, `transparent` or `dns`, like [\"127.0.0.1:3128\"]";
-            Err(vec![mistake.hint(hint)])
-        }
-        _ => Ok(settings),
+        Some(file) => settings.no_door(file).map_or(Ok(settings), |mistake| Err(vec![mistake])),
+        None => Ok(settings),
     }
 }
 

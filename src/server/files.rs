@@ -18,9 +18,8 @@ pub(super) fn authenticator(
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Arc<Authenticator>>, Vec<Mistake>> {
     let Some(auth) = &settings.auth else { return Ok(None) };
-    let plain = settings.listen.explicit.iter().filter(|listener| listener.tls.is_none());
-    let in_the_open = auth.refuse_plaintext(plain.map(|listener| &listener.address));
-    match (Authenticator::new(auth, Arc::clone(resolver), Arc::clone(metrics)), in_the_open) {
+    let authenticator = Authenticator::new(auth, Arc::clone(resolver), Arc::clone(metrics));
+    match (authenticator, settings.credentials_in_the_open()) {
         (Ok(auth), None) => Ok(Some(Arc::new(auth))),
         (Ok(_), Some(mistake)) => Err(vec![mistake]),
         (Err(mistakes), mistake) => Err(mistake.into_iter().chain(mistakes).collect()),
