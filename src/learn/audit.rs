@@ -5,7 +5,6 @@ use std::io::{self, BufRead};
 use std::net::IpAddr;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::destination::Destination;
 use crate::host::{Host, Name};
@@ -98,7 +97,7 @@ struct Keys<'l> {
     #[serde(borrow)]
     ingress: Cow<'l, str>,
     client: IpAddr,
-    user: Option<IgnoredAny>,
+    user: Option<Box<str>>,
     profiles: Vec<Box<str>>,
     host: Option<Cow<'l, str>>,
     port: Option<u16>,
@@ -159,7 +158,7 @@ impl Keys<'_> {
             time,
             ingress,
             client,
-            named: self.user.is_some(),
+            name: self.user,
             profiles: self.profiles,
             to,
             sight,

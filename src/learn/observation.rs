@@ -17,8 +17,8 @@ pub struct Observation {
     pub time: Timestamp,
     pub ingress: Ingress,
     pub client: IpAddr,
-    /// Whether the client proved to be somebody, so that its address is not all that it is known by.
-    pub named: bool,
+    /// The user or certificate that the client proved to be, so that its address is not all that it is known by.
+    pub name: Option<Box<str>>,
     /// The profiles that took part.
     pub profiles: Vec<Box<str>>,
     /// `None` where nobody could read where the client wanted to go.
@@ -75,7 +75,7 @@ impl From<&Record> for Observation {
             time: record.time,
             ingress: record.ingress,
             client: record.client.ip(),
-            named: record.client.name().is_some(),
+            name: record.client.name().map(Box::from),
             profiles: record.profiles.iter().flat_map(|names| names.iter().cloned()).collect(),
             to: record.to.clone(),
             sight,

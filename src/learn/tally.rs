@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::client::Client;
+use crate::client::{Client, User};
 use crate::destination::Destination;
 use crate::guard::{self, Special};
 use crate::host::Host;
@@ -76,7 +76,7 @@ impl Tally {
             (Case::Nothing, _) | (_, None) => self.left.entry(seen.reason).or_default().add(seen.time),
             (Case::Covered, _) => self.covered.add(seen.time),
             (case, Some(to)) => {
-                if seen.named {
+                if seen.name.is_some() {
                     self.named.add(seen.time);
                 }
                 if self.keep(seen, to, &case).is_none() {
@@ -137,7 +137,10 @@ impl Tally {
     /// What the baseline says: the same decision as anywhere.
     fn verdict(&self, seen: &Observation, to: &Destination) -> Option<Reason> {
         let Baseline { policy, today } = self.baseline.as_ref()?;
-        let subject = policy.subject(&Client::supposed(seen.client));
+        // Records don't tell users from certificates, nor what groups a user is in.
+        let name = seen.name.as_deref();
+        let client = Client::supposed(seen.client).named(name.map(|name| User::supposed(name, &[])), name);
+        let subject = policy.subject(&client);
         let question = Question { to, seen: seen.sight.seen(), address: seen.address };
         Some(policy.decide(&subject, &question, *today).reason)
     }

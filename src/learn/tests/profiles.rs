@@ -76,6 +76,20 @@ fn a_baseline_leaves_what_is_new() {
 }
 
 #[test]
+fn a_baseline_knows_users_and_certificates_by_their_names() {
+    const BASELINE: &str = "version: 1\nprofiles:\n  - name: people\n    clients: [\"user:alice\", \"cert:*.corp.example\"]\n    \
+                            allow: [a.example.com]\n";
+    let of = |user: &str| {
+        let line = Seen { name: "a.example.com", ..SEEN }.line();
+        line.replace("\"user\":null", &format!("\"user\":\"{user}\""))
+    };
+    let lines = ["alice", "ci.corp.example", "mallory"].map(of).concat();
+    let text = tally(Options::default(), Some(BASELINE), &lines).suggest().to_string();
+    assert!(text.contains("# Allowed by the baseline already: 2 flows, last 2026-11-22.\n"), "{text}");
+    assert_eq!(allowed(&text)[0], "- a.example.com   # 1 flow, last 2026-11-22");
+}
+
+#[test]
 fn clients_with_a_name_are_pointed_out() {
     let lines = SEEN.line().replace("\"user\":null", "\"user\":\"alice\"");
     let text = tally(Options::default(), None, &lines).suggest().to_string();

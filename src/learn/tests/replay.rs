@@ -73,7 +73,7 @@ prop_compose! {
             time: "2026-11-22T16:00:00Z".parse().unwrap(),
             ingress,
             client: std::net::IpAddr::from([10, 0, 0, client]),
-            named: false,
+            name: None,
             profiles: vec![profile.into()],
             to: Some(Destination::new(host, port)),
             sight,
