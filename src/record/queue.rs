@@ -136,6 +136,11 @@ impl Queue {
         self.failing.store(failing, Ordering::Relaxed);
     }
 
+    /// How many records were lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.get()
+    }
+
     /// Ends the queue: `unwritten` records that were taken, and those that still wait, are lost.
     pub(super) fn end(&self, unwritten: usize) {
         let mut state = self.lock();

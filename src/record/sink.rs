@@ -119,6 +119,11 @@ impl Sink {
             // The thread is at its end; a panic in it was already printed.
             let _ = thread.join();
         }
+        // Nobody can ask the metrics any more.
+        match queue.lost() {
+            0 => {}
+            records => tracing::error!(records, "records could not be kept: they are lost"),
+        }
     }
 }
 

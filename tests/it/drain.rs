@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -161,6 +162,19 @@ async fn the_program_drains_on_sigterm_and_exits_with_0() {
     assert_eq!(exeat.exit_code().await, Some(0), "{}", exeat.log());
     let reasons: Vec<_> = exeat.records_so_far().iter().map(|record| record["reason"].clone()).collect();
     assert_eq!(reasons, ["draining", "no_rule"]);
+}
+
+#[tokio::test]
+async fn the_program_tells_at_its_end_which_records_are_not_written() {
+    let files = Files::new("", &policy("a.example"));
+    symlink("/dev/full", files.directory.path().join("records.jsonl")).unwrap();
+    let mut exeat = Binary::start(files, None).await;
+    for _ in 0..2 {
+        exeat.say("CONNECT x.example:443 HTTP/1.1\r\nHost: x.example:443\r\n\r\n").await;
+    }
+    exeat.signal(Unix::TERM);
+    assert_eq!(exeat.exit_code().await, Some(0), "{}", exeat.log());
+    until("no word of it", async || exeat.log().contains("they are lost records=2\n")).await;
 }
 
 #[tokio::test]
