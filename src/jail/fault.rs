@@ -109,13 +109,20 @@ impl Fault {
                 format!("{key} is {value}: as root, sysctl -w {key}={allows}")
             })
             .collect();
-        if found.is_empty() {
-            return Some(
-                "the kernel gives this user no namespaces of its own; in a container its runtime may forbid them"
-                    .to_owned(),
-            );
+        if !found.is_empty() {
+            return Some(found.join("; "));
         }
-        Some(found.join("; "))
+        let unset = match self.step {
+            // There are namespaces by then.
+            Step::Mounts => {
+                "the runtime of a container may forbid mounts, and a /proc of which it masks a part forbids a fresh one \
+                 (Docker: --security-opt systempaths=unconfined)"
+            }
+            _ => {
+                "the kernel gives this user no namespaces of its own; in a container its runtime may forbid them"
+            }
+        };
+        Some(unset.to_owned())
     }
 }
 

@@ -113,6 +113,25 @@ fn where_the_kernel_forbids_namespaces_the_setting_is_named() {
 }
 
 #[test]
+fn where_a_container_masks_a_part_of_proc_that_is_named() {
+    world::test("weaker::where_a_container_masks_a_part_of_proc_that_is_named", |who, world| {
+        if !geteuid().is_root() {
+            return;
+        }
+        let command = world.exeat(who, &[], &["true"]);
+        let mut unshare = Command::new("unshare");
+        let line = "mount --bind /dev/null /proc/uptime && exec \"$@\"";
+        unshare.args(["--mount", "sh", "-c", line, "sh"]).args(world::words(&command));
+        let ran = Ran::new(unshare.current_dir(world.directory.path()).output().unwrap());
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        for words in ["masks a part", "systempaths=unconfined", "--explicit-only"] {
+            assert!(ran.error.contains(words), "{ran:?}");
+        }
+        assert!(!ran.error.contains("no namespaces"), "{ran:?}");
+    });
+}
+
+#[test]
 fn without_a_jail_the_proxy_is_offered_and_it_is_said_that_this_is_weaker() {
     world::test(
         "weaker::without_a_jail_the_proxy_is_offered_and_it_is_said_that_this_is_weaker",
