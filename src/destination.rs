@@ -57,7 +57,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), HostError> {
     match port.parse() {
         // Leading zeros and signs are what `u16::from_str` would forgive.
         Ok(number) if port.starts_with(|first| matches!(first, '1'..='9')) => Ok((host, Some(number))),
-        _ if host.contains('@') => Err(HostError::UserInfo),
+        _ if authority.contains('@') => Err(HostError::UserInfo),
         _ if host.contains(':') && !host.contains(']') => Err(HostError::BareIpv6),
         _ => Err(HostError::BadPort),
     }
@@ -96,6 +96,7 @@ mod tests {
             (":443", HostError::Empty),
             ("[::1]]:443", HostError::BadIpv6),
             ("user:password@example.com:443", HostError::UserInfo),
+            ("user:password@example.com", HostError::UserInfo),
             ("[::1]x:443", HostError::BadIpv6),
             ("127.1:443", HostError::BadIpv4),
         ] {
