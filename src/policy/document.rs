@@ -34,7 +34,7 @@ pub use self::addition::{AdditionError, add_rule, is_file};
 pub use self::audience::Audience;
 pub use self::conditions::networks;
 pub use self::files::Watch;
-pub use self::outgoing::outgoing;
+pub use self::outgoing::{mark, outgoing};
 pub use self::parent::{DIRECT, Known};
 pub use self::suffix::has_one_owner;
 pub use self::written::{NAME, is_name};

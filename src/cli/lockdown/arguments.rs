@@ -1,6 +1,7 @@
 //! What can be said about the rules, and the plan it comes to.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -11,6 +12,7 @@ use crate::lockdown::Plan;
 use crate::lockdown::firewall::{Format, Variant};
 use crate::lockdown::plan::{Allowance, Exit, Shape};
 use crate::network;
+use crate::policy::document;
 
 /// Whose words the rules are written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -189,11 +191,7 @@ fn interface(text: &str) -> Result<String, String> {
 }
 
 fn mark(text: &str) -> Result<u32, String> {
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    };
-    number.filter(|mark| *mark > 0).ok_or_else(|| "not a mark, like 0x65".to_owned())
+    document::mark(text).map(NonZeroU32::get).map_err(|why| format!("{why}; write one like 0x65"))
 }
 
 #[cfg(test)]
@@ -274,6 +272,8 @@ mod tests {
             "--uid x;y",
             "--uid exeat --mark 1",
             "--mark 0",
+            // TPROXY sets this bit.
+            "--mark 0x2000000",
             "--interface eth0!",
             "--interface an-interface-too-long",
             "--allow-udp 123",

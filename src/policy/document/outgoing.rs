@@ -83,7 +83,8 @@ fn interface(text: &str) -> Result<Box<str>, &'static str> {
     }
 }
 
-fn mark(text: &str) -> Result<NonZeroU32, String> {
+/// Reads a mark that a socket can have, and TPROXY does not set.
+pub fn mark(text: &str) -> Result<NonZeroU32, String> {
     if text.contains('/') {
         return Err("a socket's mark is whole, it has no mask".to_owned());
     }
