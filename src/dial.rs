@@ -3,11 +3,10 @@
 //! A name is looked up once and the connection goes to the very address that was screened, so an
 //! answer that changes in between (DNS rebinding) has nothing to change.
 
-mod race;
 mod reached;
+mod screen;
 mod socket;
 mod through;
-mod waiting;
 
 use std::future::poll_fn;
 use std::io;
@@ -28,17 +27,13 @@ use crate::host::Host;
 use crate::parent::Parents;
 use crate::policy::outgoing::Outgoing;
 use crate::policy::{Admission, Passage, Rule, Verdict};
-use crate::reason::Reason;
+use crate::race::{ATTEMPT_DELAY, Begun, Race, Says, Setback};
 use crate::resolve::{Answers, Asker, Resolver};
 use crate::stream::Stream;
-use crate::sys;
-use race::{Attempt, Race, Setback};
+use screen::Screened;
 
 pub use reached::{Course, Reached, Through};
 pub use socket::try_out;
-
-/// How long an attempt has before the next one joins it (RFC 8305 §5).
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Dials what was admitted.
 #[derive(Debug)]
@@ -79,9 +74,6 @@ struct Won<'a> {
     upstream: Box<Upstream>,
     verdict: Verdict<'a>,
 }
-
-/// The verdict on an address that may be dialled, and how the connection leaves this host.
-type Screened<'a> = (Verdict<'a>, Option<Arc<Outgoing>>);
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -137,33 +129,29 @@ impl Dialer {
             // Boxed, so that a flow which goes straight does not take that much memory.
             return Box::pin(self.dial_through(parent, admission, (asker, source), start)).await;
         }
-        let screen = |address| {
-            let (verdict, outgoing) = self.screen(admission, address)?;
-            Ok((verdict, fits(outgoing, address)?))
+        let attempt = |screened: Screened<'a>| -> Begun<'_, Won<'a>, Failed<'a>> {
+            fits(screened.outgoing(), screened.address())?;
+            Ok(boxed(|| async move {
+                let stream = connect(screened.address(), screened.outgoing()).await?;
+                Ok(screened.won(stream, None))
+            }))
         };
-        let attempt = |address, (verdict, outgoing): Screened<'a>| -> Attempt<'_, Won<'a>> {
-            boxed(|| async move {
-                let stream = connect(address, outgoing.as_deref()).await?;
-                let reached = Reached { address: Some(address), through: None, outgoing };
-                Ok(Won { upstream: Upstream::new(stream, reached), verdict })
-            })
-        };
-        pin!(self.race((admission, asker, source), (start, ATTEMPT_DELAY), screen, attempt)).await
+        pin!(self.race((admission, asker, source), (start, ATTEMPT_DELAY), attempt)).await
     }
 
-    /// Tries the addresses of the destination, each so much later than the one before it, until one of them does or
-    /// the time since `start` is over.
+    /// Tries those addresses of the destination that pass the screen, each so much later than the one before it, until
+    /// one of them does or the time since `start` is over.
     fn race<'a: 'f, 'f>(
         &self,
         (admission, asker, source): (&Admission<'a>, Asker, Source),
         (start, delay): (Instant, Duration),
-        screen: impl Fn(SocketAddr) -> Result<Screened<'a>, Failed<'a>>,
-        attempt: impl Fn(SocketAddr, Screened<'a>) -> Attempt<'f, Won<'a>>,
+        attempt: impl Fn(Screened<'a>) -> Begun<'f, Won<'a>, Failed<'a>>,
     ) -> impl Future<Output = Result<(Box<Upstream>, Verdict<'a>), Failed<'a>>> {
         let (to, families) = (admission.to(), self.families(admission));
         let answers = self.answers(to, (asker, source), families);
+        let attempt = move |address| attempt(self.screen(admission, address)?);
         // Built here and moved into the future as it is: an async fn would keep what it is built of beside it.
-        let mut race = Race::new(answers, (to.port, families), (start, delay), screen, attempt);
+        let mut race = Race::new(answers, (to.port, families), (start, delay), attempt);
         if let Source::Prefer(address) = source {
             race.prefer(address);
         }
@@ -172,8 +160,8 @@ impl Dialer {
             let mut alarm = Alarm::default();
             let result = alarm.before(deadline, pin!(race.run())).await;
             let Won { mut upstream, verdict } = result.unwrap_or_else(|| Err(race.timed_out()))?;
-            let looked_up = race.first_address.unwrap_or(start);
-            (upstream.dns, upstream.connect) = (looked_up - start, race.now - looked_up);
+            let looked_up = race.first_address().unwrap_or(start);
+            (upstream.dns, upstream.connect) = (looked_up - start, race.now() - looked_up);
             upstream.alarm = alarm;
             Ok((upstream, verdict))
         }
@@ -192,32 +180,6 @@ impl Dialer {
             (Host::Name(_), Source::Known(address)) => Answers::known(vec![address]),
             (Host::Name(name), _) => self.resolver.resolve(asker, name, families),
         }
-    }
-
-    /// Whether one address may be dialled, and how the connection leaves this host: by the policy, and lest exeat
-    /// proxies to itself.
-    fn screen<'a>(&self, admission: &Admission<'a>, address: SocketAddr) -> Result<Screened<'a>, Failed<'a>> {
-        let verdict = admission.accepts(address.ip());
-        if !verdict.is_allow() {
-            let error = match verdict.special {
-                Some(special) if verdict.reason == Reason::AddressProhibited => {
-                    Error::AddressProhibited { address: address.ip(), what: special.what() }
-                }
-                _ => Error::Denied(verdict.reason),
-            };
-            return Err(Failed { error, rule: verdict.rule });
-        }
-        if self.is_own(address) {
-            return Err(Error::SelfConnect(address).into());
-        }
-        Ok((verdict, self.outgoing(&verdict).cloned()))
-    }
-
-    /// Whether a connection to this address would come out at exeat itself. A listener's port on another
-    /// address of this host counts too: redirection and listeners on every address make one of the other.
-    pub fn is_own(&self, address: SocketAddr) -> bool {
-        // The port comes first, as the rest costs system calls.
-        self.own_ports.binary_search(&address.port()).is_ok() && sys::is_local(address.ip())
     }
 }
 
@@ -269,21 +231,24 @@ impl Upstream {
     }
 }
 
-async fn connect(address: SocketAddr, outgoing: Option<&Outgoing>) -> Result<Stream, Setback> {
-    match socket::connect(address, outgoing).await {
+async fn connect<E: From<Error>>(
+    address: SocketAddr,
+    outgoing: Option<&Arc<Outgoing>>,
+) -> Result<Stream, Setback<E>> {
+    match socket::connect(address, outgoing.map(Arc::as_ref)).await {
         Ok(stream) => Ok(Stream::new(stream)),
         Err(error) => Err(Setback::connecting(address, error)),
     }
 }
 
-/// How a connection leaves this host, unless it can't reach an address that way.
-fn fits<'a>(
-    outgoing: Option<Arc<Outgoing>>,
-    address: SocketAddr,
-) -> Result<Option<Arc<Outgoing>>, Failed<'a>> {
-    match outgoing.as_ref().and_then(|outgoing| outgoing.excludes(address.ip())) {
-        Some(why) => Err(Error::DialFailed(address, io::Error::other(why)).into()),
-        None => Ok(outgoing),
+/// Whether a connection that leaves this host like that can reach an address.
+fn fits<E: From<Error>>(outgoing: Option<&Arc<Outgoing>>, address: SocketAddr) -> Result<(), Setback<E>> {
+    match outgoing.and_then(|outgoing| outgoing.excludes(address.ip())) {
+        Some(why) => {
+            let error = Error::DialFailed(address, io::Error::other(why));
+            Err(Setback::new(Says::NotThisWay, error.into()))
+        }
+        None => Ok(()),
     }
 }
 

@@ -28,6 +28,7 @@ pub mod reply;
 pub mod dial;
 pub mod names;
 pub mod parent;
+pub mod race;
 pub mod relay;
 pub mod resolve;
 pub mod stream;

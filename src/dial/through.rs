@@ -3,7 +3,6 @@
 //! Where exeat looks names up, the parent is asked for a screened address, so that the guard holds all the way. Where
 //! the parent does, it is asked for the name, and what that leads to is the parent's to judge.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +11,15 @@ use tokio::time::{Instant, timeout};
 
 use crate::boxed::boxed;
 use crate::destination::Destination;
-use crate::dial::race::{Attempt, Race};
-use crate::dial::{
-    ATTEMPT_DELAY, Dialer, Failed, Reached, Screened, Source, Through, Upstream, Won, connect, fits,
-};
+use crate::dial::screen::Screened;
+use crate::dial::{Dialer, Failed, Reached, Source, Through, Upstream, Won, connect, fits};
 use crate::error::{Error, ParentFailure, ParentFault};
 use crate::families::Families;
 use crate::host::Host;
 use crate::parent::{Ask, Member, Parent, Resolve};
 use crate::policy::outgoing::Outgoing;
 use crate::policy::{Admission, Verdict};
+use crate::race::{ATTEMPT_DELAY, Begun, Race, Says, Setback};
 use crate::resolve::Asker;
 use crate::stream::Stream;
 
@@ -58,17 +56,17 @@ impl Dialer {
             upstream.connect = start.elapsed();
             return Ok((upstream, admission.verdict()));
         }
-        let screen = |address| self.screen(admission, address);
-        let attempt = |address: SocketAddr, (verdict, outgoing): Screened<'a>| -> Attempt<'_, Won<'a>> {
-            boxed(|| async move {
+        let attempt = |screened: Screened<'a>| -> Begun<'_, Won<'a>, Failed<'a>> {
+            Ok(boxed(|| async move {
+                let address = screened.address();
                 let to = Destination::new(Host::Ip(address.ip()), address.port());
-                let (stream, url) = self.ask(parent, Ask::Tunnel(&to), outgoing.as_ref(), deadline).await?;
+                let asked = self.ask(parent, Ask::Tunnel(&to), screened.outgoing(), deadline).await;
+                let (stream, url) = asked.map_err(not_led)?;
                 let through = Through::new(Arc::clone(parent), url, false);
-                let reached = Reached { address: Some(address), through: Some(through), outgoing };
-                Ok(Won { upstream: Upstream::new(stream, reached), verdict })
-            })
+                Ok(screened.won(stream, Some(through)))
+            }))
         };
-        pin!(self.race((admission, asker, source), (start, TUNNEL_DELAY), screen, attempt)).await
+        pin!(self.race((admission, asker, source), (start, TUNNEL_DELAY), attempt)).await
     }
 
     /// Asks the proxies of a parent one after the other, until one does what is asked for or refuses to. Those that
@@ -154,18 +152,26 @@ impl Dialer {
     ) -> Result<Stream, Error> {
         let to = member.to();
         let families = outgoing.map_or(Families::default(), |outgoing| outgoing.families());
-        let screen = |address| match self.is_own(address) {
-            true => Err(Failed::from(Error::SelfConnect(address))),
-            false => fits(outgoing.cloned(), address),
-        };
-        let attempt = |address, outgoing: Option<Arc<Outgoing>>| -> Attempt<'_, Stream> {
-            boxed(|| async move { connect(address, outgoing.as_deref()).await })
+        let attempt = |address| -> Begun<'_, Stream, Error> {
+            self.screen_own(address)?;
+            fits(outgoing, address)?;
+            Ok(boxed(|| connect(address, outgoing)))
         };
         let answers = self.answers(to, (Asker::Exeat, Source::LookUp), families);
         let times = (Instant::now(), ATTEMPT_DELAY);
-        let mut race = Race::new(answers, (to.port, families), times, screen, attempt);
-        let stream = race.run().await.map_err(|failed| failed.error)?;
+        let mut race = Race::new(answers, (to.port, families), times, attempt);
+        let stream = race.run().await?;
         stream.keep_alive();
         Ok(parent.secure(member, stream).await?)
     }
+}
+
+/// A parent did not lead to the address.
+fn not_led<'a>(error: Error) -> Setback<Failed<'a>> {
+    // Neither a parent that refuses nor one that is not there is tried with every address of a name.
+    let says = match &error {
+        Error::Parent(failure) if failure.fault.is_about_destination() => Says::Failed,
+        _ => Says::All,
+    };
+    Setback::new(says, error.into())
 }

@@ -15,11 +15,12 @@ use rustls::crypto::ring;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::signer::{Signer, jwks};
 use crate::support::upstream::Upstream;
-use crate::support::{Gate, Setup, ask, read_head, until};
+use crate::support::{Gate, PATIENCE, Setup, ask, read_head, until};
 
 /// What counts the times that keys could not be had.
 const FAILURES: &str = "exeat_auth_reloads_total{of=\"keys\",result=\"failure\"}";
@@ -275,18 +276,22 @@ async fn an_address_of_the_issuer_that_swallows_connections_keeps_no_key_away() 
     let issuer = Issuer::start(jwks(&[&signer])).await;
     // A queue that is full: the kernel drops each further SYN.
     let hole = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    // No other test takes ports of this address.
+    // No other test takes ports of this address, nor of those that follow.
     hole.bind(&SocketAddr::from(([127, 0, 0, 78], issuer.port)).into()).unwrap();
     hole.listen(0).unwrap();
     let _queued = std::net::TcpStream::connect(("127.0.0.78", issuer.port)).unwrap();
-    let hosts = "127.0.0.78 issuer.example\n127.0.0.1 issuer.example\n";
-    let gate = gate_knowing(echo.port(), issuer.source(), hosts).await;
-    until("the keys were not asked for", async || {
-        let bearer = format!("Bearer {}", signer.token("a", &["ci"], 600));
-        open(&gate, echo.port(), &bearer).await.starts_with("HTTP/1.1 200")
-    })
-    .await;
-    gate.stop().await;
+    // Nobody listens at the others but the last. Each that refuses is followed by the next at once, not after 250 ms.
+    for (closed, patience) in [(0, PATIENCE), (14, Duration::from_secs(3))] {
+        let addresses = (78..=78 + closed).chain([1]);
+        let hosts: String = addresses.map(|last| format!("127.0.0.{last} issuer.example\n")).collect();
+        let gate = gate_knowing(echo.port(), issuer.source(), &hosts).await;
+        let taken = until("the keys were not asked for", async || {
+            let bearer = format!("Bearer {}", signer.token("a", &["ci"], 600));
+            open(&gate, echo.port(), &bearer).await.starts_with("HTTP/1.1 200")
+        });
+        timeout(patience, taken).await.expect("those that refuse are waited for");
+        gate.stop().await;
+    }
 }
 
 /// Lets so much time pass on the loop that asks for keys.

@@ -1,36 +1,34 @@
 //! Asking an issuer for its keys over HTTPS: exeat's own traffic, which no policy is for.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
+use crate::boxed::boxed;
 use crate::destination::Destination;
+use crate::error::Error;
 use crate::families::Families;
 use crate::host::{Host, HostError};
 use crate::identity::KeysError;
 use crate::mistake::{Mistake, Place};
+use crate::race::{ATTEMPT_DELAY, Begun, Race, Setback};
 use crate::resolve::{Answers, Asker, Resolver};
 use crate::tls::trust;
 
 /// The whole of a look-up, a connection and an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long an attempt to connect has before the next one joins it (RFC 8305 §5).
-const HEAD_START: Duration = Duration::from_millis(250);
 const SIZE_MAX: usize = 1 << 20;
 const HTTPS_PORT: u16 = 443;
 
@@ -76,10 +74,12 @@ pub(super) struct Answer {
 /// Why the keys did not come.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    #[error("its name leads nowhere")]
+    #[error("its name can't be in a certificate")]
     Name,
-    #[error("connecting failed: {0}")]
-    Connect(std::io::Error),
+    #[error("{0}")]
+    Connect(Error),
+    #[error("the TLS handshake failed: {0}")]
+    Tls(io::Error),
     #[error("it does not speak HTTP: {0}")]
     Http(#[from] hyper::Error),
     #[error("it answers {0}")]
@@ -137,7 +137,7 @@ impl Fetch {
         let name = trust::server_name(&self.url.to.host).map_err(|_| FetchError::Name)?;
         let socket = self.connect().await?;
         let connector = self.trust.load().connector.clone();
-        let stream = connector.connect(name, socket).await.map_err(FetchError::Connect)?;
+        let stream = connector.connect(name, socket).await.map_err(FetchError::Tls)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::get(&self.url.path)
             .header(header::HOST, self.url.to.to_string())
@@ -160,37 +160,20 @@ impl Fetch {
         }
     }
 
-    /// Connects to the first address that answers. One that does not, as where IPv6 leads nowhere, is soon joined by the next.
+    /// Connects to the first address that answers.
     async fn connect(&self) -> Result<TcpStream, FetchError> {
-        let port = self.url.to.port;
-        let attempt = |ip| TcpStream::connect(SocketAddr::new(ip, port));
-        let mut answers = match &self.url.to.host {
+        let (port, families) = (self.url.to.port, Families::default());
+        let answers = match &self.url.to.host {
             Host::Ip(ip) => Answers::known(vec![*ip]),
-            Host::Name(name) => self.resolver.resolve(Asker::Exeat, name, Families::default()),
+            Host::Name(name) => self.resolver.resolve(Asker::Exeat, name, families),
         };
-        let (mut attempts, mut waiting) = (FuturesUnordered::new(), VecDeque::new());
-        let (mut is_open, mut last) = (true, FetchError::Name);
-        loop {
-            if attempts.is_empty() {
-                attempts.extend(waiting.pop_front().map(attempt));
-            }
-            if attempts.is_empty() && !is_open {
-                return Err(last);
-            }
-            tokio::select! {
-                Some(ended) = attempts.next() => match ended {
-                    Ok(socket) => return Ok(socket),
-                    Err(error) => last = FetchError::Connect(error),
-                },
-                found = answers.next(), if is_open => match found {
-                    Ok(Some(addresses)) => waiting.extend(addresses),
-                    Ok(None) | Err(_) => is_open = false,
-                },
-                () = sleep(HEAD_START), if !waiting.is_empty() => {
-                    attempts.extend(waiting.pop_front().map(attempt));
-                }
-            }
-        }
+        let attempt = |address| -> Begun<'_, TcpStream, Error> {
+            Ok(boxed(|| async move {
+                TcpStream::connect(address).await.map_err(|error| Setback::connecting(address, error))
+            }))
+        };
+        let mut race = Race::new(answers, (port, families), (Instant::now(), ATTEMPT_DELAY), attempt);
+        race.run().await.map_err(FetchError::Connect)
     }
 }
 

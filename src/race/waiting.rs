@@ -1,4 +1,4 @@
-//! The addresses of a dial that were not tried yet.
+//! The addresses of a race that were not tried yet.
 
 use std::net::IpAddr;
 
