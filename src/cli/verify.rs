@@ -95,7 +95,7 @@ impl Report {
         match () {
             () if any(Outcome::GotOut) => "NOT ENFORCED: something got out\n",
             () if any(Outcome::Broken) => "not proven: the allowed name does not work\n",
-            () if !self.proven => "not proven: a control is missing; give an allowed name with --allowed\n",
+            () if !self.proven => "not proven: the last column says why not\n",
             () => "enforced: nothing got out, and the allowed name works\n",
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn ask(trial: &Trial, server: IpAddr, name: &Name, kind: RecordType, 
     let at = (server, DNS).into();
     let answer = if over_tcp { exchange(trial, at, &question) } else { udp::send(trial, at, &question) };
     match answer.as_deref().map(Message::from_vec) {
-        Err(error) => Seen::of(error),
+        Err(error) => Seen::of(error, server),
         Ok(Err(_)) => Seen::Answer("something that is no DNS came back".to_owned()),
         Ok(Ok(answer)) => match answer.answers.len() {
             0 => Seen::Nothing(answer.metadata.response_code.to_string()),

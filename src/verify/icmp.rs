@@ -22,7 +22,7 @@ pub(super) fn ping(trial: &Trial, ip: IpAddr) -> Seen {
     };
     match echo(trial, socket, ip) {
         Ok(()) => Seen::Answer("it answered".to_owned()),
-        Err(error) => Seen::of(&error),
+        Err(error) => Seen::of(&error, ip),
     }
 }
 
@@ -30,7 +30,9 @@ pub(super) fn ping(trial: &Trial, ip: IpAddr) -> Seen {
 pub(super) fn itself(trial: &Trial, like: IpAddr) -> Result<String, String> {
     match ping(trial, loopback(like)) {
         Seen::Answer(_) => Ok("loopback answers".to_owned()),
-        Seen::Nothing(detail) | Seen::NoWay(detail) => Err(format!("loopback does not answer: {detail}")),
+        Seen::Nothing(detail) | Seen::Ended(detail) | Seen::NoWay(detail) => {
+            Err(format!("loopback does not answer: {detail}"))
+        }
     }
 }
 

@@ -72,12 +72,12 @@ fn judge(trial: &Trial, allowed: Option<Seen>, tried: Vec<(String, Seen, Needs)>
     let control = match (&trial.allowed, &allowed) {
         (Some((name, port)), Some(Seen::Answer(_))) => Ok(format!("{}:{port} answers", name.as_str())),
         (Some((name, port)), _) => Err(format!("{}:{port} does not answer", name.as_str())),
-        (None, _) => Err("no allowed name was given".to_owned()),
+        (None, _) => Err("no allowed name was given (--allowed)".to_owned()),
     };
     let first = trial.allowed.as_ref().zip(allowed).map(|((name, port), seen)| {
         let (outcome, detail) = match seen {
             Seen::Answer(detail) => (Outcome::Works, detail),
-            Seen::Nothing(detail) | Seen::NoWay(detail) => (Outcome::Broken, detail),
+            Seen::Nothing(detail) | Seen::Ended(detail) | Seen::NoWay(detail) => (Outcome::Broken, detail),
         };
         Finding {
             probe: format!("allowed: {}:{port}", name.as_str()),
@@ -102,6 +102,10 @@ fn finding(probe: String, seen: Seen, control: Control) -> Finding {
         (Seen::NoWay(detail), _) => {
             return Finding { probe, outcome: Outcome::Blocked, detail, control: "none needed".to_owned() };
         }
+        (Seen::Ended(detail), _) => {
+            let control = "a firewall here says so, or a host that was reached".to_owned();
+            return Finding { probe, outcome: Outcome::Unproven, detail, control };
+        }
         (Seen::Nothing(detail), Ok(_)) => (Outcome::Blocked, detail),
         (Seen::Nothing(detail), Err(_)) => (Outcome::Unproven, detail),
     };
@@ -116,7 +120,9 @@ fn allowed(trial: &Trial) -> Option<Seen> {
 
 /// The same server has to answer, through exeat, what may be asked.
 fn dns_control(trial: &Trial, server: IpAddr, over_tcp: bool) -> Control {
-    let Some((name, _)) = &trial.allowed else { return Err("no allowed name was given".to_owned()) };
+    let Some((name, _)) = &trial.allowed else {
+        return Err("no allowed name was given (--allowed)".to_owned());
+    };
     let kind = if server.is_ipv6() { RecordType::AAAA } else { RecordType::A };
     // A name may have addresses of one family only.
     for kind in [kind, RecordType::A, RecordType::AAAA] {

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
 use std::thread;
 
-use super::{Seen, Trial, hello};
+use rustix::io::Errno;
+
+use super::{Seen, Trial, has_route, hello};
 use crate::host::Name;
 use crate::reply::{BLOCKED, PROXY_NAME, PROXY_STATUS, TLS_ACCESS_DENIED, X_PROXY_ERROR};
 
@@ -17,7 +19,7 @@ const ENOUGH: usize = 1024;
 
 /// Tries an address, and says the unlisted name there.
 pub(super) fn by_address(trial: &Trial, at: SocketAddr) -> Seen {
-    exchange(trial, at, &trial.unlisted).unwrap_or_else(|error| Seen::of(&error))
+    exchange(trial, at, &trial.unlisted).unwrap_or_else(|error| failed(at, &error))
 }
 
 /// Tries the addresses that the system has for a name, one after the other, until one answers.
@@ -28,9 +30,10 @@ pub(super) fn by_name(trial: &Trial, name: &Name, port: u16) -> Seen {
     };
     let mut last = Seen::Nothing("no address for it".to_owned());
     for at in addresses {
-        match exchange(trial, at, name).unwrap_or_else(|error| Seen::of(&error)) {
+        match exchange(trial, at, name).unwrap_or_else(|error| failed(at, &error)) {
             answer @ Seen::Answer(_) => return answer,
-            other => last = other,
+            // One that may have been reached says more than another's silence.
+            other => last = if matches!(last, Seen::Ended(_)) { last } else { other },
         }
     }
     // A name without a way to it is still a name with an address: somebody answered for it.
@@ -51,6 +54,15 @@ fn resolve(trial: &Trial, name: &Name, port: u16) -> io::Result<Vec<SocketAddr>>
         drop(sent);
     });
     receiver.recv_timeout(trial.patience * 2).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// What an error says of a way out. exeat takes each connection that is redirected to it, so it is not exeat who calls an
+/// address unreachable. To reset one that stands is its way, where no rule is for the port.
+fn failed(at: SocketAddr, error: &io::Error) -> Seen {
+    match Errno::from_io_error(error) {
+        Some(Errno::HOSTUNREACH | Errno::ACCESS) if has_route(at.ip()) => Seen::Ended(error.to_string()),
+        _ => Seen::of(error, at.ip()),
+    }
 }
 
 /// Says what the port's protocol says first, and reads.
@@ -75,7 +87,7 @@ fn exchange(trial: &Trial, at: SocketAddr, name: &Name) -> io::Result<Seen> {
 /// Whose bytes they are.
 fn judge(answer: &[u8]) -> Seen {
     match answer {
-        [] => Seen::Nothing("closed without a byte".to_owned()),
+        [] => Seen::Ended("closed without a byte".to_owned()),
         bytes if bytes.starts_with(&TLS_ACCESS_DENIED) => {
             Seen::Nothing("exeat refuses: TLS alert".to_owned())
         }

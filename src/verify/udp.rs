@@ -1,9 +1,9 @@
 //! UDP: QUIC servers, whom one datagram makes answer.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use super::{Seen, Trial, loopback};
+use super::{Seen, Trial, any, loopback};
 
 const HTTPS: u16 = 443;
 /// Servers answer no smaller one (RFC 9000 §14.1).
@@ -18,7 +18,7 @@ pub(super) fn quic(trial: &Trial, ip: IpAddr) -> Seen {
     packet[14] = 8;
     match send(trial, (ip, HTTPS).into(), &packet) {
         Ok(answer) => Seen::Answer(format!("{} bytes came back", answer.len())),
-        Err(error) => Seen::of(&error),
+        Err(error) => Seen::of(&error, ip),
     }
 }
 
@@ -50,9 +50,7 @@ pub(super) fn send(trial: &Trial, to: SocketAddr, bytes: &[u8]) -> io::Result<Ve
 }
 
 fn connected(trial: &Trial, to: SocketAddr) -> io::Result<UdpSocket> {
-    let any =
-        if to.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-    let socket = UdpSocket::bind((any, 0))?;
+    let socket = UdpSocket::bind((any(to.ip()), 0))?;
     socket.set_read_timeout(Some(trial.patience))?;
     socket.connect(to)?;
     Ok(socket)

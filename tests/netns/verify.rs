@@ -7,6 +7,8 @@ use crate::internet::{ALLOWED, EVIL, METADATA, METADATA_TASKS};
 use crate::place::As;
 use crate::world::World;
 
+/// Ports of a server at which nobody listens: it refuses, once it is reached.
+const CLOSED: [&str; 2] = ["11.0.0.66:4444", "[2a00:77::66]:4444"];
 /// Metadata services of clouds that are asked for, each by its address.
 const SERVICES: usize = 17;
 
@@ -24,8 +26,8 @@ fn verify(world: &World, allowed: &str) -> (Option<i32>, Vec<Value>) {
         "--patience",
         "2",
     ];
-    for probe in ["11.0.0.66:443", "11.0.0.66:80", "11.0.0.66:22", "[2a00:77::66]:443", "[2a00:77::66]:5432"]
-    {
+    let probes = ["11.0.0.66:443", "11.0.0.66:80", "11.0.0.66:22", "[2a00:77::66]:443", "[2a00:77::66]:5432"];
+    for probe in probes.into_iter().chain(CLOSED) {
         words.extend(["--probe", probe]);
     }
     let ran = world.instance.run(As::Root, &words, "");
@@ -54,8 +56,13 @@ fn tells_open_from_locked(world: &World, locks: &[&[&str]]) {
     let allowed = format!("{ALLOWED}:443");
     let (code, open) = verify(world, &allowed);
     assert_eq!(code, Some(1));
+    // Who refuses, or calls a service unreachable, is a server or a router that was reached.
+    let (refused, nowhere): (Vec<_>, Vec<_>) =
+        with(&open, "unproven").into_iter().partition(|probe| probe.ends_with(":4444"));
+    assert_eq!(refused, CLOSED.map(|at| format!("TCP {at}")), "{open:#?}");
+    assert!(!nowhere.is_empty(), "{open:#?}");
     // Of the services of all clouds, two are somewhere in the tests.
-    let nowhere = with(&open, "blocked");
+    let nowhere = [nowhere, with(&open, "blocked")].concat();
     assert!(nowhere.iter().any(|probe| probe == "TCP 168.63.129.16:80"), "{open:#?}");
     assert!(nowhere.iter().any(|probe| probe == "TCP [fd00:ec2::254]:80"), "{open:#?}");
     assert_eq!(nowhere.len(), SERVICES - 2, "{open:#?}");
@@ -63,7 +70,7 @@ fn tells_open_from_locked(world: &World, locks: &[&[&str]]) {
     for service in [METADATA, METADATA_TASKS] {
         assert!(got_out.contains(&format!("TCP {service}:80")), "{open:#?}");
     }
-    assert_eq!(got_out.len(), open.len() - 1 - nowhere.len(), "{open:#?}");
+    assert_eq!(got_out.len(), open.len() - 1 - nowhere.len() - refused.len(), "{open:#?}");
 
     for how in locks {
         world.apply(how).good();
