@@ -218,6 +218,7 @@ mod tests {
             assert_eq!(found, others.iter().map(PathBuf::from).collect::<Vec<_>>(), "{path}");
         }
     }
+
     #[test]
     fn a_path_leads_to_the_mount_that_is_seen_there() {
         let device = |path: &str, list: &[u8]| {
