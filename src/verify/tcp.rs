@@ -80,8 +80,15 @@ fn exchange(trial: &Trial, at: SocketAddr, name: &Name) -> io::Result<Seen> {
         _ => stream.write_all(b"\r\n")?,
     }
     let mut answer = vec![0; ENOUGH];
-    let length = stream.read(&mut answer)?;
-    Ok(judge(&answer[..length]))
+    match stream.read(&mut answer) {
+        Ok(length) => Ok(judge(&answer[..length])),
+        // exeat says at once what it thinks of such a beginning: whoever took this connection may be a server that waits
+        // for something else.
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Ok(Seen::Ended("connected, then silence".to_owned()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whose bytes they are.
@@ -111,7 +118,22 @@ fn first_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn whoever_takes_a_connection_and_says_nothing_may_be_outside() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let trial = Trial {
+            allowed: None,
+            unlisted: Name::parse("unlisted.example").unwrap(),
+            probes: vec![at],
+            patience: Duration::from_millis(100),
+        };
+        assert_eq!(by_address(&trial, at), Seen::Ended("connected, then silence".to_owned()));
+    }
 
     #[test]
     fn bytes_are_judged_by_whose_they_are() {
