@@ -36,7 +36,9 @@ pub fn run(test: &str, body: impl Future<Output = ()>) {
         return tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(body);
     }
     let is_root = rustix::process::geteuid().is_root();
-    let flags: &[&str] = if is_root { &["--net"] } else { &["--net", "--map-root-user"] };
+    // What others mount meanwhile is not seen.
+    let flags: &[&str] =
+        if is_root { &["--net", "--mount"] } else { &["--net", "--mount", "--map-root-user"] };
     let allowed = Command::new("unshare").args(flags).args(["iptables", "-t", "nat", "-L"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
         assert!(
@@ -104,8 +106,9 @@ pub async fn try_connect(to: &str) -> io::Result<TcpStream> {
 fn set_up() {
     sh("ip link set lo up");
     for address in SERVERS.into_iter().chain([CLIENT_V4, CLIENT_V6]) {
-        let length = if address.contains(':') { 128 } else { 32 };
-        sh(&format!("ip addr add {address}/{length} dev lo"));
+        // Else one of IPv6 can't be bound for a moment.
+        let (length, nodad) = if address.contains(':') { (128, " nodad") } else { (32, "") };
+        sh(&format!("ip addr add {address}/{length} dev lo{nodad}"));
     }
     // 10,000 connections one after the other leave as many in TIME_WAIT.
     sh("sysctl -qw net.ipv4.ip_local_port_range='1024 65535'");
