@@ -11,12 +11,11 @@ use crate::destination::Destination;
 use crate::guard::Special;
 use crate::host::Host;
 use crate::policy::document::{BUILT_IN_NAME, FLAG};
-use crate::policy::terms::Profile;
+use crate::policy::terms::{Action, Private, Profile, Protocol, Way};
 use crate::policy::{Policy, Subject, Verdict};
 use crate::reason::Reason;
 use crate::yaml;
 
-const TCP: &str = "protocol: tcp";
 /// What is spoken there is neither TLS nor HTTP.
 const SSH: u16 = 22;
 
@@ -61,23 +60,28 @@ pub fn remedy(
 ) -> Option<Remedy> {
     let profiles = &policy.rules.profiles;
     let own = subject.profiles().iter().find_map(|&index| profiles.get(index as usize));
-    let add = |term| Some(Line { to, term }.place(own));
+    let add = |terms| Some(Line { to, terms }.place(own));
+    let present = || Extras::present(policy, subject, to);
     match denial.reason {
-        Reason::NoRule | Reason::ReportOnly => add((to.port == SSH).then_some(TCP)),
+        Reason::NoRule | Reason::ReportOnly => add(Extras { tcp: to.port == SSH, ..Extras::default() }),
         // Most likely the client waits for the server's first word.
-        Reason::HeadTimeout if !matches!(to.port, 80 | 443) => add(Some(TCP)).map(|remedy| Remedy {
-            advice: format!("if the server is the first to speak there, {}", remedy.advice),
-            ..remedy
-        }),
-        Reason::NotTls | Reason::NotHttp | Reason::ServerNameMissing => add(Some(TCP)),
-        Reason::EchDenied => add(Some("ech: outer")),
+        Reason::HeadTimeout if !matches!(to.port, 80 | 443) => {
+            add(Extras { tcp: true, ..present() }).map(|remedy| Remedy {
+                advice: format!("if the server is the first to speak there, {}", remedy.advice),
+                ..remedy
+            })
+        }
+        Reason::NotTls | Reason::NotHttp | Reason::ServerNameMissing => {
+            add(Extras { tcp: true, ..present() })
+        }
+        Reason::EchDenied => add(Extras { ech_outer: true, ..present() }),
         Reason::AddressProhibited if denial.special == Some(Special::Metadata) => Some(Remedy::advice(
             "metadata addresses hand out credentials: only a `cidr` rule for the one address opens them, and only for \
              clients on this host",
         )),
         Reason::AddressProhibited => match to.host {
-            Host::Ip(_) => add(None),
-            Host::Name(_) => add(Some("private: true")),
+            Host::Ip(_) => add(Extras::default()),
+            Host::Name(_) => add(Extras { private: Some(&Private::Any), ..present() }),
         },
         Reason::NoProfile => Some(no_profile(profiles, client)),
         Reason::DeniedByRule => {
@@ -96,14 +100,46 @@ pub(in crate::policy) const ASKED: &str = "--ask";
 
 /// The line of a policy that allows a destination, whatever is inside or not.
 pub(in crate::policy) fn line(to: &Destination, unread: bool) -> String {
-    Line { to, term: unread.then_some(TCP) }.to_string()
+    Line { to, terms: Extras { tcp: unread, ..Extras::default() } }.to_string()
+}
+
+/// What a rule says beside the destination.
+#[derive(Clone, Copy, Default)]
+struct Extras<'p> {
+    tcp: bool,
+    private: Option<&'p Private>,
+    ech_outer: bool,
+    way: Option<&'p Way>,
+}
+
+impl<'p> Extras<'p> {
+    /// What the client's rules for the destination say already. Rules never combine, so a further one that leaves it out
+    /// would allow nothing new.
+    fn present(policy: &'p Policy, subject: &Subject, to: &Destination) -> Self {
+        let (rules, mut present) = (&policy.rules, Self::default());
+        if let Host::Name(name) = &to.host {
+            rules.each_for_name(name, subject.profiles(), |row| {
+                let terms = rules.terms_of(row);
+                if terms.action == Action::Allow && terms.ports.contains(to.port) {
+                    present.way = present.way.or(terms.way.as_ref());
+                    present.tcp |= terms.protocol == Some(Protocol::Tcp);
+                    present.private =
+                        present.private.or(Some(&terms.private).filter(|it| **it != Private::No));
+                }
+            });
+        }
+        present
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.tcp && self.private.is_none() && !self.ech_outer && self.way.is_none()
+    }
 }
 
 /// A rule to add.
 struct Line<'a> {
     to: &'a Destination,
-    /// A further key with its value.
-    term: Option<&'static str>,
+    terms: Extras<'a>,
 }
 
 impl Line<'_> {
@@ -129,7 +165,7 @@ impl Line<'_> {
 
     /// Whether a pattern says it all.
     fn is_plain(&self) -> bool {
-        self.term.is_none() && matches!(self.to.host, Host::Name(_)) && matches!(self.to.port, 80 | 443)
+        self.terms.is_empty() && matches!(self.to.host, Host::Name(_)) && matches!(self.to.port, 80 | 443)
     }
 }
 
@@ -142,13 +178,30 @@ impl fmt::Display for Line<'_> {
             Host::Ip(address) => format!("cidr: {}", IpNet::from(*address)),
         };
         write!(f, "- {{ {key_and_host}")?;
-        if !matches!(self.to.port, 80 | 443) || self.term == Some(TCP) {
+        let Extras { tcp, private, ech_outer, way } = self.terms;
+        if !matches!(self.to.port, 80 | 443) || tcp {
             write!(f, ", ports: [{}]", self.to.port)?;
         }
-        match self.term {
-            Some(term) => write!(f, ", {term} }}"),
-            None => write!(f, " }}"),
+        if tcp {
+            f.write_str(", protocol: tcp")?;
         }
+        match private {
+            None | Some(Private::No) => {}
+            Some(Private::Any) => f.write_str(", private: true")?,
+            Some(Private::Networks(networks)) => {
+                let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+                write!(f, ", private: [{}]", networks.join(", "))?;
+            }
+        }
+        if ech_outer {
+            f.write_str(", ech: outer")?;
+        }
+        match way {
+            None => {}
+            Some(Way::Direct) => f.write_str(", parent: direct")?,
+            Some(Way::Parent(name)) => write!(f, ", parent: {}", yaml::scalar(name))?,
+        }
+        f.write_str(" }")
     }
 }
 

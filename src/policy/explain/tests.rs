@@ -179,6 +179,47 @@ fn what_was_seen_inside_has_its_own_remedy() {
 }
 
 #[test]
+fn a_further_rule_says_what_those_for_the_destination_say_already() {
+    let policy = policy();
+    for (from, to, seen, address, line) in [
+        (
+            "10.0.1.9",
+            "git.example:22",
+            Seen::Other,
+            "10.1.1.1",
+            "- { host: git.example, ports: [22], protocol: tcp, private: true }",
+        ),
+        (
+            "10.0.4.9",
+            "b.example.com:443",
+            Seen::Other,
+            "93.184.216.34",
+            "- { host: b.example.com, ports: [443], protocol: tcp, parent: direct }",
+        ),
+        (
+            "10.0.1.9",
+            "intra.example:443",
+            Seen::Other,
+            "10.20.0.7",
+            "- { host: intra.example, ports: [443], protocol: tcp, private: [10.20.0.0/16] }",
+        ),
+    ] {
+        let to = Destination::parse(to).unwrap();
+        let question = Question { to: &to, seen, address: Some(address.parse().unwrap()) };
+        let (client, today) = (client(from), date(2026, 11, 22));
+        let subject = policy.subject(&client);
+        let verdict = policy.decide(&subject, &question, today);
+        let remedy = remedy(&policy, &subject, &client, &to, &Denial::from(&verdict)).unwrap();
+        assert_eq!(remedy.line.as_deref(), Some(line), "{remedy}");
+        let text = POLICY.replace("    allow:\n", &format!("    allow:\n      {line}\n"));
+        let text = text.replace("allow: [", &format!("allow: [{}, ", &line[2..]));
+        let policy = load_text(Path::new("p.yaml"), &text).unwrap().builder.finish(2);
+        let subject = policy.subject(&client);
+        assert_eq!(policy.decide(&subject, &question, today).reason, Reason::Allowed, "{line}");
+    }
+}
+
+#[test]
 fn silence_may_be_that_of_a_client_whose_server_speaks_first() {
     let policy = policy();
     let client = client("10.0.1.9");
