@@ -22,7 +22,7 @@ use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::open::{Facts, Open};
 use crate::flow::registry::{Cursor, Key};
-use crate::flow::words::{Words, words};
+use crate::flow::words::{Words, tell};
 use crate::ingress::Ingress;
 use crate::policy::{Inquiry, Rule, Seen, Verdict};
 use crate::reason::Reason;
@@ -92,7 +92,7 @@ impl Ledger {
         record.reason = Some(reason);
         // What was refused in the end was not let through, whatever the first verdict said.
         record.would_deny &= reason.allows();
-        record.error = result.err().as_ref().and_then(words);
+        tell(&mut record, result.err().as_ref());
         (record.sent, record.received) = facts.counted;
         record.duration = Some(took);
         self.sink().write(record);

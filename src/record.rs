@@ -44,6 +44,8 @@ pub struct Record {
     /// Why it ended; while it is open, what the policy said last.
     pub reason: Option<Reason>,
     pub would_deny: bool,
+    /// Whether it was refused for an address of cloud metadata, which no `private` opens. It is not written.
+    pub metadata: bool,
     /// The rule that decided, in the words for people.
     pub rule: Option<Arc<str>>,
     pub sent: u64,
@@ -72,6 +74,7 @@ impl Record {
             parent: None,
             reason: None,
             would_deny: false,
+            metadata: false,
             rule: None,
             sent: 0,
             received: 0,

@@ -8,10 +8,11 @@ use foldhash::fast::RandomState;
 use prometheus::IntCounter;
 
 use crate::error::Error;
+use crate::guard::{self, Special};
 use crate::lock;
 use crate::metrics::RuleHits;
 use crate::policy::{Rule, RuleId};
-use crate::record::clip;
+use crate::record::{Record, clip};
 
 /// Longest text of an error in a record.
 const ERROR_MAX: usize = 256;
@@ -89,8 +90,19 @@ impl Words {
     }
 }
 
+/// Writes into a record how its flow failed.
+pub(super) fn tell(record: &mut Record, error: Option<&Error>) {
+    record.metadata = error.is_some_and(leads_to_metadata);
+    record.error = error.and_then(words);
+}
+
+/// Whether the address that may not be dialled is one of cloud metadata.
+fn leads_to_metadata(error: &Error) -> bool {
+    matches!(error, Error::AddressProhibited { address, .. } if guard::special(*address) == Some(Special::Metadata))
+}
+
 /// What a record says of an error; nothing if the reason says it all.
-pub(super) fn words(error: &Error) -> Option<Box<str>> {
+fn words(error: &Error) -> Option<Box<str>> {
     if matches!(error, Error::Denied(_)) {
         return None;
     }

@@ -190,6 +190,25 @@ fn what_was_denied_is_told_with_the_line_that_would_allow_it_and_recorded() {
 }
 
 #[test]
+fn a_name_of_a_metadata_service_has_no_rule_that_would_open_it() {
+    world::test("weaker::a_name_of_a_metadata_service_has_no_rule_that_would_open_it", |who, world| {
+        let hosts = fs::read_to_string(world.path("hosts")).unwrap();
+        fs::write(world.path("hosts"), format!("{hosts}169.254.169.254 metadata.example\n")).unwrap();
+        world.policy(&["metadata.example"]);
+        for line in ["getent hosts metadata.example", "curl -sS --max-time 20 http://metadata.example/"] {
+            let ran = world.sh(who, line);
+            assert!(
+                ran.error.contains("metadata.example") && ran.error.contains("address_prohibited"),
+                "{ran:?}"
+            );
+            assert!(ran.error.contains("clients on this host, which this one is not"), "{ran:?}");
+            assert!(!ran.error.contains("private"), "{ran:?}");
+        }
+        fs::write(world.path("hosts"), hosts).unwrap();
+    });
+}
+
+#[test]
 fn profiles_that_name_clients_are_chosen_by_name() {
     world::test("weaker::profiles_that_name_clients_are_chosen_by_name", |who, world| {
         let web = Web::plain(&format!("{ALLOWED}:0"), &world.path("none"));

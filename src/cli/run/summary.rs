@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use crate::client::Origin;
 use crate::destination::Destination;
-use crate::guard;
+use crate::guard::{self, Special};
 use crate::host::Host;
 use crate::ingress::Ingress;
 use crate::lock::lock;
@@ -60,7 +60,7 @@ impl Denials {
         seen.places.insert(key, place);
         let special = record.to.as_ref().and_then(|to| match to.host {
             Host::Ip(address) => guard::special(address),
-            Host::Name(_) => None,
+            Host::Name(_) => record.metadata.then_some(Special::Metadata),
         });
         seen.denied.push(Denied {
             to: record.to.clone(),

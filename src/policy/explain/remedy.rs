@@ -75,10 +75,13 @@ pub fn remedy(
             add(Extras { tcp: true, ..present() })
         }
         Reason::EchDenied => add(Extras { ech_outer: true, ..present() }),
-        Reason::AddressProhibited if denial.special == Some(Special::Metadata) => Some(Remedy::advice(
-            "metadata addresses hand out credentials: only a `cidr` rule for the one address opens them, and only for \
-             clients on this host",
-        )),
+        Reason::AddressProhibited if denial.special == Some(Special::Metadata) => {
+            let whom = if client.on_this_host { "" } else { ", which this one is not" };
+            Some(Remedy::advice(format!(
+                "metadata addresses hand out credentials: only a `cidr` rule for the one address opens them, and only for \
+                 clients on this host{whom}"
+            )))
+        }
         Reason::AddressProhibited => match to.host {
             Host::Ip(_) => add(Extras::default()),
             Host::Name(_) => add(Extras { private: Some(&Private::Any), ..present() }),
