@@ -1,12 +1,12 @@
 //! The rules that let something pass, each with its reason.
 
-use super::plan::{Allowance, Exit, Plan};
-use super::rule::Match::{
+use crate::lockdown::plan::{Allowance, Exit, Plan};
+use crate::lockdown::rule::Match::{
     Backward, Destination, DestinationPort, HopLimit, Icmp, Icmp6, Local, Mark, NotFirst, Onward, OwnFlow,
     Owner, Published, Related, Reply, SourcePort, Tcp, Udp, Untracked,
 };
-use super::rule::Verdict::{Remember, Return};
-use super::rule::{Family, Match, Rule};
+use crate::lockdown::rule::Verdict::{Remember, Return};
+use crate::lockdown::rule::{Family, Match, Rule};
 
 /// Neighbour and router discovery (RFC 4861) and multicast listeners (RFC 2710, RFC 3810): without
 /// them a host has no neighbours and soon no address.

@@ -2,13 +2,13 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::allow;
-use super::plan::{Plan, Shape};
-use super::rule::Match::{
+use crate::lockdown::allow;
+use crate::lockdown::plan::{Plan, Shape};
+use crate::lockdown::rule::Match::{
     Destination, DestinationPort, From, Local, Rate, Related, Reply, Source, Spoofed, Tcp, ToLoopback, Udp,
 };
-use super::rule::Verdict::{Count, Drop, Log, Prohibit, Redirect, Reset, Return, Take};
-use super::rule::{Chain, Entry, Hook, Rule, Table};
+use crate::lockdown::rule::Verdict::{Count, Drop, Log, Prohibit, Redirect, Reset, Return, Take};
+use crate::lockdown::rule::{Chain, Entry, Hook, Rule, Table};
 
 /// What the kernel's log says before a packet that was refused.
 const LOGGED: &str = "exeat-lockdown: ";

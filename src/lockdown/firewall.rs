@@ -1,11 +1,11 @@
 //! Loading the rules, reading them back, taking them away.
 
-use super::commands::{CommandError, run};
-use super::found::State;
-use super::plan::Plan;
-use super::rule::{Family, Table};
-use super::status::Status;
-use super::{chains, iptables, nft, routes};
+use crate::lockdown::commands::{CommandError, run};
+use crate::lockdown::found::State;
+use crate::lockdown::plan::Plan;
+use crate::lockdown::rule::{Family, Table};
+use crate::lockdown::status::Status;
+use crate::lockdown::{chains, iptables, nft, routes};
 
 /// How long another program may hold the lock of iptables, in seconds.
 const WAIT: &str = "10";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::rule::Table;
+use crate::lockdown::rule::Table;
 
 /// The names of exeat's own chains begin so; nothing else in a rule set is ever touched.
 pub(super) const OWN: &str = "EXEAT-";

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::found::{Held, State};
-use super::rule::{COMMENT, Chain, Family, Match, OWN_FLOW, Rule, Table, Verdict};
+use crate::lockdown::found::{Held, State};
+use crate::lockdown::rule::{COMMENT, Chain, Family, Match, OWN_FLOW, Rule, Table, Verdict};
 use crate::sys::TAKEN;
 
 /// What the first rule of a chain says where its table was not there before.

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::commands;
-use super::plan::{Plan, Shape};
-use super::rule::Family;
+use crate::lockdown::commands;
+use crate::lockdown::plan::{Plan, Shape};
+use crate::lockdown::rule::Family;
 
 /// A door that nobody opened yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

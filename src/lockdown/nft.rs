@@ -3,10 +3,10 @@
 //! It has base chains of its own, so no rule of another table can accept what it refuses. It never says
 //! `flags owner`: such a table vanishes with the program that made it, and everything is open again.
 
-use super::chains::{self, TAKING};
-use super::found::OWN;
-use super::plan::Plan;
-use super::rule::{COMMENT, Chain, Family, Hook, Match, OWN_FLOW, Rule, Table, Verdict};
+use crate::lockdown::chains::{self, TAKING};
+use crate::lockdown::found::OWN;
+use crate::lockdown::plan::Plan;
+use crate::lockdown::rule::{COMMENT, Chain, Family, Hook, Match, OWN_FLOW, Rule, Table, Verdict};
 use crate::sys::TAKEN;
 
 /// The name of the table.

@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 
-use super::rule::Family;
+use crate::lockdown::rule::Family;
+use crate::lockdown::tracking;
 
 /// A lockdown as a person asks for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,7 +117,7 @@ impl Plan {
     pub(super) fn summary(&self) -> String {
         let shape = self.shape.summary();
         match self.loose_before {
-            Some(loose) => format!("{shape}; {}{}", super::tracking::NOTE, u8::from(loose)),
+            Some(loose) => format!("{shape}; {}{}", tracking::NOTE, u8::from(loose)),
             None => shape.to_owned(),
         }
     }

@@ -1,7 +1,7 @@
 //! The way from TPROXY to exeat: packets that bear its mark are delivered on this host, whatever their destination.
 
-use super::commands::{CommandError, run};
-use super::rule::Family;
+use crate::lockdown::commands::{CommandError, run};
+use crate::lockdown::rule::Family;
 use crate::sys::TAKEN;
 
 /// The number of the routing table, and of the rule that leads there: before the table `main`, after `local`.

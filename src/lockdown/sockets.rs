@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::commands::{self, CommandError};
+use crate::lockdown::commands::{self, CommandError};
 
 const TABLE_V4: &str = "/proc/net/tcp";
 const TABLE_V6: &str = "/proc/net/tcp6";

@@ -5,11 +5,11 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::chains;
-use super::found::{OWN, leads_into_own, rule_of};
-use super::nft;
-use super::plan::{Plan, Shape};
-use super::rule::{COMMENT, Chain};
+use crate::lockdown::chains;
+use crate::lockdown::found::{OWN, leads_into_own, rule_of};
+use crate::lockdown::nft;
+use crate::lockdown::plan::{Plan, Shape};
+use crate::lockdown::rule::{COMMENT, Chain};
 
 /// Of one family, or of one `nft` table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

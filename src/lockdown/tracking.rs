@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 
-use super::commands;
+use crate::lockdown::commands;
 
 /// What the rules say before the earlier value.
 pub(super) const NOTE: &str = "nf_conntrack_tcp_loose was ";

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::fault::Fault;
+use crate::relay::fault::Fault;
 
 /// The size of the buffer: what one read takes at most.
 pub(super) const SCRATCH: usize = 64 * 1024;

@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
-use super::copy::{self, Copied};
-use super::fault::Fault;
-use super::pipes::{Pipe, Pipes};
-use super::splice;
+use crate::relay::copy::{self, Copied};
+use crate::relay::fault::Fault;
+use crate::relay::pipes::{Pipe, Pipes};
+use crate::relay::splice;
 use crate::stream::Stream;
 
 /// How much one poll moves before others get their turn: about 0.1 ms of work.

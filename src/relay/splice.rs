@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::pipes::{Pipe, Pipes};
+use crate::relay::pipes::{Pipe, Pipes};
 use crate::stream::Stream;
 
 /// Fills an empty pipe from the source; a pipe that stays empty is the source's end. `None` says

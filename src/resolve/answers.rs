@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use super::Lookup;
-use super::failure::Failure;
 use crate::error::Error;
+use crate::resolve::Lookup;
+use crate::resolve::failure::Failure;
 
 /// How long the addresses of a family wait for those of the one that goes first (the resolution delay of RFC 8305 §3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);

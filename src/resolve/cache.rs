@@ -8,8 +8,8 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use hickory_resolver::proto::serialize::binary::BinEncodable;
 use moka::sync;
 
-use super::{Failure, Records};
 use crate::host::Name;
+use crate::resolve::{Failure, Records};
 
 /// Bytes, about: some 60,000 names with a few addresses each. Whoever controls a zone may fill answers to the brim,
 /// so their number alone would be no bound.

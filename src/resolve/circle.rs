@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::files::{self, FileError};
-use super::server::Server;
+use crate::resolve::files::{self, FileError};
+use crate::resolve::server::Server;
 use crate::sys;
 
 /// A way back to exeat.

@@ -17,8 +17,8 @@ use hickory_resolver::net::{DnsHandle, NetError};
 use hickory_resolver::proto::op::{DnsRequest, DnsResponse};
 use hickory_resolver::{ConnectionProvider, PoolContext};
 
-use super::tls::Line;
-use super::turns::{SOCKETS_A_TRY, Turns};
+use crate::resolve::tls::Line;
+use crate::resolve::turns::{SOCKETS_A_TRY, Turns};
 
 /// Connects to servers. hickory would open a connection for each question that finds none, and keep them all; a
 /// handshake for each is more than TLS can bear, so a server over TLS has one connection, whoever asks for it.

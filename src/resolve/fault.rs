@@ -1,7 +1,7 @@
 //! Why names can't be looked up.
 
-use super::circle::Circle;
-use super::files::FileError;
+use crate::resolve::circle::Circle;
+use crate::resolve::files::FileError;
 use crate::tls::trust::TrustError;
 
 /// Why names can't be looked up as the settings and the files say.

@@ -15,13 +15,13 @@ use hickory_resolver::proto::rr::{Name as WireName, RData, Record, RecordData, R
 use rustls::RootCertStore;
 use tokio_rustls::TlsConnector;
 
-use super::cache::Cache;
-use super::connect::Connector;
-use super::server::Server;
-use super::tls::Line;
-use super::turns::{AT_ONCE, Asker, Turns};
-use super::{Failure, Records, Settings};
 use crate::host::Name;
+use crate::resolve::cache::Cache;
+use crate::resolve::connect::Connector;
+use crate::resolve::server::Server;
+use crate::resolve::tls::Line;
+use crate::resolve::turns::{AT_ONCE, Asker, Turns};
+use crate::resolve::{Failure, Records, Settings};
 use crate::tls::trust;
 
 /// Tries after the first. With the default they stay within the ten seconds that a dial has by default; within each, a

@@ -23,8 +23,8 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::turns::{AT_ONCE, take};
 use crate::lock::lock;
+use crate::resolve::turns::{AT_ONCE, take};
 use crate::sys;
 
 /// Questions are padded to a multiple of this, lest their length tell the name (RFC 8467 §4.1).

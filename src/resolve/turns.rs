@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::failure::{Crowded, Failure};
 use crate::client::network;
 use crate::lock::lock;
+use crate::resolve::failure::{Crowded, Failure};
 
 /// Questions that may be under way over one connection to a server, and tries over all sockets. hickory looks at every
 /// one of a connection whenever anything happens on it, so there must not be many.

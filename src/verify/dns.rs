@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{self, RecordType};
 
-use super::{Seen, Trial, udp};
 use crate::host::Name;
 use crate::plural::plural;
+use crate::verify::{Seen, Trial, udp};
 
 const DNS: u16 = 53;
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Seen, Trial, loopback};
+use crate::verify::{Seen, Trial, loopback};
 
 /// Types of ICMP (RFC 792) and ICMPv6 (RFC 4443): the question, the answer.
 const ECHO_V4: (u8, u8) = (8, 0);

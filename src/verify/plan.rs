@@ -6,8 +6,8 @@ use std::thread;
 
 use hickory_proto::rr::RecordType;
 
-use super::{Finding, Outcome, Seen, Trial, dns, icmp, tcp, udp};
 use crate::guard;
+use crate::verify::{Finding, Outcome, Seen, Trial, dns, icmp, tcp, udp};
 
 /// Where metadata services answer.
 const METADATA_PORT: u16 = 80;

@@ -7,9 +7,9 @@ use std::thread;
 
 use rustix::io::Errno;
 
-use super::{Seen, Trial, has_route, hello};
 use crate::host::Name;
 use crate::reply::{BLOCKED, PROXY_NAME, PROXY_STATUS, TLS_ACCESS_DENIED, X_PROXY_ERROR};
+use crate::verify::{Seen, Trial, has_route, hello};
 
 /// Types of TLS records (RFC 8446 §5.1).
 const ALERT: u8 = 21;

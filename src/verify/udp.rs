@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use super::{Seen, Trial, any, loopback};
+use crate::verify::{Seen, Trial, any, loopback};
 
 const HTTPS: u16 = 443;
 /// Servers answer no smaller one (RFC 9000 §14.1).

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::At;
 use crate::mistake::{Mistake, Place};
+use crate::yaml::At;
 
 /// More mistakes of one file than anyone reads; the rest is counted.
 const MISTAKES_MAX: usize = 1000;

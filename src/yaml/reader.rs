@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::mistakes::{Mistakes, Recorded};
-use super::nearest::nearest;
-use super::{At, Key, Node, SIZE_MAX, Value, quoted, tree};
 use crate::mistake::{Mistake, Place};
+use crate::yaml::mistakes::{Mistakes, Recorded};
+use crate::yaml::nearest::nearest;
+use crate::yaml::{At, Key, Node, SIZE_MAX, Value, quoted, tree};
 
 /// Reads one file, and collects its mistakes meanwhile.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The core schema of YAML 1.2 (§10.3.2): what a plain scalar is.
 
-use super::Value;
+use crate::yaml::Value;
 
 /// What an unquoted scalar says. `yes`, `on` and dates are text; so is whatever else is not listed there.
 pub(super) fn plain(text: &str) -> Value {

@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
-use super::mistakes::Mistakes;
-use super::{At, DEPTH_MAX, Key, NODES_MAX, Node, Value, quoted, scalar};
+use crate::yaml::mistakes::Mistakes;
+use crate::yaml::{At, DEPTH_MAX, Key, NODES_MAX, Node, Value, quoted, scalar};
 
 /// What the parser says of an alias without its anchor. It has consumed the alias then and can go on,
 /// which matters: an unquoted `- *.example.com` is one, and hides every later mistake otherwise.

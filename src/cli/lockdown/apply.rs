@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use super::Refusal;
-use super::arguments::{Meant, RuleArgs};
+use crate::cli::lockdown::Refusal;
+use crate::cli::lockdown::arguments::{Meant, RuleArgs};
 use crate::lockdown::firewall::{self, Format};
 use crate::lockdown::plan::{Exit, Shape};
 use crate::lockdown::routes::Kept;

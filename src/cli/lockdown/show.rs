@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::arguments::{Words, formats};
+use crate::cli::lockdown::arguments::{Words, formats};
 use crate::cli::{FAILED, Format as Output, json, print};
 use crate::lockdown::firewall::{self, Format};
 use crate::lockdown::rule::Family;

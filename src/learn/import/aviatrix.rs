@@ -14,12 +14,12 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use self::tag::{Found, Mode, Rule, Tag};
-use super::emit::{cells, shown};
-use super::places::{Place, Places};
-use super::region::{Area, Line, Region, allowed};
-use super::sets::{Clients, Methods, Ports, Wires};
-use super::{Imported, Remarks};
 use crate::learn::draft::{Draft, Profile, unused};
+use crate::learn::import::emit::{cells, shown};
+use crate::learn::import::places::{Place, Places};
+use crate::learn::import::region::{Area, Line, Region, allowed};
+use crate::learn::import::sets::{Clients, Methods, Ports, Wires};
+use crate::learn::import::{Imported, Remarks};
 use crate::mistake::{Mistake, Place as At};
 use crate::policy::who::Who;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::places::{Place, Places};
-use super::region::{AREAS_MAX, Area, Region};
-use super::sets::{Clients, Methods, Ports, Wires};
 use crate::learn::draft::{Entry, On, Rule};
+use crate::learn::import::places::{Place, Places};
+use crate::learn::import::region::{AREAS_MAX, Area, Region};
+use crate::learn::import::sets::{Clients, Methods, Ports, Wires};
 use crate::policy::document::has_one_owner;
 use crate::policy::terms::Protocol;
 

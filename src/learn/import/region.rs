@@ -1,8 +1,8 @@
 //! What rules of another program allow: who may go where, on which ports, with what inside. First-match lists become
 //! unions here, exactly.
 
-use super::places::Places;
-use super::sets::{Clients, Ports, Wires};
+use crate::learn::import::places::Places;
+use crate::learn::import::sets::{Clients, Ports, Wires};
 
 /// A part of everything that is the same for all its clients, destinations, ports and contents.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::emit::{Cell, cells, shown};
-use super::places::{Place, Places};
-use super::region::{Area, Line, Region, allowed};
-use super::sets::{Clients, Ports, Wires};
-use super::{Imported, Remarks};
 use crate::learn::draft::{Draft, Profile, unused};
+use crate::learn::import::emit::{Cell, cells, shown};
+use crate::learn::import::places::{Place, Places};
+use crate::learn::import::region::{Area, Line, Region, allowed};
+use crate::learn::import::sets::{Clients, Ports, Wires};
+use crate::learn::import::{Imported, Remarks};
 use crate::mistake::{Mistake, Place as At};
 use crate::policy::terms::Mode;
 use crate::policy::who::Who;

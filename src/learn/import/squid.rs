@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use self::acl::{Holds, Why};
 use self::config::{Directive, Volume};
-use super::emit::{cells, shown};
-use super::region::{Area, Line, Region, allowed};
-use super::sets::Wires;
-use super::{Imported, Remark, Weight};
 use crate::learn::draft::{Draft, Profile};
+use crate::learn::import::emit::{cells, shown};
+use crate::learn::import::region::{Area, Line, Region, allowed};
+use crate::learn::import::sets::Wires;
+use crate::learn::import::{Imported, Remark, Weight};
 use crate::mistake::{Mistake, Place};
 use crate::policy::who::Who;
 

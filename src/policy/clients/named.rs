@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
-use super::network_of;
 use crate::client::Client;
+use crate::policy::clients::network_of;
 use crate::policy::index::canonical_network;
 use crate::policy::terms::Profile;
 use crate::policy::who::{CertificatePattern, Lead, Named, UserPattern, Who};

@@ -2,10 +2,10 @@
 
 use ipnet::IpNet;
 
-use super::conditions;
-use super::keys::CLIENT;
-use super::written::NETWORK;
 use crate::client::check_name;
+use crate::policy::document::conditions;
+use crate::policy::document::keys::CLIENT;
+use crate::policy::document::written::NETWORK;
 use crate::policy::who::{CertificatePattern, Named, UserPattern, Who};
 use crate::yaml::{Field, Reader, Value, quoted};
 

@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 
-use super::written::{self, NETWORK};
+use crate::policy::document::report;
+use crate::policy::document::written::{self, NETWORK};
 use crate::policy::terms::{Ports, Private};
 use crate::yaml::{Field, Reader, Value, quoted};
 
@@ -61,7 +62,7 @@ pub(super) fn network(reader: &mut Reader, field: Field<'_>, expected: &str) -> 
     match written::network(&field.node.text, expected) {
         Ok(network) => Some(network),
         Err(slip) => {
-            super::report(reader, field.node.at, slip);
+            report(reader, field.node.at, slip);
             None
         }
     }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::{report, written};
 use crate::file::{self, ReadError};
 use crate::policy::Target;
+use crate::policy::document::{report, written};
 use crate::policy::terms::Action;
 use crate::yaml::{At, Reader};
 

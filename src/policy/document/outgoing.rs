@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 
-use super::keys::OUTGOING;
 use crate::families::Families;
+use crate::policy::document::keys::OUTGOING;
 use crate::policy::outgoing::Outgoing;
 use crate::sys::TAKEN;
 use crate::yaml::{Field, Reader, Value};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::written::{NAME, is_name};
+use crate::policy::document::written::{NAME, is_name};
 use crate::policy::terms::Way;
 use crate::yaml::{Field, Reader, quoted};
 

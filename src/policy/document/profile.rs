@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::keys::PROFILE;
-use super::rule::Around;
-use super::spec::Spec;
-use super::written::{NAME, is_name};
-use super::{FLAG, Loader, clients, list, outgoing, parent, rule};
+use crate::policy::document::keys::PROFILE;
+use crate::policy::document::rule::Around;
+use crate::policy::document::spec::Spec;
+use crate::policy::document::written::{NAME, is_name};
+use crate::policy::document::{FLAG, Loader, clients, list, outgoing, parent, rule};
 use crate::policy::terms::{Action, Mode, Profile};
 use crate::policy::{ProfileId, SourceId};
 use crate::yaml::{At, Field, Fields, Node, Reader, Value, quoted};

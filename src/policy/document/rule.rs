@@ -1,10 +1,10 @@
 //! One entry of `allow` or `deny`: a pattern, or a map that says more.
 
-use super::keys::{ALLOW_ONLY, RULE};
-use super::parent::Known;
-use super::spec::{Spec, default_ports};
-use super::{conditions, parent, report, written};
 use crate::policy::Target;
+use crate::policy::document::keys::{ALLOW_ONLY, RULE};
+use crate::policy::document::parent::Known;
+use crate::policy::document::spec::{Spec, default_ports};
+use crate::policy::document::{conditions, parent, report, written};
 use crate::policy::terms::{Action, Ports, Protocol};
 use crate::yaml::{Field, Fields, Reader, Value};
 

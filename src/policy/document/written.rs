@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::civil::Date;
 
-use super::suffix::{self, Reach};
 use crate::mistake::Severity;
 use crate::network;
+use crate::policy::document::suffix::{self, Reach};
 use crate::policy::pattern::{Pattern, PatternError};
 use crate::yaml::quoted;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::tag::{Found, Rule};
+use crate::learn::import::aviatrix::tag::{Found, Rule};
 use crate::mistake::{Mistake, Place};
 
 pub(super) fn read(file: &Path, text: &str, name: &str) -> Result<Found, Vec<Mistake>> {

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use super::tag::Found;
-use super::tree;
+use crate::learn::import::aviatrix::tag::Found;
+use crate::learn::import::aviatrix::tree;
 use crate::mistake::{Mistake, Place};
 use crate::yaml::{At, Key, Node, Value};
 

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::Options;
+use crate::learn::import::aviatrix::Options;
 
 /// Everything that was found in a file.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::tag::{Found, Mode, Rule};
+use crate::learn::import::aviatrix::tag::{Found, Mode, Rule};
 use crate::mistake::Mistake;
 use crate::yaml::{Node, Reader, Value};
 

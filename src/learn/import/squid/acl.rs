@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
-use super::regex;
 use crate::learn::import::places::{Place, Places, name};
 use crate::learn::import::region::{Area, Region};
 use crate::learn::import::sets::{Clients, Methods, Ports, Wires};
+use crate::learn::import::squid::regex;
 
 /// What is known of where an acl holds.
 #[derive(Clone, Debug)]
