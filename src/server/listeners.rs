@@ -81,10 +81,9 @@ impl Listeners {
     /// Sockets that stand in a jail already, dealt out among the workers.
     pub(super) fn take(doors: Doors, workers: &Workers) -> io::Result<Self> {
         let mut shares: Vec<Share> = workers.runtimes().map(|_| Share::default()).collect();
-        let both = |(socket, listener): (net::UdpSocket, net::TcpListener)| {
+        let both = |(socket, listener): (net::UdpSocket, _)| {
             socket.set_nonblocking(true)?;
-            listener.set_nonblocking(true)?;
-            pair((socket, listener))
+            Ok((UdpSocket::from_std(socket)?, taken(listener)?))
         };
         for (turn, listener) in workers.deal(doors.explicit, taken)? {
             shares[turn].explicit.push(listener);
@@ -145,10 +144,6 @@ fn taken(listener: net::TcpListener) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-fn pair((socket, listener): (net::UdpSocket, net::TcpListener)) -> io::Result<(UdpSocket, TcpListener)> {
-    Ok((UdpSocket::from_std(socket)?, TcpListener::from_std(listener)?))
-}
-
 /// Listeners at one address, one on each worker.
 fn bind(address: SocketAddr, workers: &Workers) -> Result<Vec<TcpListener>, StartError> {
     let listeners = sys::listen_each(address, workers.count())
@@ -158,8 +153,9 @@ fn bind(address: SocketAddr, workers: &Workers) -> Result<Vec<TcpListener>, Star
 
 /// An address bound for both transports, on each worker.
 fn bind_both(address: SocketAddr, workers: &Workers) -> Result<Vec<(UdpSocket, TcpListener)>, StartError> {
+    let both = |(socket, listener)| Ok((UdpSocket::from_std(socket)?, TcpListener::from_std(listener)?));
     let sockets =
-        sys::listen_both_each(address, workers.count()).and_then(|sockets| workers.each(sockets, pair));
+        sys::listen_both_each(address, workers.count()).and_then(|sockets| workers.each(sockets, both));
     sockets.map_err(|error| StartError::Listen(address, error))
 }
 

@@ -97,19 +97,15 @@ fn judge(trial: &Trial, allowed: Option<Seen>, tried: Vec<(String, Seen, Needs)>
 }
 
 fn finding(probe: String, seen: Seen, control: Control) -> Finding {
-    let (outcome, detail) = match (seen, &control) {
-        (Seen::Answer(detail), _) => (Outcome::GotOut, detail),
-        (Seen::NoWay(detail), _) => {
-            return Finding { probe, outcome: Outcome::Blocked, detail, control: "none needed".to_owned() };
-        }
+    let (outcome, detail, control) = match (seen, control) {
+        (Seen::Answer(detail), Ok(control) | Err(control)) => (Outcome::GotOut, detail, control),
+        (Seen::NoWay(detail), _) => (Outcome::Blocked, detail, "none needed".to_owned()),
         (Seen::Ended(detail), _) => {
-            let control = "a firewall here says so, or a host that was reached".to_owned();
-            return Finding { probe, outcome: Outcome::Unproven, detail, control };
+            (Outcome::Unproven, detail, "a firewall here says so, or a host that was reached".to_owned())
         }
-        (Seen::Nothing(detail), Ok(_)) => (Outcome::Blocked, detail),
-        (Seen::Nothing(detail), Err(_)) => (Outcome::Unproven, detail),
+        (Seen::Nothing(detail), Ok(held)) => (Outcome::Blocked, detail, held),
+        (Seen::Nothing(detail), Err(failure)) => (Outcome::Unproven, detail, failure),
     };
-    let control = control.unwrap_or_else(|failure| failure);
     Finding { probe, outcome, detail, control }
 }
 

@@ -118,13 +118,14 @@ fn first_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
     use std::time::Duration;
 
     use super::*;
 
     #[test]
     fn whoever_takes_a_connection_and_says_nothing_may_be_outside() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let trial = Trial {
             allowed: None,
