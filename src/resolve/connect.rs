@@ -20,6 +20,9 @@ use hickory_resolver::{ConnectionProvider, PoolContext};
 use crate::resolve::tls::Line;
 use crate::resolve::turns::{SOCKETS_A_TRY, Turns};
 
+/// How soon a question over UDP is sent again, for what is lost on the way: hickory does it no sooner.
+const AGAIN_AFTER: Duration = Duration::from_millis(333);
+
 /// Connects to servers. hickory would open a connection for each question that finds none, and keep them all; a
 /// handshake for each is more than TLS can bear, so a server over TLS has one connection, whoever asks for it.
 #[derive(Clone)]
@@ -73,7 +76,9 @@ impl Connector {
 }
 
 impl Clear {
-    async fn ask(self, request: DnsRequest) -> Result<DnsResponse, NetError> {
+    async fn ask(self, mut request: DnsRequest) -> Result<DnsResponse, NetError> {
+        // Not by how quick hickory takes the server for: to it, one that says of many names that they have nothing fails.
+        request.options_mut().retry_interval = AGAIN_AFTER;
         // Sooner than hickory would call it the server's silence.
         let _turn = self.turns.sockets(self.try_for / 2).await?;
         let exchange = match self.socket {

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exeat::error::Error;
 use exeat::families::Families;
@@ -247,6 +247,20 @@ async fn answers_too_large_for_udp_come_over_tcp() {
     // Bounded, however many the server sends.
     assert_eq!(resolve(&resolver, "a.example").await.unwrap().len(), 64);
     assert_eq!(dns.asked(), ["a.example A", "a.example A tcp", "a.example AAAA"]);
+}
+
+#[tokio::test]
+async fn a_question_that_is_lost_is_soon_repeated_however_many_names_had_nothing() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    let addresses = Reply::Addresses(vec!["192.0.2.1".parse().unwrap()]);
+    dns.script("a.example", RecordType::A, [Reply::Silence, addresses]);
+    let resolver = Resolver::new(Settings { try_for: LONG_ENOUGH, ..settings(&directory, &dns) }).unwrap();
+    for number in 0..60 {
+        assert_eq!(v4(&resolver, 1, &format!("n{number}.example")).await, Err(Failure::NoSuchName));
+    }
+    let begun = Instant::now();
+    assert_eq!(v4(&resolver, 1, "a.example").await, Ok(1));
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
