@@ -105,7 +105,11 @@ impl Servers {
             Asker::Client(client) => Some(self.turns.of(client, self.room(), self.try_for).await?),
             Asker::Exeat => None,
         };
-        self.ask_all(name, kind).await
+        // While it waited for its turn, others may have been told.
+        match self.cache.find(name, kind) {
+            Some(known) => known,
+            None => self.ask_all(name, kind).await,
+        }
     }
 
     /// For how many more questions there is room now, at the server that has most.

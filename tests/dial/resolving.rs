@@ -622,6 +622,24 @@ async fn a_question_that_many_clients_ask_is_one_question() {
 }
 
 #[tokio::test]
+async fn those_of_a_client_that_wait_for_their_turn_to_ask_the_same_are_told_with_the_first() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    let (open, gate) = watch::channel(false);
+    let addresses = Reply::Addresses(vec!["192.0.2.1".parse().unwrap()]);
+    dns.reply("a.example", Reply::Behind(gate, Box::new(addresses)));
+    // Four of them at a time may ask.
+    let settings = Settings { sockets: 48, try_for: LONG_ENOUGH, ..settings(&directory, &dns) };
+    let resolver = Arc::new(Resolver::new(settings).unwrap());
+    let asking = v4_of_all(&resolver, (0..40).map(|_| (1, "a.example".to_owned())));
+    while dns.asked().is_empty() {
+        yield_now().await;
+    }
+    open.send(true).unwrap();
+    assert_eq!(asking.join_all().await, vec![Ok(1); 40]);
+    assert_eq!(dns.asked(), ["a.example A"]);
+}
+
+#[tokio::test]
 async fn questions_wait_until_there_are_sockets_for_them() {
     let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
     dns.reply("*.silent.example", Reply::Silence);
