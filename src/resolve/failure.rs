@@ -39,6 +39,11 @@ impl Failure {
     pub(super) fn is_of_one_server(self) -> bool {
         matches!(self, Self::Refused | Self::ServerFailed | Self::Malformed)
     }
+
+    /// Whether it says something of the name, which the other servers would say too.
+    pub(super) fn is_of_the_name(self) -> bool {
+        matches!(self, Self::NoAddresses | Self::NoSuchName)
+    }
 }
 
 impl From<Failure> for Error {

@@ -123,18 +123,24 @@ impl Servers {
     /// before that is believed.
     async fn ask_all(&self, name: &Name, kind: RecordType) -> Result<Records, Failure> {
         let wire = wire_name(name).map_err(|_| Failure::Malformed)?;
-        let mut answer = self.ask(&self.together, &wire, kind).await;
-        for server in &self.singly {
-            match answer {
-                (Err(failure), _) if failure.is_of_one_server() => {
-                    answer = self.ask(server, &wire, kind).await;
-                }
-                _ => break,
-            }
-        }
-        let (answer, ttl) = answer;
+        let (answer, ttl) = match self.ask(&self.together, &wire, kind).await {
+            (Err(failure), _) if failure.is_of_one_server() => self.ask_each(failure, &wire, kind).await,
+            answer => answer,
+        };
         self.cache.keep(name, kind, answer.clone(), ttl);
         answer.map(|data| Records { data, ttl })
+    }
+
+    /// Asks one server after the other until one knows. If none does, what is told is what says most of all that went
+    /// wrong: one that is silent must not hide what another said, nor one that stands behind it.
+    async fn ask_each(&self, mut failure: Failure, name: &WireName, kind: RecordType) -> Answer {
+        for server in &self.singly {
+            match self.ask(server, name, kind).await {
+                (Err(other), _) if !other.is_of_the_name() => failure = failure.max(other),
+                answer => return answer,
+            }
+        }
+        (Err(failure), Duration::ZERO)
     }
 
     async fn ask(&self, client: &Client, name: &WireName, kind: RecordType) -> Answer {

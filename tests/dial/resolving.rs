@@ -11,8 +11,10 @@ use exeat::error::Error;
 use exeat::families::Families;
 use exeat::host::Name;
 use exeat::resolve::{Answers, Asker, Failure, Fault, Follow, Resolver, Settings};
+use futures_util::future::join_all;
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType;
+use hickory_proto::rr::rdata::{A, CNAME};
+use hickory_proto::rr::{Name as WireName, RData, RecordType};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
@@ -540,6 +542,25 @@ async fn a_server_that_refuses_gives_way_to_one_that_answers() {
         let (found, ()) = tokio::join!(resolve(&resolver, "a.example"), answering);
         assert_eq!(found, ok(&["192.0.2.1"]), "{code}");
     }
+}
+
+#[tokio::test]
+async fn a_silent_server_hides_neither_one_that_answers_nor_what_another_said() {
+    let (broken, silent, dns) = (Dns::start().await, Dns::start().await, Dns::start().await);
+    broken.reply("a.example", Reply::Code(ResponseCode::ServFail));
+    silent.reply("a.example", Reply::Silence);
+    dns.set("a.example", &["192.0.2.1"]);
+    let directory = TempDir::new().unwrap();
+    let ask = async |servers: &[&Dns]| {
+        let servers = servers.iter().map(|dns| dns.address().into()).collect();
+        let try_for = Duration::from_secs(1);
+        let resolver = Resolver::new(Settings { servers, try_for, ..settings(&directory, &dns) }).unwrap();
+        v4(&resolver, 1, "a.example").await
+    };
+    // Which two of them are asked first is left to luck.
+    let all = [&broken, &silent, &dns];
+    assert_eq!(join_all([(); 10].map(|()| ask(&all))).await, [Ok(1); 10]);
+    assert_eq!(ask(&[&broken, &silent]).await, Err(Failure::ServerFailed));
 }
 
 /// The answer to a client's question for the addresses of one family.
