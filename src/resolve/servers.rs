@@ -146,10 +146,8 @@ impl Servers {
     async fn ask(&self, client: &Client, name: &WireName, kind: RecordType) -> Answer {
         match client.lookup(name.clone(), kind).await {
             Ok(lookup) => {
-                // Without data there is a record in an UPDATE only (RFC 2136 §2.4), which a server may call its answer.
-                let is_found = |record: &&Record| record.record_type() == kind && !record.data.is_update();
-                let of_kind = lookup.answers().iter().filter(is_found);
-                let data = of_kind.map(|record| record.data.clone()).take(RECORDS_MAX).collect();
+                let found = found(lookup.answers(), name, kind);
+                let data = found.map(|record| record.data.clone()).take(RECORDS_MAX).collect();
                 (Ok(data), lookup.valid_until().saturating_duration_since(Instant::now()))
             }
             Err(error) => {
@@ -178,6 +176,20 @@ impl Servers {
         let (min, max) = (self.min_ttl.min(NEGATIVE_MAX), self.max_ttl.min(NEGATIVE_MAX));
         negative_ttl.map_or(min, |seconds| Duration::from_secs(seconds.into()).clamp(min, max))
     }
+}
+
+/// The records of a type that the name has or, where it has none itself, those that hickory found behind its aliases.
+/// What an answer says of other names besides is nobody's question.
+fn found<'a>(
+    answers: &'a [Record],
+    name: &'a WireName,
+    kind: RecordType,
+) -> impl Iterator<Item = &'a Record> {
+    // Without data there is a record in an UPDATE only (RFC 2136 §2.4), which a server may call its answer.
+    let of_kind =
+        answers.iter().filter(move |record| record.record_type() == kind && !record.data.is_update());
+    let has_own = of_kind.clone().any(|record| record.name == *name);
+    of_kind.filter(move |record| !has_own || record.name == *name)
 }
 
 /// The name as a question carries it, ending in the root: search domains are for relative names.

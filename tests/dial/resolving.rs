@@ -283,6 +283,25 @@ async fn aliases_are_followed_for_so_many_steps() {
 }
 
 #[tokio::test]
+async fn what_an_answer_says_of_another_name_is_not_the_names() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    let target = |text: &str| RData::CNAME(CNAME(WireName::from_ascii(text).unwrap()));
+    let beside = |other: &str, data, reply| Reply::Beside(other.to_owned(), data, Box::new(reply));
+    let own = Reply::Addresses(vec!["192.0.2.1".parse().unwrap()]);
+    dns.script("a.example", RecordType::A, [beside("b.example", RData::A(A::new(192, 0, 2, 2)), own)]);
+    let own = Reply::Alias("b.example".to_owned());
+    dns.script("c.example", RecordType::CNAME, [beside("b.example", target("a.example."), own)]);
+    let resolver = Resolver::new(settings(&directory, &dns)).unwrap();
+    for (asked, kind, data) in [
+        ("a.example", RecordType::A, RData::A(A::new(192, 0, 2, 1))),
+        ("c.example", RecordType::CNAME, target("b.example.")),
+    ] {
+        let found = resolver.records(Asker::Exeat, &name(asked), kind).await.unwrap();
+        assert_eq!(found.data[..], [data], "{asked}");
+    }
+}
+
+#[tokio::test]
 async fn a_reload_keeps_the_cache_while_the_servers_stay() {
     let (directory, dns, other) = (TempDir::new().unwrap(), Dns::start().await, Dns::start().await);
     dns.set("a.example", &["192.0.2.1"]);

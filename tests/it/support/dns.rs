@@ -24,6 +24,9 @@ pub(crate) enum Reply {
     /// Records of whatever type.
     #[allow(dead_code, reason = "the doors' tests alone ask for other types than addresses")]
     Records(Vec<RData>),
+    /// A record of another name, and the reply.
+    #[allow(dead_code, reason = "the tests of the resolver alone ask what becomes of it")]
+    Beside(String, RData, Box<Reply>),
     NoSuchName,
     Code(ResponseCode),
     /// Nothing comes back, ever.
@@ -173,6 +176,11 @@ impl Zone {
                     let target = CNAME(Name::from_ascii(format!("{target}.")).unwrap());
                     message.add_answer(self.record(&query, RData::CNAME(target)));
                     break;
+                }
+                Reply::Beside(other, rdata, then) => {
+                    let other = Name::from_ascii(format!("{other}.")).unwrap();
+                    message.add_answer(Record::from_rdata(other, self.ttl, rdata));
+                    reply = *then;
                 }
                 Reply::Records(records) => {
                     // A record may be empty in an UPDATE only (RFC 2136 §2.4), and this is no question's answer.
