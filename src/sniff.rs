@@ -17,7 +17,7 @@ pub use client::{client_hello, second_hello};
 pub use hello::ClientHello;
 pub use http::looks_like_http;
 pub use outcome::Sniff;
-pub use path::plain_path;
+pub use path::{decode_path, plain_path};
 pub use proxied::{Proxied, proxy_header};
 pub use server::{ServerHello, server_hello};
 

@@ -9,7 +9,7 @@ pub fn plain_path(path: &str) -> Result<Cow<'_, str>, &'static str> {
     if !path.starts_with('/') {
         return Err("does not start with '/'");
     }
-    let plain = decode(path)?;
+    let plain = decode_path(path)?;
     if plain.bytes().any(|byte| byte.is_ascii_control()) {
         return Err("has a control character");
     }
@@ -29,8 +29,8 @@ pub fn plain_path(path: &str) -> Result<Cow<'_, str>, &'static str> {
     Ok(plain)
 }
 
-/// Decodes escapes (RFC 3986 §2.1), but none of what shapes a path.
-fn decode(path: &str) -> Result<Cow<'_, str>, &'static str> {
+/// Decodes the escapes of a path or a piece of one (RFC 3986 §2.1), but none of what shapes a path.
+pub fn decode_path(path: &str) -> Result<Cow<'_, str>, &'static str> {
     if !path.contains('%') {
         return Ok(Cow::Borrowed(path));
     }

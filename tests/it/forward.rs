@@ -433,6 +433,45 @@ profiles:
 }
 
 #[tokio::test]
+async fn a_path_pattern_and_a_path_are_read_alike() {
+    let page = Upstream::page().await;
+    let port = page.port();
+    let policy = format!(
+        "version: 1
+profiles:
+  - name: everyone
+    allow:
+      - {{ host: a.example, ports: [{port}], protocol: http, private: true, paths: [\"/my%20files/*\", \"/caf%C3%A9\", \"/5%25*\", \"/%2A%5Bx%5D%3F\"] }}
+      - {{ host: b.example, ports: [{port}], protocol: http, private: true }}
+    deny:
+      - {{ host: b.example, ports: [{port}], protocol: http, paths: [\"/my%20files/**\"] }}
+"
+    );
+    let gate = crate::support::Setup::new(&policy).start().await;
+    let cases = [
+        ("a.example", "/my%20files/x", "allowed"),
+        ("a.example", "/my%20files/%78?q", "allowed"),
+        ("a.example", "/caf%c3%a9", "allowed"),
+        ("a.example", "/5%25", "allowed"),
+        ("a.example", "/5%25off", "allowed"),
+        ("a.example", "/*%5bx]%3F", "allowed"),
+        ("a.example", "/ax%3F", "no_rule"),
+        ("a.example", "/my%2520files/x", "bad_request"),
+        ("a.example", "/my+files/x", "no_rule"),
+        ("b.example", "/my%20files/x", "denied_by_rule"),
+        ("b.example", "/my%20files/%C3%A9", "denied_by_rule"),
+        ("b.example", "/myfiles/x", "allowed"),
+    ];
+    for (index, (host, path, reason)) in cases.into_iter().enumerate() {
+        let mut stream = gate.connect().await;
+        ask(&mut stream, format!("GET http://{host}:{port}{path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n"))
+            .await;
+        assert_eq!(gate.records(index + 1).await[index]["reason"], reason, "{host}{path}");
+    }
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_that_comes_back_is_refused() {
     let page = Upstream::page().await;
     let port = page.port();

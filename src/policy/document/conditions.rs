@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use crate::policy::document::report;
 use crate::policy::document::written::{self, NETWORK};
 use crate::policy::terms::{Ports, Private};
+use crate::sniff::plain_path;
 use crate::yaml::{Field, Reader, Value, quoted};
 
 /// Reads `ports: [22, 8000-8100]`.
@@ -70,35 +71,22 @@ pub(super) fn network(reader: &mut Reader, field: Field<'_>, expected: &str) -> 
 
 /// Reads `methods: [GET, HEAD]`.
 pub(super) fn methods(reader: &mut Reader, field: Field<'_>) -> Option<Vec<String>> {
-    texts(reader, field, |reader, item, text| {
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if text.is_empty() || !text.bytes().all(is_token) {
-            reader
-                .error(item.node.at, format!("{} is no HTTP method", quoted(text)))
-                .hint("write one like GET");
-        } else if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            let hint = format!("methods are upper-case: {}", text.to_ascii_uppercase());
-            reader.error(item.node.at, format!("the method {} would never match", quoted(text))).hint(hint);
-        } else if text == "CONNECT" {
-            let hint = "CONNECT opens the tunnel; `methods` is about the requests inside";
-            reader.error(item.node.at, "the method \"CONNECT\" would never match").hint(hint);
-        }
-    })
+    texts(reader, field, check_method)
 }
 
 /// Reads `paths: ["/pub/**"]`.
 pub(super) fn paths(reader: &mut Reader, field: Field<'_>) -> Option<Vec<String>> {
-    texts(reader, field, |reader, item, text| {
-        if let Err((what, hint)) = check_path(text) {
-            reader.error(item.node.at, format!("the path {} {what}", quoted(text))).hint(hint);
-        }
+    texts(reader, field, |text| {
+        check_path(text)
+            .map_err(|(what, hint)| (format!("the path {} {what}", quoted(text)), hint.to_owned()))
     })
 }
 
+/// Reads texts of which none may be wrong; `check` says what is wrong with one, and what would be right.
 fn texts(
     reader: &mut Reader,
     field: Field<'_>,
-    check: impl Fn(&mut Reader, Field<'_>, &str),
+    check: impl Fn(&str) -> Result<(), (String, String)>,
 ) -> Option<Vec<String>> {
     let is_list = matches!(field.node.value, Value::List(_));
     let items: Vec<_> = reader.list(field).collect();
@@ -108,12 +96,28 @@ fn texts(
     }
     let mut texts = Vec::with_capacity(items.len());
     for item in items {
-        if let Some(text) = reader.text(item) {
-            check(reader, item, text);
-            texts.push(text.to_owned());
+        let Some(text) = reader.text(item) else { continue };
+        match check(text) {
+            Ok(()) => texts.push(text.to_owned()),
+            Err((what, hint)) => reader.error(item.node.at, what).hint(hint),
         }
     }
     (!texts.is_empty()).then_some(texts)
+}
+
+fn check_method(text: &str) -> Result<(), (String, String)> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let never = || format!("the method {} would never match", quoted(text));
+    if text.is_empty() || !text.bytes().all(is_token) {
+        return Err((format!("{} is no HTTP method", quoted(text)), "write one like GET".to_owned()));
+    }
+    if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err((never(), format!("methods are upper-case: {}", text.to_ascii_uppercase())));
+    }
+    if text == "CONNECT" {
+        return Err((never(), "CONNECT opens the tunnel; `methods` is about the requests inside".to_owned()));
+    }
+    Ok(())
 }
 
 fn port_range(text: &str) -> Result<(u16, u16), String> {
@@ -181,7 +185,8 @@ fn check_path(text: &str) -> Result<(), (&'static str, &'static str)> {
             ));
         }
     }
-    check_escapes(text)
+    check_escapes(text)?;
+    plain_path(text).map(|_| ()).map_err(|what| (what, "requests with it are refused; leave it out"))
 }
 
 /// Escapes must be in the one form in which they pass the gate.

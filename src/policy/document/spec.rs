@@ -4,6 +4,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::civil::Date;
 
 use crate::policy::terms::{Action, Paths, Ports, Private, Protocol, Terms, Way};
+use crate::sniff::decode_path;
 
 /// Terms before their path patterns are compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +38,8 @@ impl Spec {
         }
     }
 
-    pub(super) fn compile(&self) -> Result<Terms, globset::Error> {
+    /// The error completes "the paths can't be compiled: …".
+    pub(super) fn compile(&self) -> Result<Terms, String> {
         Ok(Terms {
             action: self.action,
             ports: self.ports.clone(),
@@ -66,12 +68,21 @@ pub(super) fn default_ports(action: Action, protocol: Option<Protocol>) -> Ports
     }
 }
 
-fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
+fn globs(patterns: &[String]) -> Result<GlobSet, String> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        set.add(GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build()?);
+        let decoded = decoded(pattern)?;
+        let glob = GlobBuilder::new(&decoded).literal_separator(true).backslash_escape(false).build();
+        set.add(glob.map_err(|error| error.to_string())?);
     }
-    set.build()
+    set.build().map_err(|error| error.to_string())
+}
+
+/// The pattern over paths as they are matched, decoded: an escape there stands for its character, and never for a wildcard.
+fn decoded(pattern: &str) -> Result<String, &'static str> {
+    let pieces: Result<Vec<_>, _> =
+        pattern.split('*').map(|piece| decode_path(piece).map(|piece| globset::escape(&piece))).collect();
+    pieces.map(|pieces| pieces.join("*"))
 }
 
 #[cfg(test)]
@@ -88,7 +99,9 @@ mod tests {
             ("/**", &["/", "/a", "/a/b"], &[]),
             ("/**/x", &["/x", "/a/x", "/a/b/x"], &["/ax", "/x/a"]),
             ("/a/**/z", &["/a/z", "/a/b/z", "/a/b/c/z"], &["/a", "/az"]),
-            ("/a%20b", &["/a%20b"], &["/a b"]),
+            ("/a%20b", &["/a b"], &["/a%20b", "/ab"]),
+            ("/%C3%A9*", &["/\u{e9}", "/\u{e9}a"], &["/%C3%A9", "/e"]),
+            ("/%2A%3F%5B%7D/*", &["/*?[}/a"], &["/ax[}/a", "/%2A%3F%5B%7D/a"]),
         ] {
             let globs = globs(&[pattern.to_owned()]).unwrap();
             matching.iter().for_each(|path| assert!(globs.is_match(path), "{pattern} and {path}"));
