@@ -20,13 +20,22 @@ pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Vec<Who> {
         reader.error(field.node.at, what).hint("leave the key out");
     }
     let entries: Vec<_> = reader.list(field).collect();
-    entries.into_iter().filter_map(|entry| one(reader, entry)).collect()
+    entries.into_iter().flat_map(|entry| one(reader, entry)).collect()
 }
 
-fn one(reader: &mut Reader, entry: Field<'_>) -> Option<Who> {
-    if let Value::Map(_) = entry.node.value {
-        return conjunction(reader, entry).map(|named| Who::Named(Box::new(named)));
+/// An entry, which may be for several networks.
+fn one(reader: &mut Reader, entry: Field<'_>) -> Vec<Who> {
+    let Value::Map(_) = entry.node.value else { return word(reader, entry).into_iter().collect() };
+    match conjunction(reader, entry) {
+        // Where it comes from is all that is asked of a client: it need not prove anything.
+        Some(Named { user: None, group: None, certificate: None, from }) => {
+            from.into_iter().map(Who::Network).collect()
+        }
+        named => named.map(|named| Who::Named(Box::new(named))).into_iter().collect(),
     }
+}
+
+fn word(reader: &mut Reader, entry: Field<'_>) -> Option<Who> {
     let text = &*entry.node.text;
     let named = match text.split_once(':') {
         Some(("user", name)) => Named { user: user(reader, entry, name), ..Named::default() },
