@@ -2,6 +2,8 @@
 //!
 //! A policy may have a million rules, so each is compared only with those above it in the index.
 
+mod compare;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,13 +12,14 @@ use jiff::civil::Date;
 use crate::mistake::{Mistake, Place};
 use crate::policy::Policy;
 use crate::policy::index::Span;
+use crate::policy::lint::compare::{Voided, denies_all, is_narrowed, is_same, opens_within};
 use crate::policy::pattern::{Lead, Pattern};
 use crate::policy::rules::{Kind, Row, Rule, Rules};
-use crate::policy::terms::{Action, Protocol, Terms};
+use crate::policy::terms::{Action, Terms, Way};
 
 /// More warnings than anyone reads; the rest is counted.
 const WARNINGS_MAX: usize = 1000;
-/// Profiles for every client whose deny rules are compared with other profiles' allow rules. More than a few
+/// Profiles for every client whose rules are compared with other profiles' allow rules. More than a few
 /// of them are no layout of a policy that anyone keeps.
 const BLANKETS_MAX: usize = 16;
 /// Rules of one profile under one suffix that another is compared with.
@@ -38,33 +41,39 @@ pub fn lint(policy: &Policy, today: Date) -> Vec<Mistake> {
 
 struct Lint<'p> {
     rules: &'p Rules,
-    /// Where in the array the deny rules are: the array is sorted by place, so those of a place are a range here.
-    denies: Vec<u32>,
-    /// Where the allow rules without methods and paths are.
-    wide: Vec<u32>,
-    /// Profiles for every client that deny something.
-    blankets: Vec<u32>,
+    denies: Among,
+    /// The allow rules without methods and paths.
+    wide: Among,
     warnings: Vec<(u32, Mistake)>,
     uncounted: usize,
 }
 
+/// Some of the rules, to be compared with others.
+struct Among {
+    /// Where in the array they are: the array is sorted by place, so those of a place are a range here.
+    rows: Vec<u32>,
+    /// Profiles for every client that have some of them.
+    blankets: Vec<u32>,
+}
+
+impl Among {
+    fn new(rules: &Rules, belongs: impl Fn(&Terms) -> bool) -> Self {
+        let rows = (0..).zip(&rules.rows).filter(|(_, row)| belongs(rules.terms_of(row)));
+        let rows: Vec<u32> = rows.map(|(index, _)| index).collect();
+        let mut has_some = vec![false; rules.profiles.len()];
+        rows.iter().for_each(|&index| has_some[rules.rows[index as usize].profile as usize] = true);
+        let blankets = (0..).zip(has_some.iter().zip(&rules.profiles));
+        let blankets = blankets.filter(|(_, (has_some, profile))| **has_some && profile.clients.is_none());
+        let blankets = blankets.map(|(index, _)| index).take(BLANKETS_MAX).collect();
+        Self { rows, blankets }
+    }
+}
+
 impl<'p> Lint<'p> {
     fn new(rules: &'p Rules) -> Self {
-        let (mut denies, mut wide) = (Vec::new(), Vec::new());
-        for (index, row) in (0..).zip(&rules.rows) {
-            let terms = rules.terms_of(row);
-            match terms.action {
-                Action::Deny => denies.push(index),
-                Action::Allow if !is_narrowed(terms) => wide.push(index),
-                Action::Allow => {}
-            }
-        }
-        let mut denying = vec![false; rules.profiles.len()];
-        denies.iter().for_each(|&index| denying[rules.rows[index as usize].profile as usize] = true);
-        let blankets = (0..).zip(denying.iter().zip(&rules.profiles));
-        let blankets = blankets.filter(|(_, (denies, profile))| **denies && profile.clients.is_none());
-        let blankets = blankets.map(|(index, _)| index).take(BLANKETS_MAX).collect();
-        Self { rules, denies, wide, blankets, warnings: Vec::new(), uncounted: 0 }
+        let denies = Among::new(rules, |terms| terms.action == Action::Deny);
+        let wide = Among::new(rules, |terms| terms.action == Action::Allow && !is_narrowed(terms));
+        Self { rules, denies, wide, warnings: Vec::new(), uncounted: 0 }
     }
 
     fn expired(&mut self, row: &Row, today: Date) {
@@ -74,38 +83,54 @@ impl<'p> Lint<'p> {
 
     fn allow(&mut self, row: &Row) {
         let terms = self.rules.terms_of(row);
-        let denied_by = self.above(row, &self.denies, |other| denies_all(other, terms));
+        let denied_by = self.above(row, &self.denies, |other| denies_all(self.rules.terms_of(other), terms));
         if let Some(above) = denied_by {
             let by = format!("by {}", Rule::new(self.rules, above));
             self.warn(row, "never allows anything: it is denied", &by, "remove one of the two");
         }
-        if !is_narrowed(terms) {
-            return;
-        }
-        if let Some(above) = self.above(row, &self.wide, |other| voids(other, terms)) {
-            let by = format!("by {}", Rule::new(self.rules, above));
-            let hint = "one rule that accepts is enough; narrow the wider one";
-            self.warn(row, "limits nothing: other methods and paths are allowed", &by, hint);
+        if is_narrowed(terms) {
+            self.narrowed(row);
         }
     }
 
-    /// One of the rules `among` that match whatever the row matches and have such terms: of the row's own
-    /// profile, or of one for everyone.
-    fn above(&self, row: &Row, among: &[u32], has_terms: impl Fn(&Terms) -> bool) -> Option<&'p Row> {
-        if among.is_empty() {
+    /// What names methods or paths in vain, be it for some of its ports and addresses alone.
+    fn narrowed(&mut self, row: &Row) {
+        let voided = |other: &Row| self.voided(other, row);
+        let all = self.above(row, &self.wide, |other| voided(other).is_some_and(|voided| voided.is_all()));
+        let wide = all.or_else(|| self.above(row, &self.wide, |other| voided(other).is_some()));
+        let Some((wide, voided)) = wide.and_then(|wide| Some((wide, voided(wide)?))) else { return };
+        let what = format!("limits nothing{voided}: other methods and paths are allowed");
+        let by = format!("by {}", Rule::new(self.rules, wide));
+        self.warn(row, &what, &by, "one rule that accepts is enough; narrow the wider one");
+    }
+
+    fn voided(&self, wide: &Row, narrow: &Row) -> Option<Voided> {
+        let rules = self.rules;
+        let opens = match (rules.network_of(wide), rules.network_of(narrow)) {
+            (Some(wide), Some(narrow)) => opens_within(wide, narrow),
+            _ => true,
+        };
+        Voided::by(rules.terms_of(wide), rules.terms_of(narrow)).filter(|_| opens)
+    }
+
+    /// One of the rules `among` that match whatever the row matches and are such: of the row's own profile, or of
+    /// one for everyone.
+    fn above(&self, row: &Row, among: &Among, is_such: impl Fn(&Row) -> bool) -> Option<&'p Row> {
+        let Among { rows, blankets } = among;
+        if rows.is_empty() {
             return None;
         }
         let rules = self.rules;
         let mut candidates: Vec<&'p Row> = Vec::new();
         let mut gather = |span: Span| {
-            let before = |bound: usize| among.partition_point(|&index| (index as usize) < bound);
-            let here = &among[before(span.range().start)..before(span.range().end)];
-            let others = self.blankets.iter().filter(|other| **other != row.profile);
+            let before = |bound: usize| rows.partition_point(|&index| (index as usize) < bound);
+            let here = &rows[before(span.range().start)..before(span.range().end)];
+            let others = blankets.iter().filter(|other| **other != row.profile);
             for profile in others.chain([&row.profile]) {
                 let start = here.partition_point(|&index| rules.rows[index as usize].profile < *profile);
                 let own = here[start..].iter().map(|&index| &rules.rows[index as usize]);
                 let own = own.take_while(|other| other.profile == *profile).take(COMPARED_MAX);
-                candidates.extend(own.filter(|other| has_terms(rules.terms_of(other))));
+                candidates.extend(own.filter(|other| is_such(other)));
             }
         };
         match row.kind {
@@ -143,15 +168,28 @@ impl<'p> Lint<'p> {
                     Kind::Network => (Lead::This, ""),
                 };
                 let same_target = known.entry(globs).or_default();
-                match same_target.iter().find(|first| is_same(rules.terms_of(first), rules.terms_of(row))) {
-                    Some(first) => {
-                        let first = Rule::new(rules, first);
-                        let of = format!("of {}:{}", first.source().display(), first.line());
-                        self.warn(row, "is a duplicate", &of, "remove one of the two");
-                    }
+                let profile = rules.profile_of(row);
+                let is_first = |first: &&&Row| is_same(rules.terms_of(first), rules.terms_of(row), profile);
+                match same_target.iter().find(is_first) {
+                    Some(first) => self.duplicate(first, row),
                     None if same_target.len() < COMPARED_MAX => same_target.push(row),
                     None => {}
                 }
+            }
+        }
+    }
+
+    /// Of rules that say the same it is the first that decides.
+    fn duplicate(&mut self, first: &Row, row: &Row) {
+        let way = |row| self.rules.way_of(row).and_then(Way::parent);
+        let goes_alike = way(first) == way(row);
+        let first = Rule::new(self.rules, first);
+        let of = format!("of {}:{}", first.source().display(), first.line());
+        match goes_alike {
+            true => self.warn(row, "is a duplicate", &of, "remove one of the two"),
+            false => {
+                let what = "is, but for its parent, a duplicate";
+                self.warn(row, what, &of, "the first decides: remove the one that is not meant");
             }
         }
     }
@@ -181,58 +219,6 @@ impl<'p> Lint<'p> {
 /// The pattern of a row, read anew: rows keep only its parts.
 fn pattern(rules: &Rules, row: &Row) -> Option<Pattern> {
     Pattern::parse(&Rule::new(rules, row).pattern().to_string()).ok()
-}
-
-/// Whether a deny rule takes in all that an allow rule on the same names would let through.
-fn denies_all(deny: &Terms, allow: &Terms) -> bool {
-    let outlasts = deny.until.is_none_or(|last| allow.until.is_some_and(|until| until <= last));
-    let protocol = match deny.protocol {
-        None | Some(Protocol::Tcp) => true,
-        own => own == allow.protocol,
-    };
-    let ports = allow
-        .ports
-        .ranges()
-        .iter()
-        .all(|&(first, last)| deny.ports.ranges().iter().any(|&(from, to)| from <= first && last <= to));
-    !is_narrowed(deny) && outlasts && protocol && ports
-}
-
-/// Whether an allow rule lets any request through on a port where another names methods or paths.
-fn voids(wide: &Terms, narrow: &Terms) -> bool {
-    let outlasts = wide.until.is_none_or(|last| narrow.until.is_some_and(|until| until <= last));
-    let takes_http = |first: u16, last: u16| match wide.protocol {
-        Some(Protocol::Http | Protocol::Tcp) => true,
-        Some(Protocol::Tls) => false,
-        // By default 443 is for TLS alone.
-        None => (first, last) != (443, 443),
-    };
-    let shares_port = narrow.ports.ranges().iter().any(|&(first, last)| {
-        wide.ports.ranges().iter().any(|&(from, to)| {
-            let (first, last) = (first.max(from), last.min(to));
-            first <= last && takes_http(first, last)
-        })
-    });
-    outlasts && shares_port
-}
-
-/// Whether two rules on the same names say the same, whatever their reasons are.
-fn is_same(a: &Terms, b: &Terms) -> bool {
-    let paths = |terms: &Terms| terms.paths.as_ref().map(|paths| paths.patterns.clone());
-    std::ptr::eq(a, b)
-        || (a.action == b.action
-            && a.ports == b.ports
-            && a.protocol == b.protocol
-            && a.private == b.private
-            && a.until == b.until
-            && a.methods == b.methods
-            && paths(a) == paths(b)
-            && a.ech_outer == b.ech_outer)
-}
-
-/// Whether a rule is about some requests alone.
-fn is_narrowed(terms: &Terms) -> bool {
-    !terms.methods.is_empty() || terms.paths.is_some()
 }
 
 #[cfg(test)]

@@ -110,10 +110,38 @@ fn an_allow_that_a_deny_covers_is_told() {
         ("{ host: a.example, ports: [22], protocol: tcp }", "{ host: a.example, ports: [1-1024] }"),
         ("{ host: a.example, until: 2027-01-01 }", "{ host: a.example, until: 2027-01-01 }"),
         ("{ host: a.example, protocol: tls }", "{ host: a.example, protocol: tls }"),
+        ("{ host: a.example, ports: [443] }", "{ host: a.example, protocol: tls }"),
+        ("{ host: a.example, ports: [80] }", "{ host: a.example, protocol: http }"),
+        (
+            "{ host: a.example, protocol: http, methods: [GET] }",
+            "{ host: a.example, protocol: http, methods: [GET, HEAD] }",
+        ),
+        (
+            "{ host: a.example, ports: [80], methods: [GET], paths: [/a] }",
+            "{ host: a.example, protocol: http, paths: [/b, /a] }",
+        ),
     ] {
         let found = one(&[allow], &[deny]);
         assert_eq!(found.len(), 1, "{allow} under {deny}: {found:?}");
         assert!(found[0].contains("never allows anything: it is denied by p:7"), "{}", found[0]);
+    }
+}
+
+#[test]
+fn a_deny_that_leaves_something_covers_no_allow() {
+    for (allow, deny) in [
+        ("a.example", "{ host: a.example, protocol: tls }"),
+        ("{ host: a.example, ports: [443, 8443] }", "{ host: a.example, protocol: tls }"),
+        (
+            "{ host: a.example, protocol: http, methods: [GET, PUT] }",
+            "{ host: a.example, protocol: http, methods: [GET, HEAD] }",
+        ),
+        (
+            "{ host: a.example, protocol: http, methods: [GET] }",
+            "{ host: a.example, protocol: http, paths: [/a] }",
+        ),
+    ] {
+        assert_eq!(one(&[allow], &[deny]), [""; 0], "{allow} under {deny}");
     }
 }
 
@@ -158,6 +186,93 @@ fn a_wider_rule_that_voids_methods_and_paths_is_told() {
         let found = one(&[narrow, wide], &[]);
         let told = found.iter().any(|text| text.contains("limits nothing") && text.contains("p:6"));
         assert_eq!(told, voids, "{narrow} beside {wide}: {found:?}");
+    }
+}
+
+#[test]
+fn what_a_narrower_rule_still_limits_is_left_to_it() {
+    for (narrow, wide, said) in [
+        ("host: a.example, ports: [80]", "{ host: a.example }", Some("limits nothing: other")),
+        ("host: a.example, ports: [80, 8080]", "{ host: a.example }", Some("limits nothing on 80: other")),
+        (
+            "host: a.example, ports: [1-65535]",
+            "{ host: a.example, ports: [22, 443-445] }",
+            Some("limits nothing on 22, 444-445: other"),
+        ),
+        (
+            "host: a.example, private: true",
+            "{ host: .a.example }",
+            Some("limits nothing at addresses that both open: other"),
+        ),
+        (
+            "host: a.example, private: [10.0.0.0/8]",
+            "{ host: a.example, private: [10.0.0.0/7] }",
+            Some("limits nothing: other"),
+        ),
+        (
+            "host: a.example, private: [10.0.0.0/8, 192.168.0.0/16], ports: [80, 81]",
+            "{ host: a.example, private: [10.0.0.0/8] }",
+            Some("limits nothing on 80 at addresses that both open: other"),
+        ),
+        ("cidr: 8.8.8.0/24", "{ cidr: 0.0.0.0/0 }", Some("limits nothing: other")),
+        ("cidr: 10.1.0.0/16", "{ cidr: 10.0.0.0/8 }", Some("limits nothing: other")),
+        ("cidr: 10.0.0.0/8", "{ cidr: 0.0.0.0/0 }", None),
+        ("cidr: 169.254.169.254", "{ cidr: 169.254.0.0/16 }", None),
+    ] {
+        let found = one(&[&format!("{{ {narrow}, protocol: http, methods: [GET] }}"), wide], &[]);
+        assert_eq!(found.len(), usize::from(said.is_some()), "{narrow} beside {wide}: {found:?}");
+        assert!(found.iter().all(|text| text.contains(said.unwrap_or_default())), "{narrow}: {found:?}");
+    }
+    // What leaves nothing is told rather than what leaves something.
+    let narrow = "{ host: a.example, protocol: http, private: true, methods: [GET] }";
+    let found = one(&[narrow, ".a.example", "{ host: a.example, private: true }"], &[]);
+    assert!(
+        found.len() == 1 && found[0].contains("limits nothing: ") && found[0].contains("p:7"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_wider_rule_for_everyone_voids_those_of_other_profiles() {
+    let narrow = "[{ host: a.example, protocol: http, methods: [GET] }]";
+    let found = warnings(&format!(
+        "  - name: a\n    clients: [10.0.0.0/8]\n    allow: {narrow}\n  - {{ name: b, allow: [a.example] }}\n"
+    ));
+    assert!(found.len() == 1 && found[0].contains("by p:6 \"a.example\""), "{found:?}");
+}
+
+#[test]
+fn rules_that_say_the_same_in_other_words_are_duplicates() {
+    for (first, second, parent) in [
+        (
+            "host: a.example, methods: [GET, HEAD], ports: [80]",
+            "host: a.example, methods: [HEAD, GET], ports: [80]",
+            false,
+        ),
+        ("host: a.example, protocol: tls", "host: a.example, ports: [443]", false),
+        (
+            "host: a.example, private: [10.0.0.0/8, fd00::/8]",
+            "host: a.example, private: [fd00::/8, 10.0.0.0/8]",
+            false,
+        ),
+        ("host: a.example", "host: a.example, parent: direct", false),
+        ("host: a.example, parent: corp", "host: a.example", true),
+        ("host: a.example, parent: corp", "host: a.example, parent: dmz", true),
+    ] {
+        let found = one(&[&format!("{{ {first} }}"), &format!("{{ {second} }}")], &[]);
+        assert_eq!(found.len(), 1, "{first} and {second}: {found:?}");
+        assert!(found[0].contains("a duplicate of p:5"), "{}", found[0]);
+        assert_eq!(found[0].contains("but for its parent"), parent, "{}", found[0]);
+    }
+    let found =
+        warnings("  - name: a\n    ech: outer\n    allow: [a.example, { host: a.example, ech: outer }]\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    for (first, second) in [
+        ("host: a.example", "host: a.example, ech: outer"),
+        ("host: a.example", "host: a.example, private: true"),
+        ("host: a.example, protocol: tls, ports: [8443]", "host: a.example, ports: [8443]"),
+    ] {
+        assert_eq!(one(&[&format!("{{ {first} }}"), &format!("{{ {second} }}")], &[]), [""; 0], "{first}");
     }
 }
 
