@@ -18,6 +18,7 @@ mod network;
 mod outside;
 mod privileges;
 mod redirect;
+mod remains;
 mod running;
 mod stage;
 mod stillness;

@@ -54,6 +54,8 @@ pub(super) enum Order {
 pub(super) enum News {
     /// There is a user namespace, and it has no identities yet.
     Unshared,
+    /// There is the jail's first process, of this number outside.
+    First(u32),
     /// Everything stands. With it come the sockets of the doors, in this order.
     Standing(Standing),
     Failed(Fault),

@@ -11,11 +11,12 @@ use std::process::{Command, Stdio};
 use rustix::process::{geteuid, getpid, set_child_subreaper};
 
 use crate::file::{self, ReadError};
-use crate::jail::channel::{Channel, Layout, News, Order};
+use crate::jail::channel::{Channel, Layout, News, Order, Standing};
 use crate::jail::doors::{PORTS_MAX, take, workers};
 use crate::jail::fault::{Fault, Step};
 use crate::jail::redirect::Redirect;
-use crate::jail::running::{Running, bury};
+use crate::jail::remains::Remains;
+use crate::jail::running::Running;
 use crate::jail::stage::{SELF, STAGE};
 use crate::jail::{identities, streams};
 use crate::resolve::RESOLV_CONF_MAX;
@@ -44,6 +45,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Built {
     channel: Channel,
+    remains: Remains,
     pub redirect: Redirect,
     /// What does not work in it.
     pub warnings: Vec<String>,
@@ -63,47 +65,61 @@ impl Built {
             stage.env_remove(name);
         }
         let spawned = stage.envs(plan.environment.iter().map(|(key, value)| (key, value))).spawn();
-        let pid = spawned.map_err(failed)?.id();
+        let child = spawned.map_err(failed)?;
         // It holds the other end of the channel.
         drop(stage);
-        let built = Self::follow(channel, pid, plan);
-        if built.is_err() {
-            bury();
-        }
-        built
-    }
-
-    fn follow(channel: Channel, pid: u32, plan: &Plan) -> Result<(Self, Doors), Fault> {
-        let lost = |error: io::Error| Fault::new(Step::Channel, error);
-        let (News::Unshared, _) = news(&channel)? else { return Err(Fault::gone()) };
-        identities::bring(pid).map_err(Fault::at(Step::Namespaces, "users and groups"))?;
-        channel.send(&Order::Identified, &[]).map_err(lost)?;
-        let unix_sockets = File::open("/proc/net/unix").map_err(lost)?;
-        let stdin = io::stdin();
-        channel.send(&Order::LayOut(layout(plan)), &[stdin.as_fd(), unix_sockets.as_fd()]).map_err(lost)?;
-        let (News::Standing(standing), descriptors) = news(&channel)? else { return Err(Fault::gone()) };
-        let doors = take(&standing, descriptors, workers(plan.threads)).ok_or_else(Fault::gone)?;
-        let mut warnings = standing.warnings;
-        if standing.redirect == Redirect::Nothing && plan.ports.len() > PORTS_MAX {
-            warnings.push(format!(
-                "without nft or iptables only the first {PORTS_MAX} of the policy's ports are open"
-            ));
-        }
-        Ok((Self { channel, redirect: standing.redirect, warnings }, doors))
-    }
-
-    /// Starts the command.
-    pub fn begin(self) -> Result<Running, Fault> {
-        self.channel.send(&Order::Begin, &[]).map_err(|error| Fault::new(Step::Channel, error))?;
-        match news(&self.channel) {
-            Ok(_) => Ok(Running::new(self.channel)),
+        let mut remains = Remains::of_stage(&child);
+        match follow(&channel, child.id(), &mut remains, plan) {
+            Ok((Standing { redirect, warnings, .. }, doors)) => {
+                Ok((Self { channel, remains, redirect, warnings }, doors))
+            }
             Err(fault) => {
-                drop(self.channel);
-                bury();
+                drop(channel);
+                remains.bury();
                 Err(fault)
             }
         }
     }
+
+    /// Starts the command.
+    pub fn begin(self) -> Result<Running, Fault> {
+        let Self { channel, remains, .. } = self;
+        channel.send(&Order::Begin, &[]).map_err(|error| Fault::new(Step::Channel, error))?;
+        match news(&channel) {
+            Ok(_) => Ok(Running::new(channel, remains)),
+            Err(fault) => {
+                drop(channel);
+                remains.bury();
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// Sees the jail through until it stands.
+fn follow(
+    channel: &Channel,
+    stage: u32,
+    remains: &mut Remains,
+    plan: &Plan,
+) -> Result<(Standing, Doors), Fault> {
+    let lost = |error: io::Error| Fault::new(Step::Channel, error);
+    let (News::Unshared, _) = news(channel)? else { return Err(Fault::gone()) };
+    identities::bring(stage).map_err(Fault::at(Step::Namespaces, "users and groups"))?;
+    channel.send(&Order::Identified, &[]).map_err(lost)?;
+    let (News::First(number), _) = news(channel)? else { return Err(Fault::gone()) };
+    remains.add_first(number);
+    let unix_sockets = File::open("/proc/net/unix").map_err(lost)?;
+    let stdin = io::stdin();
+    channel.send(&Order::LayOut(layout(plan)), &[stdin.as_fd(), unix_sockets.as_fd()]).map_err(lost)?;
+    let (News::Standing(mut standing), descriptors) = news(channel)? else { return Err(Fault::gone()) };
+    let doors = take(&standing, descriptors, workers(plan.threads)).ok_or_else(Fault::gone)?;
+    if standing.redirect == Redirect::Nothing && plan.ports.len() > PORTS_MAX {
+        standing.warnings.push(format!(
+            "without nft or iptables only the first {PORTS_MAX} of the policy's ports are open"
+        ));
+    }
+    Ok((standing, doors))
 }
 
 fn news(channel: &Channel) -> Result<(News, Vec<std::os::fd::OwnedFd>), Fault> {

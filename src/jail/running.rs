@@ -5,12 +5,11 @@ use std::io;
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, mpsc};
 
-use rustix::io::Errno;
-use rustix::process::{WaitOptions, wait};
 use tokio::sync::oneshot;
 
 use crate::jail::channel::{Change, Channel, News, Order};
 use crate::jail::fault::Fault;
+use crate::jail::remains::Remains;
 use crate::lock::lock;
 
 type Answer = oneshot::Sender<io::Result<TcpStream>>;
@@ -22,6 +21,7 @@ pub struct Running(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     channel: Channel,
+    remains: Remains,
     /// Who waits for a connection to a port of the inside, in the order in which they were asked for.
     waiting: Mutex<VecDeque<Answer>>,
     /// Who waits for everything inside to stand still, or to go on.
@@ -29,8 +29,9 @@ struct Shared {
 }
 
 impl Running {
-    pub(super) fn new(channel: Channel) -> Self {
-        Self(Arc::new(Shared { channel, waiting: Mutex::default(), holding: Mutex::default() }))
+    pub(super) fn new(channel: Channel, remains: Remains) -> Self {
+        let (waiting, holding) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { channel, remains, waiting, holding }))
     }
 
     /// Sends the command a signal. One that has ended has no use for it.
@@ -97,7 +98,7 @@ impl Running {
             }
         };
         drop(lock(&self.0.holding).take());
-        bury();
+        self.0.remains.bury();
         ending
     }
 
@@ -112,16 +113,6 @@ impl Running {
         if let Some(answer) = lock(&self.0.waiting).pop_front() {
             // Who no longer waits needs no answer.
             let _ = answer.send(connected);
-        }
-    }
-}
-
-/// Waits for the processes that the jail was made of. The first one of a namespace is gone when all others are.
-pub(super) fn bury() {
-    loop {
-        match wait(WaitOptions::empty()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return,
         }
     }
 }

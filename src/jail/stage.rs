@@ -50,5 +50,6 @@ fn make(channel: &Channel, command: Vec<OsString>) -> Result<(), Fault> {
     // The first child is the first process of its namespace. It outlives this one, and the outside inherits it.
     let mut first = Command::new(SELF);
     first.arg0("exeat").args([FIRST, "--"]).args(command);
-    first.spawn().map(drop).map_err(failed("the first process"))
+    let pid = first.spawn().map_err(failed("the first process"))?.id();
+    channel.send(&News::First(pid), &[]).map_err(|error| Fault::new(Step::Channel, error))
 }

@@ -105,6 +105,21 @@ fn whatever_the_command_leaves_ends_with_it_and_with_exeat() {
     });
 }
 
+#[test]
+fn what_a_shell_had_started_before_it_became_exeat_is_not_waited_for() {
+    world::test("life::what_a_shell_had_started_before_it_became_exeat_is_not_waited_for", |who, world| {
+        for (command, code) in [("true", 0), ("/no/such/command", 127)] {
+            let exeat = world.exeat(who, &[], &[command]);
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "sleep 20 >/dev/null 2>&1 & echo $!; exec \"$@\"", "sh"]);
+            let ran = Ran::new(shell.args(world::words(&exeat)).output().unwrap());
+            let other = ran.out.trim().parse().ok().and_then(Pid::from_raw).unwrap();
+            assert!(kill_process(other, Signal::KILL).is_ok(), "exeat outlived it: {ran:?}");
+            assert_eq!(ran.code, Some(code), "{ran:?}");
+        }
+    });
+}
+
 /// How many processes have a variable in their environment.
 fn marked(variable: &str) -> usize {
     let has = |environment: &Vec<u8>| {
