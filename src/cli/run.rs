@@ -79,6 +79,14 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
+    // The doors have threads of their own; this one tends the rest.
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("can't start threads: {error}")),
+    };
+    if let Err(error) = runtime.block_on(async { signals::keep_ends() }) {
+        return fail(&format!("can't listen for the end of children: {error}"));
+    }
     let (place, doors) = match signals.lifted(|| place(&args, &settings, &loaded)) {
         Ok(placed) => placed,
         Err(fault) => return explain(&fault),
@@ -91,11 +99,6 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
         loaded: (read, loaded),
         watch: Watch::new(move |record| watch.see(record)),
         consent: asking.as_ref().map(Asking::consent),
-    };
-    // The doors have threads of their own; this one tends the rest.
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("can't start threads: {error}")),
     };
     let server = match runtime.block_on(async { Server::jailed(&settings, sources, jailed) }) {
         Ok(server) => server,

@@ -1,6 +1,7 @@
 //! How a command lives and dies in its jail: input, output, signals, terminals, and what is left.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
@@ -118,6 +119,24 @@ fn what_a_shell_had_started_before_it_became_exeat_is_not_waited_for() {
             assert_eq!(ran.code, Some(code), "{ran:?}");
         }
     });
+}
+
+#[test]
+fn a_caller_that_ignores_the_end_of_children_hears_how_the_command_ended() {
+    world::test(
+        "life::a_caller_that_ignores_the_end_of_children_hears_how_the_command_ended",
+        |who, world| {
+            for flags in [&[][..], &["--explicit-only"]] {
+                let exeat = world.exeat(who, flags, &["sh", "-c", "exit 7"]);
+                let mut words: Vec<&OsStr> = world::words(&exeat).collect();
+                words.insert(2, "--ignore-signal=CHLD".as_ref());
+                let ran = Command::new(words[0]).args(&words[1..]).current_dir(world.path("")).output();
+                let ran = Ran::new(ran.unwrap());
+                assert_eq!(ran.code, Some(7), "{ran:?}");
+                assert!(!ran.error.contains("iptables"), "what redirects is heard to end too: {ran:?}");
+            }
+        },
+    );
 }
 
 /// How many processes have a variable in their environment.

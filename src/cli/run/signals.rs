@@ -7,6 +7,7 @@ use std::thread;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Pid, getpgrp, kill_process_group};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What is passed on. That the window has a new size the terminal tells the command itself.
 const PASSED_ON: [Signal; 8] = [
@@ -80,6 +81,12 @@ impl Signals {
         // It ends with the process. Without it the command runs all the same.
         drop(thread::Builder::new().name("signals".to_owned()).spawn(forward));
     }
+}
+
+/// Has the kernel keep how children end, though the caller may ignore that they do and want nothing kept (wait(2)). What
+/// is started then has it by default. To be called in a runtime.
+pub(super) fn keep_ends() -> io::Result<()> {
+    signal(SignalKind::child()).map(drop)
 }
 
 /// Sends a signal to a group of processes in the terminal's place.
