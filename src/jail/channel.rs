@@ -183,8 +183,12 @@ impl Channel {
                 received => break received?,
             }
         };
-        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        if received.flags.contains(ReturnFlags::TRUNC) {
             return Err(Errno::MSGSIZE.into());
+        }
+        // There is space for all that may be sent: what is missing found no place among the open files (unix(7)).
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(Errno::MFILE.into());
         }
         if received.bytes == 0 {
             return Ok(None);

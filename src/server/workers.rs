@@ -78,8 +78,9 @@ fn start(number: usize) -> io::Result<Worker> {
     let (tell, told) = mpsc::channel();
     thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build();
+        let handle = runtime.as_ref().map(Runtime::handle).cloned();
         // Nobody listens only if the start was given up.
-        let _ = tell.send(runtime.as_ref().map(Runtime::handle).cloned().map_err(|error| error.kind()));
+        let _ = tell.send(handle.map_err(ToString::to_string));
         if let Ok(runtime) = runtime {
             // What is spawned from elsewhere runs while this waits.
             runtime.block_on(async {
@@ -91,7 +92,7 @@ fn start(number: usize) -> io::Result<Worker> {
         }
     })?;
     match told.recv() {
-        Ok(runtime) => Ok(Worker { runtime: runtime?, _end }),
+        Ok(runtime) => Ok(Worker { runtime: runtime.map_err(io::Error::other)?, _end }),
         Err(mpsc::RecvError) => Err(io::ErrorKind::BrokenPipe.into()),
     }
 }

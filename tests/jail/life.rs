@@ -139,6 +139,26 @@ fn a_caller_that_ignores_the_end_of_children_hears_how_the_command_ended() {
     );
 }
 
+#[test]
+fn the_limit_on_open_files_is_the_callers() {
+    world::test("life::the_limit_on_open_files_is_the_callers", |who, world| {
+        for flags in [&[][..], &["--explicit-only"]] {
+            let exeat = world.exeat(who, flags, &["sh", "-c", "ulimit -Sn"]);
+            let limited = |limit: &str| {
+                let mut prlimit = Command::new("prlimit");
+                prlimit.args([limit, "--"]).args(world::words(&exeat)).current_dir(world.path(""));
+                Ran::new(prlimit.output().unwrap())
+            };
+            assert_eq!(limited("--nofile=777:").good(), "777");
+            for few in (12..64).step_by(4) {
+                let ran = limited(&format!("--nofile={few}:{few}"));
+                let is_told = ran.error.contains("Too many open files (os error 24)");
+                assert!(is_told || ran.good() == few.to_string(), "{ran:?}");
+            }
+        }
+    });
+}
+
 /// How many processes have a variable in their environment.
 fn marked(variable: &str) -> usize {
     let has = |environment: &Vec<u8>| {

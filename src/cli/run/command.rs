@@ -16,7 +16,7 @@ use crate::server::Doors;
 pub(super) enum Place {
     Jail(Box<Built>),
     /// Held by nothing but its own good will.
-    Loose(Loose),
+    Loose(Box<Loose>),
 }
 
 /// The command while it runs.
@@ -73,7 +73,7 @@ pub(super) fn place(args: &RunArgs, settings: &Settings, loaded: &Loaded) -> Res
              and any program can do without it",
         );
         let (loose, doors) = Loose::new(&args.command, &settings.secret_variables())?;
-        return Ok((Place::Loose(loose), doors));
+        return Ok((Place::Loose(Box::new(loose)), doors));
     }
     let plan = Plan {
         command: args.command.clone(),

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpgid, getpgrp, kill_process, kill_process_group, waitpid,
+    Pid, Resource, Rlimit, Signal, WaitOptions, getpgid, getpgrp, getrlimit, kill_process,
+    kill_process_group, setrlimit, waitpid,
 };
 
 use crate::cli::run::environment;
@@ -19,7 +20,11 @@ use crate::sys;
 
 /// Before it runs.
 #[derive(Debug)]
-pub(super) struct Loose(Command);
+pub(super) struct Loose {
+    command: Command,
+    /// The caller's limit on open files: exeat raises its own.
+    files: Rlimit,
+}
 
 /// While it runs.
 #[derive(Debug)]
@@ -46,11 +51,16 @@ impl Loose {
         let (transparent, dns) = (Vec::new(), Vec::new());
         // Who asks for the weaker way has one socket, and so one thread.
         let doors = Doors { explicit: vec![listener], transparent, dns, workers: 1, outside: vec![door] };
-        Ok((Self(command), doors))
+        Ok((Self { command, files: getrlimit(Resource::Nofile) }, doors))
     }
 
     pub(super) fn begin(mut self) -> Result<Started, Fault> {
-        let child = self.0.spawn().map_err(Fault::command)?;
+        let raised = getrlimit(Resource::Nofile);
+        // Down and up again below what this user may have, neither fails; and nobody connects before there is a command.
+        let _ = setrlimit(Resource::Nofile, self.files);
+        let started = self.command.spawn();
+        let _ = setrlimit(Resource::Nofile, raised);
+        let child = started.map_err(Fault::command)?;
         Ok(Started { pid: Pid::from_child(&child), stopped_alone: AtomicBool::new(false) })
     }
 }
