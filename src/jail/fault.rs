@@ -134,6 +134,9 @@ impl fmt::Display for Fault {
             Step::Network => "can't make the network of the jail",
             Step::Mounts => "can't mask what leads out of the jail",
             Step::Nowhere => "the working directory has no path, enter another",
+            Step::Directory if self.errno == Some(Errno::ACCESS.raw_os_error()) => {
+                "the working directory is closed to this user, enter another"
+            }
             Step::Directory => "the working directory is masked in the jail, --share it",
             Step::Doors => "can't open the doors of the jail",
             Step::Privileges => "can't give up what the command must not have",

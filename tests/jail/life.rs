@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -31,6 +33,16 @@ fn exit_codes_and_signals_are_the_commands_own() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("the working directory has no path, enter another: No such file"), "{said}");
+        if let Who::User = who {
+            fs::create_dir(world.path("closed")).unwrap();
+            fs::set_permissions(world.path("closed"), Permissions::from_mode(0o700)).unwrap();
+            let mut exeat = world.exeat(who, &[], &["true"]);
+            let closed = Ran::new(exeat.current_dir(world.path("closed")).output().unwrap());
+            assert!(
+                closed.error.contains("the working directory is closed to this user, enter another: "),
+                "{closed:?}"
+            );
+        }
         // A signal to exeat is one to the command, which may do with it what it likes.
         for (signal, name) in
             [(Signal::TERM, "TERM"), (Signal::INT, "INT"), (Signal::USR1, "USR1"), (Signal::HUP, "HUP")]

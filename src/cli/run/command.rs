@@ -89,7 +89,7 @@ pub(super) fn place(args: &RunArgs, settings: &Settings, loaded: &Loaded) -> Res
     if built.redirect == Redirect::Nothing {
         let others = if args.report { ", 80 or 443" } else { "" };
         say(&format!(
-            "there is neither nft nor iptables: what does not connect to a port of the policy{others} is refused \
+            "neither nft nor iptables works here: what does not connect to a port of the policy{others} is refused \
              without a record"
         ));
     }
