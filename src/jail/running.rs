@@ -93,6 +93,7 @@ impl Running {
                     self.answer(stream.ok_or_else(|| io::ErrorKind::InvalidData.into()));
                 }
                 Ok(Some((News::NotConnected(why), _))) => self.answer(Err(io::Error::other(why))),
+                Ok(Some((News::Failed(fault), _))) => break Err(fault),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break Err(Fault::gone()),
             }
