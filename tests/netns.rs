@@ -152,6 +152,7 @@ fn all() -> Vec<(&'static str, fn())> {
         rules::nothing_is_applied_while_nobody_listens_for_one_of_the_families,
         rules::nothing_is_applied_where_one_family_can_not_be_locked,
         rules::what_a_failed_apply_can_not_put_back_is_told,
+        rules::ipv4_alone_is_locked_in_every_format,
         rules::status_tells_what_is_missing_and_what_was_counted,
         rules::status_tells_of_rules_among_its_own_that_let_out_what_they_refuse,
     ];

@@ -47,7 +47,7 @@ fn chain_text(chain: &Chain, plan: &Plan) -> String {
         chain.rules.iter().filter(|rule| !plan.ipv4_only || rule.is_for(Family::V4)).collect();
     let mut text = format!("\tchain {name} {{\n");
     for (index, rule) in rules.iter().enumerate() {
-        text += &format!("\t\t{}\n", rule_text(rule, index + 1, rules.len()));
+        text += &format!("\t\t{}\n", rule_text(rule, index + 1, rules.len(), plan));
     }
     let (kind, priority) = base(chain);
     let hook = chain.hook.chain().to_ascii_lowercase();
@@ -80,15 +80,17 @@ fn base(chain: &Chain) -> (&'static str, i16) {
     }
 }
 
-fn rule_text(rule: &Rule, number: usize, all: usize) -> String {
+fn rule_text(rule: &Rule, number: usize, all: usize, plan: &Plan) -> String {
     let family = match rule.family {
-        // A `udp` or `icmp` match does not say which family is meant.
+        // A table of one family takes no word of which is meant.
+        _ if plan.ipv4_only => "",
+        // A `udp` or `icmp` match does not say it.
         Some(Family::V4) => "meta nfproto ipv4 ",
         Some(Family::V6) => "meta nfproto ipv6 ",
         None => "",
     };
     let comment = format!("{COMMENT} {number}/{all}: {}", rule.comment);
-    let verdict = verdict(&rule.verdict);
+    let verdict = verdict(&rule.verdict, plan);
     format!("{family}{}counter{verdict} comment \"{comment}\"", words(&rule.matches))
 }
 
@@ -142,7 +144,7 @@ fn protocol(family: Family) -> &'static str {
     }
 }
 
-fn verdict(verdict: &Verdict) -> String {
+fn verdict(verdict: &Verdict, plan: &Plan) -> String {
     match verdict {
         Verdict::Count => String::new(),
         Verdict::Return => " return".to_owned(),
@@ -152,6 +154,7 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::Take(port) => format!(" tproxy to :{port} meta mark set meta mark | {TAKEN:#x} accept"),
         Verdict::Log(prefix) => format!(" log prefix \"{prefix}\""),
         Verdict::Reset => " reject with tcp reset".to_owned(),
+        Verdict::Prohibit if plan.ipv4_only => " reject with icmp admin-prohibited".to_owned(),
         Verdict::Prohibit => " reject with icmpx admin-prohibited".to_owned(),
         Verdict::Drop => " drop".to_owned(),
     }

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::exeat::Exeat;
+use crate::internet::{EVIL_V4, EVIL_V6};
 use crate::place::{As, Ran};
+use crate::ways;
 use crate::world::World;
 
 fn saved(world: &World) -> String {
@@ -114,6 +116,25 @@ pub(crate) fn nothing_is_applied_where_one_family_can_not_be_locked() {
         "{status:?}"
     );
     assert_eq!(world.exeat(&["lockdown", "status", "--ipv4-only"]).code, Some(0));
+}
+
+pub(crate) fn ipv4_alone_is_locked_in_every_format() {
+    for (world, shape) in [
+        (World::instance(), &[][..]),
+        (World::gateway(), &["--gateway", "--interface", "in0"]),
+        (World::gateway(), &["--gateway", "--interface", "in0", "--subnet", "10.77.0.0/24", "--tproxy"]),
+    ] {
+        let _exeat = Exeat::start_as(&world, As::Taker);
+        for format in ["iptables", "nft"] {
+            world.apply(&[&["--ipv4-only", "--format", format], shape].concat()).good();
+            let status = world.exeat(&["lockdown", "status", "--ipv4-only"]);
+            assert!(status.good().starts_with("IPv4: locked\n"), "{format} {shape:?}");
+            let refused = |to: &str| !ways::is_answered(&world.instance, As::Program, to, false);
+            assert!(refused(&format!("UDP4:{EVIL_V4}:5000")), "{format} {shape:?}");
+            assert!(ways::is_answered(&world.instance, As::Program, &format!("UDP6:[{EVIL_V6}]:5000"), true));
+            world.exeat(&["lockdown", "remove"]).good();
+        }
+    }
 }
 
 pub(crate) fn what_a_failed_apply_can_not_put_back_is_told() {
