@@ -25,7 +25,7 @@ impl std::fmt::Display for Closed {
 
 /// The doors of a plan at which nobody listens.
 pub fn closed(plan: &Plan) -> Vec<Closed> {
-    doors(plan).into_iter().filter(|door| !is_open(*door)).collect()
+    doors(plan).into_iter().filter(|door| is_closed(*door)).collect()
 }
 
 /// Whether the listener of a port takes connections to foreign addresses, as TPROXY brings them; unknown where ss(8)
@@ -59,9 +59,11 @@ fn doors(plan: &Plan) -> Vec<Closed> {
     plan.families().iter().flat_map(doors).collect()
 }
 
-/// What is in use can't be bound. Nothing is connected or sent, so nothing shows in exeat's records.
-fn is_open(door: Closed) -> bool {
-    matches!(bind(door), Err(error) if error.kind() == io::ErrorKind::AddrInUse)
+/// What is in use can't be bound. Nothing is connected or sent, so nothing shows in exeat's records. Where a family has no
+/// loopback address, as where `disable_ipv6` is 1, nobody can listen there, and nothing can be sent there either.
+fn is_closed(door: Closed) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable};
+    !matches!(bind(door), Err(error) if matches!(error.kind(), AddrInUse | AddrNotAvailable))
 }
 
 fn bind(door: Closed) -> io::Result<()> {
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn a_door_is_open_where_somebody_listens() {
         let (tcp, udp) = (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
-        let door = |protocol, address| is_open(Closed { protocol, address });
+        let door = |protocol, address| !is_closed(Closed { protocol, address });
         let (there, there_udp) = (tcp.local_addr().unwrap(), udp.local_addr().unwrap());
         assert!(door(Protocol::TCP, there) && door(Protocol::UDP, there_udp));
         drop((tcp, udp));
@@ -117,7 +119,7 @@ mod tests {
             let tcp = TcpListener::bind(listening).unwrap();
             let port = tcp.local_addr().unwrap().port();
             let open =
-                |ip| is_open(Closed { protocol: Protocol::TCP, address: SocketAddr::from((ip, port)) });
+                |ip| !is_closed(Closed { protocol: Protocol::TCP, address: SocketAddr::from((ip, port)) });
             assert_eq!(open(Ipv4Addr::LOCALHOST), loopback, "{listening}");
             assert_eq!(open(Ipv4Addr::UNSPECIFIED), everywhere, "{listening}");
         }

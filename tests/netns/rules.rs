@@ -137,6 +137,16 @@ pub(crate) fn ipv4_alone_is_locked_in_every_format() {
     }
 }
 
+pub(crate) fn doors_are_not_missed_where_their_family_has_no_address() {
+    let world = World::instance();
+    let _exeat = Exeat::start(&world);
+    world.instance.must("sysctl -qw net.ipv6.conf.all.disable_ipv6=1");
+    let missed = world.apply(&["--transparent-port", "3999"]);
+    assert!(missed.err.contains("nobody listens on TCP 127.0.0.1:3999: "), "{missed:?}");
+    world.apply(&[]).good();
+    world.exeat(&["lockdown", "status"]).good();
+}
+
 pub(crate) fn what_a_failed_apply_can_not_put_back_is_told() {
     let world = World::gateway();
     let gateway = world.locked();
