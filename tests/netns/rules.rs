@@ -147,6 +147,22 @@ pub(crate) fn doors_are_not_missed_where_their_family_has_no_address() {
     world.exeat(&["lockdown", "status"]).good();
 }
 
+pub(crate) fn what_tracking_was_is_known_by_the_rules_of_either_family() {
+    let world = World::instance();
+    let _exeat = Exeat::start(&world);
+    for flushed in ["iptables", "ip6tables"] {
+        world.apply(&[]).good();
+        for table in ["filter", "nat", "mangle"] {
+            world.instance.must(&format!("{flushed} -t {table} -F"));
+            world.instance.must(&format!("{flushed} -t {table} -X"));
+        }
+        world.apply(&[]).good();
+        world.exeat(&["lockdown", "remove"]).good();
+        let loose = world.instance.must("sysctl -n net.netfilter.nf_conntrack_tcp_loose");
+        assert_eq!(loose, "1\n", "{flushed}");
+    }
+}
+
 pub(crate) fn what_a_failed_apply_can_not_put_back_is_told() {
     let world = World::gateway();
     let gateway = world.locked();

@@ -187,9 +187,10 @@ fn is_locked(plan: &Plan, format: Format) -> bool {
     plan.families().iter().all(|family| matches!(extent(family), Ok(Extent::Full | Extent::Partial)))
 }
 
-/// What an earlier lockdown found, in whatever format.
+/// What an earlier lockdown found, in whatever format; others may have flushed one family of it.
 fn noted(format: Format) -> Option<bool> {
-    let noted = |format| tracking::noted(&firewall::in_force(format, Family::V4).ok()?);
+    let noted = |format, family| tracking::noted(&firewall::in_force(format, family).ok()?);
+    let noted = |format| Family::BOTH.into_iter().find_map(|family| noted(format, family));
     std::iter::once(format).chain(format.others()).find_map(noted)
 }
 
