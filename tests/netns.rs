@@ -154,6 +154,7 @@ fn all() -> Vec<(&'static str, fn())> {
         rules::what_a_failed_apply_can_not_put_back_is_told,
         rules::ipv4_alone_is_locked_in_every_format,
         rules::doors_are_not_missed_where_their_family_has_no_address,
+        rules::a_path_without_the_programs_of_root_hides_no_rules,
         rules::what_tracking_was_is_known_by_the_rules_of_either_family,
         rules::status_tells_what_is_missing_and_what_was_counted,
         rules::status_tells_of_rules_among_its_own_that_let_out_what_they_refuse,

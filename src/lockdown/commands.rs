@@ -1,7 +1,13 @@
 //! The programs of the operating system that the lockdown speaks to.
 
+use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
+
+/// Where they are beyond the path of whoever has none of root's: cron, or su without a login. A firewall that is not found
+/// would pass for one that has no rules.
+const OF_ROOT: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 
 /// What went wrong with one of them.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +41,7 @@ pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Com
 
 fn feed(program: &str, arguments: &[&str], input: &str) -> io::Result<Output> {
     let mut command = Command::new(program);
-    command.args(arguments).env("LC_ALL", "C");
+    command.args(arguments).env("LC_ALL", "C").env("PATH", path());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -44,4 +50,14 @@ fn feed(program: &str, arguments: &[&str], input: &str) -> io::Result<Output> {
         drop(fed);
     }
     child.wait_with_output()
+}
+
+/// The path of the caller, and what it may lack.
+fn path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push(OF_ROOT);
+    path
 }

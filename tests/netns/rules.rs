@@ -147,6 +147,23 @@ pub(crate) fn doors_are_not_missed_where_their_family_has_no_address() {
     world.exeat(&["lockdown", "status"]).good();
 }
 
+pub(crate) fn a_path_without_the_programs_of_root_hides_no_rules() {
+    let world = World::instance();
+    let _exeat = Exeat::start(&world);
+    let binary = world.binary.to_str().unwrap();
+    for format in ["iptables", "nft"] {
+        world.apply(&["--format", format]).good();
+        // As cron has it.
+        let run = |command| {
+            let words = ["env", "PATH=/usr/bin:/bin", binary, "lockdown", command];
+            world.instance.run(As::Root, &words, "").good()
+        };
+        assert!(run("status").starts_with("IPv4: locked\n"), "{format}");
+        assert_eq!(run("remove"), "the lockdown is removed\n", "{format}");
+        assert_eq!(world.exeat(&["lockdown", "status"]).out, "IPv4: not locked\nIPv6: not locked\n");
+    }
+}
+
 pub(crate) fn what_tracking_was_is_known_by_the_rules_of_either_family() {
     let world = World::instance();
     let _exeat = Exeat::start(&world);
