@@ -9,6 +9,9 @@ use crate::yaml::quoted;
 
 /// The environment variable that says it.
 const VARIABLE: &str = "EXEAT_LOG";
+/// Of whom nothing is told unless that is asked for by name: the codec of DNS messages warns of each that somebody wrote
+/// badly, and so lets clients write to the log as they like.
+const UNHEARD: &str = "hickory_proto=off";
 
 /// What is told: what the environment says, or else this level.
 pub(super) fn filter(level: &str) -> Result<EnvFilter, String> {
@@ -18,12 +21,12 @@ pub(super) fn filter(level: &str) -> Result<EnvFilter, String> {
 
 fn read(said: &str, level: &str) -> Result<EnvFilter, String> {
     if said.trim().is_empty() {
-        return Ok(EnvFilter::new(level));
+        return Ok(EnvFilter::new(format!("{UNHEARD},{level}")));
     }
     // A word that is no level would be taken for a part of exeat of which all is told, and of the others nothing.
     let is_level = |word: &str| word.trim().parse::<LevelFilter>().is_ok();
     let is_known = said.split(',').all(|word| word.contains('=') || is_level(word));
-    match EnvFilter::try_new(said) {
+    match EnvFilter::try_new(format!("{UNHEARD},{said}")) {
         Ok(filter) if is_known => Ok(filter),
         _ => {
             Err(format!("{VARIABLE} is {}: it must be off, error, warn, info, debug or trace", quoted(said)))
@@ -38,12 +41,13 @@ mod tests {
     #[test]
     fn what_is_no_level_is_refused_and_nothing_is_the_usual_one() {
         for (said, expected) in [
-            ("", Some("info")),
-            (" ", Some("info")),
-            ("debug", Some("debug")),
-            ("WARN", Some("warn")),
-            ("off", Some("off")),
-            ("warn,exeat::server=debug", Some("exeat::server=debug,warn")),
+            ("", Some("hickory_proto=off,info")),
+            (" ", Some("hickory_proto=off,info")),
+            ("debug", Some("hickory_proto=off,debug")),
+            ("WARN", Some("hickory_proto=off,warn")),
+            ("off", Some("hickory_proto=off,off")),
+            ("warn,exeat::server=debug", Some("hickory_proto=off,exeat::server=debug,warn")),
+            ("info,hickory_proto=warn", Some("hickory_proto=warn,info")),
             ("verbose", None),
             ("inof", None),
             ("7", None),

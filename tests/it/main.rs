@@ -22,6 +22,7 @@ mod inside_http;
 mod lifetime;
 mod limits;
 mod lockdown;
+mod log;
 mod mutated;
 mod outgoing;
 mod parents;
