@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 
 use crate::file::{self, ReadError};
 use crate::host::Name;
+use crate::resolve::server::answering;
 
 /// The server of a machine whose `resolv.conf` names none (resolv.conf(5)).
 pub(super) const LOCAL_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DNS_PORT);
@@ -151,7 +152,7 @@ fn parse_servers(text: &str) -> Result<Vec<SocketAddr>, Unusable> {
 /// An address, or one with a port as OpenBSD writes it. A link-local one with its zone can't be asked.
 fn parse_server(word: &str) -> Option<SocketAddr> {
     let address = word.parse().map(|ip| SocketAddr::new(ip, DNS_PORT)).ok();
-    address.or_else(|| word.parse().ok().filter(|server| !has_zone(server)))
+    address.or_else(|| word.parse().ok().filter(|server| !has_zone(server))).map(answering)
 }
 
 fn has_zone(server: &SocketAddr) -> bool {

@@ -1,7 +1,7 @@
 //! One DNS server: where it is, and whether it is asked in the clear or over TLS.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use rustls::pki_types::ServerName;
@@ -85,7 +85,17 @@ impl fmt::Display for Server {
 
 /// Nobody answers at port 0.
 fn asked(address: SocketAddr) -> Result<SocketAddr, ServerError> {
-    if address.port() == 0 { Err(ServerError::Port) } else { Ok(address) }
+    if address.port() == 0 { Err(ServerError::Port) } else { Ok(answering(address)) }
+}
+
+/// Where the answers of a server come from: what is sent to the unspecified address goes to this host.
+pub(super) fn answering(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        _ => return address,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// An address with or without a port; IPv6 without one may stand in brackets.
@@ -107,6 +117,8 @@ mod tests {
         for (text, shown) in [
             ("10.0.0.2", "10.0.0.2:53"),
             ("10.0.0.2:5353", "10.0.0.2:5353"),
+            ("0.0.0.0", "127.0.0.1:53"),
+            ("[::]:5353", "[::1]:5353"),
             ("2001:db8::2", "[2001:db8::2]:53"),
             ("[2001:db8::2]", "[2001:db8::2]:53"),
             ("[2001:db8::2]:5353", "[2001:db8::2]:5353"),

@@ -523,6 +523,20 @@ async fn a_resolv_conf_that_names_nobody_means_this_host() {
 }
 
 #[tokio::test]
+async fn a_server_at_the_unspecified_address_is_this_host() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.set("a.example", &["192.0.2.1"]);
+    let server = format!("0.0.0.0:{}", dns.address().port());
+    let resolv_conf = directory.path().join("resolv.conf");
+    write(&resolv_conf, &format!("nameserver {server}\n"));
+    for servers in [Vec::new(), vec![server.parse().unwrap()]] {
+        let (resolv_conf, settings) = (resolv_conf.clone(), settings(&directory, &dns));
+        let resolver = Resolver::new(Settings { servers, resolv_conf, ..settings }).unwrap();
+        assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
+    }
+}
+
+#[tokio::test]
 async fn a_hosts_file_of_the_settings_has_to_be_there() {
     let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
     let hosts = Some(directory.path().join("missing"));
