@@ -1,6 +1,6 @@
 //! Bodies of requests: chunks, trailers, expectations, and what an upload leaves behind.
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::upstream::{Upstream, read_request};
 use crate::support::{Gate, Setup, anonymous, ask, read_head, read_reply, read_to_end};
@@ -120,7 +120,6 @@ async fn bytes_stream_through_both_ways_as_they_come() {
     let echo = Upstream::start(|mut stream, heard| async move {
         // Answers with a head once it has one, then each chunk as it comes.
         let mut buffer = [0; 1024];
-        use tokio::io::AsyncReadExt;
         let mut all = Vec::new();
         while !all.ends_with(b"\r\n\r\n") {
             all.push(stream.read_u8().await.unwrap());
@@ -177,7 +176,6 @@ async fn an_expectation_goes_from_end_to_end() {
         ("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 417 ", false),
     ] {
         let page = Upstream::start(move |mut stream, heard| async move {
-            use tokio::io::AsyncReadExt;
             let mut all = Vec::new();
             while !all.ends_with(b"\r\n\r\n") {
                 let Ok(byte) = stream.read_u8().await else { return };
@@ -221,7 +219,6 @@ async fn an_expectation_goes_from_end_to_end() {
 #[tokio::test]
 async fn no_byte_flows_on_behind_a_complete_answer() {
     let page = Upstream::start(|mut stream, heard| async move {
-        use tokio::io::AsyncReadExt;
         let mut buffer = [0; 1024];
         let mut answered = false;
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
@@ -255,7 +252,6 @@ async fn an_upload_goes_on_while_the_client_takes_nothing_of_the_answer() {
     // More than all buffers on the way have room for.
     const LENGTH: usize = 16 << 20;
     let page = Upstream::start(|stream, heard| async move {
-        use tokio::io::AsyncReadExt;
         let (mut reading, mut writing) = stream.into_split();
         let answer = tokio::spawn(async move {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
@@ -302,4 +298,45 @@ async fn an_upload_may_take_longer_than_a_head() {
     assert_eq!(gate.record().await["sent"], 2);
     drop(stream);
     gate.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_upstream_answers_to_an_upload_that_it_does_not_read_arrives() {
+    const LENGTH: usize = 8 << 20;
+    for (answer, arrives) in [
+        ("HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge", true),
+        // The end of the connection is no end of an answer if it is a reset.
+        ("HTTP/1.1 413 Too Large\r\n\r\nlarge", false),
+    ] {
+        // It closes with bytes unread, which resets the connection behind the answer (RFC 9112 §9.6).
+        let page = Upstream::start(move |mut stream, heard| async move {
+            if read_head(&mut stream).await.starts_with("POST ") {
+                heard.add(b"a head");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        })
+        .await;
+        let gate = gate_to(&page).await;
+        // Whether a write fails before the answer is read is a matter of chance.
+        for _ in 0..20 {
+            let mut stream = gate.connect().await;
+            let upload = post(&page, &format!("Content-Length: {LENGTH}\r\n")) + &"q".repeat(LENGTH);
+            let (mut reading, mut writing) = stream.split();
+            let (_, told) = tokio::join!(writing.write_all(upload.as_bytes()), async {
+                let mut told = Vec::new();
+                let _ = reading.read_to_end(&mut told).await;
+                String::from_utf8_lossy(&told).into_owned()
+            });
+            assert_eq!(
+                told.starts_with("HTTP/1.1 413 ") && told.ends_with("\r\n\r\nlarge"),
+                arrives,
+                "{told}"
+            );
+        }
+        for record in gate.records(20).await {
+            let reason = if arrives { "allowed" } else { "upstream_reset" };
+            assert_eq!(record["reason"], reason, "{record}");
+        }
+        gate.stop().await;
+    }
 }
