@@ -19,7 +19,7 @@ use crate::clock::today;
 use crate::consent::Consent;
 use crate::destination::Destination;
 use crate::dial::{Course, Dialer, Source, Upstream};
-use crate::error::Error;
+use crate::error::{AuthFailure, Error};
 use crate::flow::{Flow, Ledger};
 use crate::guard;
 use crate::host::Name;
@@ -271,6 +271,14 @@ fn advice(error: &Error) -> Option<&'static str> {
             "wait until others end: a name that no DNS server answers for is waited for some seconds"
         }
         Error::LimitClientCredentials => "send the right ones, or wait: they are checked one after the other",
+        Error::AuthRequired => {
+            "say who you are, in the proxy's URL (http://USER:PASSWORD@PROXY) or by `Proxy-Authorization`"
+        }
+        Error::AuthFailed(AuthFailure::Credentials(_)) => "send what `Proxy-Authenticate` asks for, and once",
+        Error::AuthFailed(AuthFailure::Password) => {
+            "send the right ones; in the proxy's URL `@`, `:` and `/` have to be percent-encoded"
+        }
+        Error::AuthFailed(AuthFailure::Token(_)) => "get a new one of the issuer whose tokens are taken here",
         _ => return None,
     })
 }

@@ -109,9 +109,11 @@ async fn a_client_is_asked_who_it_is_and_says_so_on_the_same_connection() {
     );
     assert!(!asked.closes(), "{asked:?}");
     assert_eq!(asked.json()["reason"], "auth_required");
+    assert!(asked.json()["hint"].as_str().unwrap().contains("`Proxy-Authorization`"), "{asked:?}");
     let wrong = ask(&mut stream, connect(echo.port(), &basic("alice", "Secret"))).await;
     assert_eq!((wrong.status, wrong.closes()), (407, false), "{wrong:?}");
     assert_eq!(wrong.json()["reason"], "auth_failed");
+    assert!(wrong.json()["hint"].as_str().unwrap().contains("percent-encoded"), "{wrong:?}");
     stream.write_all(connect(echo.port(), &basic("alice", "secret")).as_bytes()).await.unwrap();
     assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200"));
     stream.write_all(b"hello").await.unwrap();
