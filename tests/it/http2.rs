@@ -352,6 +352,23 @@ async fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
 }
 
 #[tokio::test]
+async fn trailers_pass_without_what_would_mean_something_of_the_whole() {
+    let fields = "Host: b.example\r\nContent-Length: 9\r\nSet-Cookie: a=1\r\nConnection: x-other\r\n";
+    let head = "HTTP/1.1 200 OK\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let upstream = Upstream::answering(format!("{head}2\r\nok\r\n0\r\nX-Sum: 1\r\n{fields}\r\n")).await;
+    let (ground, port) = (Ground::new(), upstream.port());
+    let gate = ground.setup(&[&web(port)]).start().await;
+    let client = Client::new(&gate, &ground).await;
+    let mut body = client.ask(get(&format!("http://a.example:{port}/"))).await.unwrap().into_body();
+    assert_eq!(timeout(PATIENCE, body.data()).await.unwrap().unwrap().unwrap(), "ok");
+    let trailers = timeout(PATIENCE, body.trailers()).await.unwrap().unwrap().unwrap();
+    assert_eq!(trailers.iter().collect::<Vec<_>>(), [(&"x-sum".parse().unwrap(), &"1".parse().unwrap())]);
+    assert_eq!(gate.record().await["reason"], "allowed");
+    drop(client);
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn a_body_that_waits_to_be_asked_for_moves_when_the_upstream_asks() {
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     for (at_head, asks, status) in [

@@ -34,11 +34,26 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || name.starts_with("proxy-")
 }
 
-/// Removes from trailers what would mean something on the next hop, beside what hyper itself leaves out
-/// (Host, framing, Authorization and more).
+/// Removes from trailers what would mean something on the next hop, or of the message as a whole (RFC 9110 §6.5.1). hyper
+/// leaves most of it out by itself, but HTTP/2 passes on whatever it is given.
 fn strip_trailers(trailers: &mut HeaderMap) {
     strip_hop_by_hop(trailers);
-    for name in [header::VIA, header::EXPECT, header::COOKIE, header::FORWARDED] {
+    for name in [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::EXPECT,
+        header::FORWARDED,
+        header::HOST,
+        header::MAX_FORWARDS,
+        header::SET_COOKIE,
+        header::TRAILER,
+        header::VIA,
+    ] {
         trailers.remove(name);
     }
 }
