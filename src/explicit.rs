@@ -82,7 +82,8 @@ async fn gated(
         bounds.head = bounds.head.min(TOLD_WITHIN);
         bounds.keepalive = bounds.head;
     }
-    let served = serve(stream, &bounds, &mut drain, |request, clock| door.answer(request, clock)).await;
+    let answer = |request, clock: &Clock| door.answer(request, clock);
+    let served = serve(stream, &bounds, pin!(drain.started()), answer).await;
     let opened = door.opened().take();
     let Some(opened) = opened else {
         finish(&door.exchanges, explained(served), None, Ingress::Forward).await;

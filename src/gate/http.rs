@@ -20,8 +20,11 @@ mod send;
 mod sent;
 mod serve;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use hyper::StatusCode;
 
@@ -73,7 +76,12 @@ async fn serve_inside(exchanges: Exchanges, flow: Flow, client: Stream, mut drai
     let ingress = flow.ingress();
     let opening = Mutex::new(Some(flow));
     let take = || lock(&opening).take();
-    let served = serve(client, &exchanges.proxy().bounds, &mut drain, |request, clock| {
+    let mut drains = pin!(drain.started());
+    let over = pin!(poll_fn(|cx| match drains.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => exchanges.poll_ended(cx),
+    }));
+    let served = serve(client, &exchanges.proxy().bounds, over, |request, clock| {
         let flow = take().unwrap_or_else(|| exchanges.begin(ingress));
         boxed(|| exchanges.answer(flow, exchanges.standing(), request, clock.clone()))
     })

@@ -130,6 +130,14 @@ async fn the_end_of_the_upstream_is_the_end_of_the_tunnel() {
         assert_eq!(gate.record().await["reason"], "allowed");
         gate.stop().await;
     }
+    // Or it closes a connection that has been idle for too long: the client hears it, and asks on another one.
+    let page = Upstream::closing("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await;
+    let gate = Gate::allowing(&[&rule(&page, "")]).await;
+    let mut tunnel = gate.tunnel(&format!("a.example:{}", page.port())).await;
+    let reply = ask(&mut tunnel, get(&page, "/")).await;
+    assert_eq!((reply.body.as_str(), reply.closes()), ("hello", false), "{reply:?}");
+    assert_eq!(read_to_end(&mut tunnel).await, "");
+    gate.stop_and_count(1).await;
     // One that goes away without a word is told as it is, once.
     let page = Upstream::start(|mut stream, heard| async move {
         read_request(&mut stream, &heard).await;

@@ -87,6 +87,12 @@ impl Driven {
         self.is_ready()
     }
 
+    /// Ready once it can't take another request, which is watched for while it is at rest.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.bell.user.register(cx.waker());
+        if self.is_ready() { Poll::Pending } else { Poll::Ready(()) }
+    }
+
     /// Whether something happened on it while it was at rest: most likely its end.
     pub(super) fn is_stirred(&self) -> bool {
         self.bell.is_rung.load(Ordering::SeqCst)

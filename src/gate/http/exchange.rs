@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use http_body_util::Either;
 use hyper::body::Body;
@@ -88,6 +89,11 @@ impl Exchanges {
             *standing = self.route.proxy.refreshed(&standing);
         }
         Arc::clone(&standing)
+    }
+
+    /// Ready once the upstream has ended between two requests, where there is no other for the next one.
+    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.route.home.poll_ended(cx)
     }
 
     /// The tunnel that the last answer opened, if it opened one.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 
 use crate::destination::Destination;
 use crate::dial::{Reached, Source, Upstream};
@@ -52,6 +53,17 @@ impl Home {
         }
     }
 
+    /// Ready once the one upstream that there is has ended between two requests.
+    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Pool(_) | Self::Redirected { .. } => Poll::Pending,
+            Self::Tunnel(tunnel) => match &mut *tunnel.upstream() {
+                Some(Waiting::Idle(lease)) => lease.poll_ended(cx),
+                Some(Waiting::Dialled(_)) | None => Poll::Pending,
+            },
+        }
+    }
+
     /// Where the addresses for a new connection come from.
     pub(super) fn source(&self) -> Source {
         match self {
@@ -61,10 +73,12 @@ impl Home {
     }
 
     /// Takes a connection back that may serve another request.
-    pub(super) fn put(&self, lease: Lease) {
-        let Some(lease) = lease.rested() else { return };
+    pub(super) fn put(&self, mut lease: Lease) {
+        let is_fit = lease.rest();
         match self {
-            Self::Pool(pool) | Self::Redirected { pool, .. } => pool.put(lease),
+            Self::Pool(pool) | Self::Redirected { pool, .. } if is_fit => pool.put(lease),
+            Self::Pool(_) | Self::Redirected { .. } => {}
+            // Whoever waits for its end is told if that has come already.
             Self::Tunnel(tunnel) => tunnel.put(Waiting::Idle(lease)),
         }
     }

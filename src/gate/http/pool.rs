@@ -216,9 +216,14 @@ impl Lease {
         self.connection.is_ready()
     }
 
-    /// Leaves the connection alone until another request comes; `None` if there can't be one.
-    pub(super) fn rested(mut self) -> Option<Self> {
-        self.connection.rest().then_some(self)
+    /// Leaves the connection alone until another request comes; false if there can't be one.
+    pub(super) fn rest(&mut self) -> bool {
+        self.connection.rest()
+    }
+
+    /// Ready once it can't take another request. Whoever looks is told of its end.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection.poll_ended(cx)
     }
 
     pub(super) fn is_reused(&self) -> bool {

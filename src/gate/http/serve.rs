@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Poll, ready};
 
 use futures_util::FutureExt;
@@ -14,7 +14,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
-use crate::drain;
 use crate::error::Error;
 use crate::gate::http::clock::Clock;
 use crate::gate::http::clocked::Clocked;
@@ -45,9 +44,15 @@ pub enum Ended {
 /// hyper refuses a buffer smaller than this.
 const LEAST_BUFFER: usize = 8192;
 
-/// Serves until the connection ends, is drained, or an answer turned it into a tunnel. hyper gives a connection back only
-/// if the futures of its answers can be moved: they come in boxes, of the size that each needs.
-pub async fn serve<F, R>(stream: Stream, bounds: &Bounds, drain: &mut drain::Watch, service: F) -> Served
+/// Serves until the connection ends, it is `over` and no request is under way, or an answer turned it into a tunnel.
+/// hyper gives a connection back only if the futures of its answers can be moved: they come in boxes, of the size that
+/// each needs.
+pub async fn serve<F, R>(
+    stream: Stream,
+    bounds: &Bounds,
+    mut over: Pin<&mut impl Future<Output = ()>>,
+    service: F,
+) -> Served
 where
     F: Fn(Request<RequestBody>, &Clock) -> R,
     R: Future<Output = Response<ReplyBody>> + Unpin,
@@ -73,18 +78,17 @@ where
         .max_buf_size(bounds.head_bytes.max(LEAST_BUFFER))
         .max_header_size(bounds.head_bytes)
         .serve_connection(TokioIo::new(clocked), answer);
-    let mut drains = pin!(drain.started());
-    let mut is_draining = false;
+    let mut is_over = false;
     let ended = poll_fn(|cx| {
         loop {
             match connection.poll_without_shutdown(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ended::Between),
                 Poll::Ready(Err(error)) => return Poll::Ready(Ended::at(&error, clock)),
-                // A drain leaves tunnels alone, and what is to be one.
-                Poll::Pending if is_draining || clock.in_connect() => break,
-                Poll::Pending if drains.as_mut().poll(cx).is_pending() => break,
+                // Tunnels are left alone, and what is to be one.
+                Poll::Pending if is_over || clock.in_connect() => break,
+                Poll::Pending if over.as_mut().poll(cx).is_pending() => break,
                 Poll::Pending => {
-                    is_draining = true;
+                    is_over = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }
