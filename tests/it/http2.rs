@@ -132,6 +132,12 @@ fn get(uri: &str) -> Request<()> {
     request("GET", uri)
 }
 
+/// A request for the server of a.example as a whole.
+fn whole_server(method: &str) -> Request<()> {
+    let uri = Uri::builder().scheme("http").authority("a.example").path_and_query("*");
+    Request::builder().method(method).uri(uri.build().unwrap()).body(()).unwrap()
+}
+
 fn connect(to: &str) -> Request<()> {
     request("CONNECT", to)
 }
@@ -222,6 +228,7 @@ async fn what_is_no_request_to_a_proxy_is_refused_and_the_connection_goes_on() {
         (get("http://user@a.example/"), 400, "bad_request"),
         (get("http://a.example:99999/"), 400, "bad_request"),
         (request("get", "http://a.example/"), 400, "bad_request"),
+        (whole_server("GET"), 400, "bad_request"),
         (with(get("http://a.example/"), "host", "b.example"), 400, "host_mismatch"),
         (
             with(with(get("http://a.example/"), "host", "a.example"), "host", "a.example"),

@@ -52,6 +52,10 @@ pub fn forward_target<B>(request: &Request<B>) -> Result<Destination, Error> {
             return Err(bad("this is a proxy: the target must be a whole http:// URI, or use CONNECT"));
         }
     };
+    // HTTP/2 has room for it beside a host (RFC 9113 §8.3.1); written for HTTP/1 it would be read in who knows what way.
+    if !uri.path().starts_with('/') && *request.method() != Method::OPTIONS {
+        return Err(bad("only OPTIONS can be for the server as a whole"));
+    }
     let to = Destination::parse_or_default(authority.as_str(), HTTP_PORT)?;
     check_host(request, &to, HTTP_PORT)?;
     check_framing(request.headers())?;
