@@ -25,6 +25,8 @@ const KEPT_FOR: Duration = Duration::from_secs(3600);
 const KEPT: usize = 65_536;
 /// As many of them as may count for one client: whoever asks for more and more names gives up its own.
 const SHARE: usize = KEPT / 8;
+/// As many of them as may be for one address. Thousands share one of a CDN, but a flow is judged by each of them.
+const AN_ADDRESS: usize = 32;
 /// For whom the policy's own names are looked up.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -38,7 +40,10 @@ pub struct Names {
 
 impl Names {
     pub fn new() -> Self {
-        Self { asked: Mutex::new(Memory::new(KEPT, SHARE)), listed: Mutex::new(Memory::new(KEPT, KEPT)) }
+        let asked = Memory::new(KEPT, SHARE, AN_ADDRESS);
+        // However many of the policy's names have one address: a client may be allowed one of them alone.
+        let listed = Memory::new(KEPT, KEPT, KEPT);
+        Self { asked: Mutex::new(asked), listed: Mutex::new(listed) }
     }
 
     /// Remembers what a client was told, for the time to live of the answer and for an hour at least.
@@ -50,13 +55,9 @@ impl Names {
     pub fn of(&self, address: IpAddr) -> Vec<Name> {
         let (address, now) = (address.to_canonical(), Instant::now());
         let mut names = lock(&self.asked).names(address, now);
-        // Bound before the loop, which would keep the lock to its end.
-        let listed = lock(&self.listed).names(address, now);
-        for name in listed {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
+        let mut listed = lock(&self.listed).names(address, now);
+        listed.retain(|name| !names.contains(name));
+        names.append(&mut listed);
         names
     }
 

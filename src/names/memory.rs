@@ -17,9 +17,6 @@ use tokio::time::Instant;
 
 use crate::host::Name;
 
-/// Names kept for one address. Thousands share an address of a CDN, but a flow is judged by each of them.
-const NAMES_AN_ADDRESS: usize = 32;
-
 /// When a pair ends; the number tells pairs of the same instant apart.
 type End = (Instant, u64);
 
@@ -28,6 +25,8 @@ pub(super) struct Memory {
     limit: usize,
     /// Pairs that may count for one client.
     share: usize,
+    /// Names that one address may have.
+    an_address: usize,
     addresses: HashMap<IpAddr, Vec<Known>>,
     /// Every pair, by its end.
     ends: BTreeMap<End, Pair>,
@@ -75,9 +74,9 @@ impl Known {
 }
 
 impl Memory {
-    pub(super) fn new(limit: usize, share: usize) -> Self {
+    pub(super) fn new(limit: usize, share: usize, an_address: usize) -> Self {
         let (addresses, ends, owners) = (HashMap::new(), BTreeMap::new(), HashMap::new());
-        Self { limit, share, addresses, ends, owners, last: 0 }
+        Self { limit, share, an_address, addresses, ends, owners, last: 0 }
     }
 
     /// Keeps a pair until `end`. For want of room the pair that ends first gives way; beyond a share, one of those
@@ -134,7 +133,7 @@ impl Memory {
     /// Has place for one more name of an address.
     fn make_room(&mut self, address: IpAddr, now: Instant) {
         while let Some(known) = self.addresses.get(&address)
-            && known.len() >= NAMES_AN_ADDRESS
+            && known.len() >= self.an_address
             && let Some(end) = spare(known)
         {
             self.give_up(end, now);
@@ -215,6 +214,12 @@ mod tests {
 
     use super::*;
 
+    const AN_ADDRESS: usize = 32;
+
+    fn memory(limit: usize, share: usize) -> Memory {
+        Memory::new(limit, share, AN_ADDRESS)
+    }
+
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
     }
@@ -229,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_pair_is_known_until_its_end_and_again_when_it_is_renewed() {
-        let (mut memory, now) = (Memory::new(10, 10), Instant::now());
+        let (mut memory, now) = (memory(10, 10), Instant::now());
         memory.remember(A, &name("a.example"), address(1), now, now + SECOND);
         memory.remember(A, &name("b.example"), address(1), now, now + 3 * SECOND);
         assert_eq!(memory.names(address(1), now), [name("b.example"), name("a.example")]);
@@ -241,7 +246,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_beyond_its_end_or_the_bound() {
-        let (mut memory, now) = (Memory::new(100, 100), Instant::now());
+        let (mut memory, now) = (memory(100, 100), Instant::now());
         for number in 0..1000 {
             memory.remember(A, &name("a.example"), address(number), now, now + SECOND * (number + 1));
         }
@@ -255,7 +260,7 @@ mod tests {
 
     #[test]
     fn who_asks_for_more_than_its_share_pushes_out_its_own() {
-        let (mut memory, now) = (Memory::new(100, 10), Instant::now());
+        let (mut memory, now) = (memory(100, 10), Instant::now());
         memory.remember(B, &name("b.example"), address(1), now, now + SECOND);
         for number in 2..1000 {
             memory.remember(A, &name(&format!("n{number}.example")), address(number), now, now + 2 * SECOND);
@@ -273,7 +278,7 @@ mod tests {
     #[test]
     fn who_overruns_its_share_costs_nobody_else_a_pair() {
         for asked in [&[B, A][..], &[A, B], &[A, B, A], &[B, A, B], &[B, A, A]] {
-            let (mut memory, now) = (Memory::new(100, 10), Instant::now());
+            let (mut memory, now) = (memory(100, 10), Instant::now());
             for &client in asked {
                 memory.remember(client, &name("b.example"), address(1), now, now + 2 * SECOND);
             }
@@ -294,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_pair_that_is_given_up_ends_when_the_others_who_asked_were_told() {
-        let (mut memory, now) = (Memory::new(100, 1), Instant::now());
+        let (mut memory, now) = (memory(100, 1), Instant::now());
         memory.remember(B, &name("b.example"), address(1), now, now + SECOND);
         memory.remember(A, &name("b.example"), address(1), now, now + 2 * SECOND);
         assert_eq!(memory.names(address(1), now + SECOND), [name("b.example")]);
@@ -310,7 +315,7 @@ mod tests {
 
     #[test]
     fn what_clients_get_back_from_each_other_stays_within_their_shares() {
-        let (mut memory, now) = (Memory::new(8, 2), Instant::now());
+        let (mut memory, now) = (memory(8, 2), Instant::now());
         for round in 1..50 {
             for last in 1..=6 {
                 let client = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
@@ -328,7 +333,7 @@ mod tests {
     #[test]
     fn names_made_up_for_an_address_push_out_none_that_another_asked_for_too() {
         for asked in [[A, B], [B, A]] {
-            let (mut memory, now) = (Memory::new(1000, 500), Instant::now());
+            let (mut memory, now) = (memory(1000, 500), Instant::now());
             for client in asked {
                 memory.remember(client, &name("b.example"), address(1), now, now + SECOND);
             }
@@ -336,30 +341,30 @@ mod tests {
                 memory.remember(A, &name(&format!("n{number}.example")), address(1), now, now + SECOND);
             }
             let names = memory.names(address(1), now);
-            assert_eq!((names.len(), names.contains(&name("b.example"))), (NAMES_AN_ADDRESS, true));
+            assert_eq!((names.len(), names.contains(&name("b.example"))), (AN_ADDRESS, true));
         }
     }
 
     #[test]
     fn names_that_one_client_makes_up_for_an_address_push_out_its_own() {
-        let (mut memory, now) = (Memory::new(1000, 1000), Instant::now());
+        let (mut memory, now) = (memory(1000, 1000), Instant::now());
         memory.remember(B, &name("b.example"), address(1), now, now + SECOND);
         for number in 0..100 {
             memory.remember(A, &name(&format!("n{number}.example")), address(1), now, now + SECOND);
         }
         let names = memory.names(address(1), now);
-        assert_eq!((names.len(), &names[0]), (NAMES_AN_ADDRESS, &name("n99.example")));
+        assert_eq!((names.len(), &names[0]), (AN_ADDRESS, &name("n99.example")));
         assert!(names.contains(&name("b.example")));
     }
 
     #[test]
     fn an_address_has_the_names_remembered_last() {
-        let (mut memory, now) = (Memory::new(1000, 1000), Instant::now());
+        let (mut memory, now) = (memory(1000, 1000), Instant::now());
         for number in 0..100 {
             memory.remember(A, &name(&format!("n{number}.example")), address(1), now, now + SECOND);
         }
         let names = memory.names(address(1), now);
-        assert_eq!((names.len(), memory.ends.len()), (NAMES_AN_ADDRESS, NAMES_AN_ADDRESS));
+        assert_eq!((names.len(), memory.ends.len()), (AN_ADDRESS, AN_ADDRESS));
         assert_eq!((&names[0], &names[31]), (&name("n99.example"), &name("n68.example")));
     }
 }

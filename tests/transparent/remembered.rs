@@ -1,9 +1,12 @@
 //! What is reached by the names that the DNS door has told, and what nobody can make it remember.
 
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::gate::{Gate, Setup};
-use crate::namespace::{self, redirect_questions};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::gate::{Gate, PATIENCE, Setup};
+use crate::namespace::{self, CLIENT_V4, redirect_questions};
 use crate::server::Server;
 use crate::{RESET, facts, in_order, listen, look_up, redirected};
 
@@ -99,4 +102,38 @@ fn of_several_names_of_an_address_one_that_is_allowed_will_do() {
         assert_eq!(facts(&records[2]), ("transparent", "no_rule", "93.184.216.34", 5433));
         gate.stop(6).await;
     });
+}
+
+#[test]
+fn a_name_that_a_tcp_rule_lists_is_known_however_many_others_have_its_address() {
+    namespace::run(
+        "remembered::a_name_that_a_tcp_rule_lists_is_known_however_many_others_have_its_address",
+        async {
+            let rule =
+                |name: &str| format!("      - {{ host: {name}.git.example, ports: [22], protocol: tcp }}\n");
+            let others: String = (0..400).map(|number| rule(&format!("n{number}"))).collect();
+            let policy = format!(
+                "version: 1\nprofiles:\n  - name: p\n    clients: [{CLIENT_V4}]\n    allow:\n{}  - name: others\n    \
+                 clients: [10.77.0.0/16]\n    allow:\n{others}",
+                rule("own")
+            );
+            let gate = gate(&policy, ["*.git.example", "93.184.216.34"]).await;
+            let _git = Server::banner("93.184.216.34:22", BANNER).await;
+            let deadline = Instant::now() + PATIENCE;
+            // Of both families.
+            while gate.servers.asked().len() < 2 * 401 {
+                assert!(Instant::now() < deadline, "{} names are looked up", gate.servers.asked().len() / 2);
+                sleep(Duration::from_millis(20)).await;
+            }
+            let mut flows = 1;
+            while listen("93.184.216.34:22").await != Ok(BANNER.to_owned()) {
+                assert!(Instant::now() < deadline, "the name is not remembered");
+                sleep(Duration::from_millis(20)).await;
+                flows += 1;
+            }
+            let records = connections(&gate, flows).await;
+            assert_eq!(facts(&records[flows - 1]), ("transparent", "allowed", "own.git.example", 22));
+            gate.stop(flows).await;
+        },
+    );
 }
