@@ -29,6 +29,18 @@ pub(super) enum Refusal {
     Inside(Reason),
 }
 
+impl Refusal {
+    /// How far a rule came: past the guard or not, and up to what can be read in two ways, which holds whatever other
+    /// rules say.
+    pub(super) fn progress(self) -> u8 {
+        match self {
+            Self::Address(_) => 0,
+            Self::Inside(Reason::BadRequest) => 2,
+            Self::Inside(_) => 1,
+        }
+    }
+}
+
 /// What a rule lets be inside.
 struct Expected {
     tls: bool,

@@ -23,11 +23,12 @@ pub(super) struct Finding<'r> {
 }
 
 /// The closest rule of each outcome so far.
-#[derive(Default)]
 struct Tally<'r> {
     denies: Option<&'r Row>,
     allows: Option<&'r Row>,
     refuses: Option<(&'r Row, Refusal)>,
+    /// Whether what no rule decides is let through.
+    reports: bool,
 }
 
 /// A deny wins over every allow; an allow is one rule that accepts everything by itself.
@@ -42,7 +43,7 @@ pub(super) fn judge<'r>(
     }
     let address = address_of(question);
     let screened = screen(address);
-    let mut tally = Tally::default();
+    let mut tally = Tally { denies: None, allows: None, refuses: None, reports: subject.reports() };
     let weigh = |row: &'r Row| {
         let terms = rules.terms_of(row);
         if !holds(terms, question.to.port, today) {
@@ -64,7 +65,7 @@ pub(super) fn judge<'r>(
     if tally.denies.is_none() {
         tally.denies = denied_beside(rules, subject, question, address, today);
     }
-    conclude(&tally, subject, question.seen, screened)
+    conclude(&tally, question.seen, screened)
 }
 
 /// The same, once the address is known that a name led to, where `allows` is the rule that decided without it. An
@@ -134,12 +135,7 @@ fn denied_beside<'r>(
     closest
 }
 
-fn conclude<'r>(
-    tally: &Tally<'r>,
-    subject: &Subject,
-    seen: Seen<'_>,
-    screened: Option<Screened>,
-) -> Finding<'r> {
+fn conclude<'r>(tally: &Tally<'r>, seen: Seen<'_>, screened: Option<Screened>) -> Finding<'r> {
     if let Some(row) = tally.denies {
         return Finding { reason: Reason::DeniedByRule, row: Some(row), special: None };
     }
@@ -150,7 +146,7 @@ fn conclude<'r>(
     let refusal = match tally.refuses {
         Some((_, refusal)) => refusal,
         // No rule speaks for the address, so before report mode may, the guard has to.
-        None => match screened.filter(|_| subject.reports()) {
+        None => match screened.filter(|_| tally.reports) {
             Some(screened) => Refusal::Address(screened.special),
             None => Refusal::Inside(Reason::NoRule),
         },
@@ -161,9 +157,7 @@ fn conclude<'r>(
         }
         // Nothing read is nothing to report: the caller is to look inside first.
         // Nor is what can be read in two ways: nobody can say what would pass.
-        Refusal::Inside(reason)
-            if subject.reports() && seen != Seen::Unread && reason != Reason::BadRequest =>
-        {
+        Refusal::Inside(reason) if tally.reports && seen != Seen::Unread && reason != Reason::BadRequest => {
             Finding { reason: Reason::ReportOnly, row, special: None }
         }
         Refusal::Inside(reason) => Finding { reason, row, special: None },
@@ -171,8 +165,16 @@ fn conclude<'r>(
 }
 
 impl<'r> Tally<'r> {
+    /// Of rules as deep, the one that came further is closer.
     fn refuse(&mut self, row: &'r Row, refusal: Refusal) {
-        if self.refuses.is_none_or(|(closest, _)| row.is_closer_than(closest)) {
+        let is_closer = self.refuses.is_none_or(|(closest, known)| {
+            // What report mode lets through must not hang on which rule is the closest: it goes by all of them.
+            let (further, deeper) =
+                (refusal.progress().cmp(&known.progress()), row.depth.cmp(&closest.depth));
+            let order = if self.reports { further.then(deeper) } else { deeper.then(further) };
+            order.then(closest.order.cmp(&row.order)).is_gt()
+        });
+        if is_closer {
             self.refuses = Some((row, refusal));
         }
     }

@@ -164,3 +164,23 @@ async fn the_guard_is_not_relaxed() {
     assert_eq!(upstream.connections(), 0);
     gate.stop().await;
 }
+
+#[tokio::test]
+async fn what_opens_the_guard_does_so_wherever_it_stands() {
+    let upstream = Upstream::silent().await;
+    let port = upstream.port();
+    let opens = format!("{{ host: a.example, ports: [{port}], protocol: tls, private: true }}");
+    let wider =
+        format!("{{ host: .example, ports: [{port}], protocol: tls, private: true, public_suffix: true }}");
+    let public = format!("{{ host: a.example, ports: [{port}] }}");
+    for rules in [[&opens, &public], [&public, &opens], [&public, &wider]] {
+        let rules = format!("      - {}\n      - {}\n", rules[0], rules[1]);
+        let policy = format!("version: 1\nprofiles:\n  - name: p\n    mode: report\n    allow:\n{rules}");
+        let gate = Setup::new(&policy).start().await;
+        let mut tunnel = gate.tunnel(&format!("a.example:{port}")).await;
+        tunnel.write_all(b"SSH-2.0-client\r\n").await.unwrap();
+        drop(tunnel);
+        assert_reported(&gate.record().await);
+        gate.stop().await;
+    }
+}

@@ -3,7 +3,7 @@
 use globset::{GlobBuilder, GlobSetBuilder};
 
 use super::draft::*;
-use crate::policy::terms::{Paths, Private, Profile, Protocol, Terms};
+use crate::policy::terms::{Mode, Paths, Private, Profile, Protocol, Terms};
 use crate::reason::Reason;
 
 const NO_NAME: Sight = Sight::Hello { server_name: None, ech: false };
@@ -204,4 +204,38 @@ fn report_mode_relaxes_all_but_denies_the_guard_and_what_was_not_read() {
     }
     assert_eq!(ask(&policy, "10.0.0.1:443").reason(), Reason::AddressProhibited);
     assert_eq!(ask(&policy, "8.8.8.8:443").reason(), Reason::ReportOnly);
+}
+
+#[test]
+fn the_order_of_rules_changes_nothing_that_report_mode_lets_through() {
+    let http = |more: Terms| Terms { protocol: Some(Protocol::Http), ports: ports(&[80]), ..more };
+    let public = http(Terms { methods: vec!["HEAD".into()], ..allow() });
+    let opening = http(Terms { methods: vec!["PUT".into()], private: Private::Any, ..allow() });
+    let with_paths = http(Terms { paths: paths(&["/pub/**"]), ..allow() });
+    for (profile, rules, path, address, reason) in [
+        (reporting(), [&public, &opening], "/", "10.0.0.1", Reason::ReportOnly),
+        (reporting(), [&public, &public], "/", "10.0.0.1", Reason::AddressProhibited),
+        (reporting(), [&public, &with_paths], "/a", "8.8.8.8", Reason::ReportOnly),
+        (reporting(), [&public, &with_paths], "/pub/../a", "8.8.8.8", Reason::BadRequest),
+        // Elsewhere it changes only what is said of the way to an allow.
+        (everyone(), [&public, &opening], "/", "10.0.0.1", Reason::NoRule),
+        (everyone(), [&public, &with_paths], "/pub/../a", "8.8.8.8", Reason::BadRequest),
+    ] {
+        // As deep, and the one deeper than the other.
+        for patterns in [["a.example", "a.example"], ["a.example", ".example"], [".example", "a.example"]] {
+            let is_deeper = patterns[0] != patterns[1];
+            if is_deeper && profile.mode == Mode::Enforce {
+                continue;
+            }
+            for [first, second] in [[0, 1], [1, 0]] {
+                let policy = Draft::new(profile.clone())
+                    .rule(patterns[first], rules[first].clone())
+                    .rule(patterns[second], rules[second].clone())
+                    .finish();
+                let question =
+                    ask(&policy, "a.example:80").seen(Sight::Request("GET", path)).address(address);
+                assert_eq!(question.reason(), reason, "{patterns:?} {first} {path} {address}");
+            }
+        }
+    }
 }
