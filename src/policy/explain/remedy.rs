@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::client::Client;
 use crate::destination::Destination;
-use crate::guard::Special;
+use crate::guard::{self, Special};
 use crate::host::Host;
 use crate::policy::document::{BUILT_IN_NAME, FLAG};
 use crate::policy::terms::{Action, Private, Profile, Protocol, Way};
@@ -83,7 +83,14 @@ pub fn remedy(
             )))
         }
         Reason::AddressProhibited => match to.host {
-            Host::Ip(_) => add(Extras::default()),
+            Host::Ip(address) => match guard::carried(address).filter(|v4| guard::special(*v4).is_some()) {
+                // It would need `private`, which no such rule has.
+                Some(v4) => Some(Remedy::advice(format!(
+                    "no `cidr` rule opens an IPv6 address that carries {v4}: allow {v4} itself, or a name that leads \
+                     there with `private`"
+                ))),
+                None => add(Extras::default()),
+            },
             Host::Name(_) => add(Extras { private: Some(&Private::Any), ..present() }),
         },
         Reason::NoProfile => Some(no_profile(profiles, client)),
@@ -126,6 +133,7 @@ impl<'p> Extras<'p> {
                 if terms.action == Action::Allow && terms.ports.contains(to.port) {
                     present.way = present.way.or(terms.way.as_ref());
                     present.tcp |= terms.protocol == Some(Protocol::Tcp);
+                    present.ech_outer |= terms.ech_outer;
                     present.private =
                         present.private.or(Some(&terms.private).filter(|it| **it != Private::No));
                 }
@@ -196,7 +204,8 @@ impl fmt::Display for Line<'_> {
                 write!(f, ", private: [{}]", networks.join(", "))?;
             }
         }
-        if ech_outer {
+        // Where nobody looks inside there is none to be seen.
+        if ech_outer && !tcp {
             f.write_str(", ech: outer")?;
         }
         match way {

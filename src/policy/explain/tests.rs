@@ -3,6 +3,7 @@ use std::path::Path;
 use jiff::civil::date;
 
 use super::*;
+use crate::host::Name;
 use crate::policy::document::{Sources, load_text};
 use crate::policy::{Question, Seen};
 
@@ -16,6 +17,7 @@ profiles:
       - { host: git.example, ports: [22], protocol: tcp, until: 2027-01-31 }
       - { host: pub.example, protocol: http, methods: [GET, HEAD], paths: ["/pub/**"] }
       - { cidr: 203.0.113.0/24, ports: [8443] }
+      - { host: browser.example, ech: outer }
     deny:
       - { host: gist.example.com, reason: "no pastes" }
   - name: watched
@@ -110,7 +112,7 @@ fn a_denial_says_what_would_allow_it_and_where() {
         (
             "gist.example.com",
             "denied_by_rule",
-            "a deny rule wins over every allow: remove or narrow p.yaml:12 \"gist.example.com\"".to_owned(),
+            "a deny rule wins over every allow: remove or narrow p.yaml:13 \"gist.example.com\"".to_owned(),
         ),
     ] {
         let explanation = ask("10.0.1.9", destination);
@@ -180,7 +182,7 @@ fn what_was_seen_inside_has_its_own_remedy() {
 
 #[test]
 fn a_further_rule_says_what_those_for_the_destination_say_already() {
-    let policy = policy();
+    let (policy, name) = (policy(), Name::parse("browser.example").unwrap());
     for (from, to, seen, address, line) in [
         (
             "10.0.1.9",
@@ -203,6 +205,20 @@ fn a_further_rule_says_what_those_for_the_destination_say_already() {
             "10.20.0.7",
             "- { host: intra.example, ports: [443], protocol: tcp, private: [10.20.0.0/16] }",
         ),
+        (
+            "10.0.1.9",
+            "browser.example:443",
+            Seen::Tls { server_name: Some(&name), ech: true },
+            "10.1.1.1",
+            "- { host: browser.example, private: true, ech: outer }",
+        ),
+        (
+            "10.0.1.9",
+            "browser.example:443",
+            Seen::Other,
+            "93.184.216.34",
+            "- { host: browser.example, ports: [443], protocol: tcp }",
+        ),
     ] {
         let to = Destination::parse(to).unwrap();
         let question = Question { to: &to, seen, address: Some(address.parse().unwrap()) };
@@ -216,6 +232,25 @@ fn a_further_rule_says_what_those_for_the_destination_say_already() {
         let policy = load_text(Path::new("p.yaml"), &text).unwrap().builder.finish(2);
         let subject = policy.subject(&client);
         assert_eq!(policy.decide(&subject, &question, today).reason, Reason::Allowed, "{line}");
+    }
+}
+
+#[test]
+fn what_no_rule_can_open_by_address_is_said() {
+    for (to, hint) in [
+        (
+            "[64:ff9b::a01:203]",
+            "no `cidr` rule opens an IPv6 address that carries 10.1.2.3: allow 10.1.2.3 itself, or a name that leads there with `private`",
+        ),
+        (
+            "[64:ff9b::808:808]",
+            "add to `allow` of the profile watched in p.yaml: - { cidr: 64:ff9b::808:808/128 }",
+        ),
+        ("10.1.2.3", "add to `allow` of the profile watched in p.yaml: - { cidr: 10.1.2.3/32 }"),
+    ] {
+        let explanation = ask("10.0.2.9", to);
+        assert_eq!(explanation.reason, "address_prohibited");
+        assert_eq!(explanation.remedy.unwrap().to_string(), hint);
     }
 }
 
