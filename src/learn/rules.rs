@@ -72,8 +72,11 @@ impl Inside {
     }
 }
 
-/// The terms on which a name has to be allowed, each with the flows that ask for it.
-pub(super) fn terms(ports: &BTreeMap<u16, Inside>) -> Vec<(Terms, Count)> {
+/// The terms on which a name has to be allowed, each with the flows that ask for it. What opens 443 and 80 at once is
+/// not among them where one of the two was not seen but `denied`.
+pub(super) fn terms(ports: &BTreeMap<u16, Inside>, denied: impl Fn(u16) -> bool) -> Vec<(Terms, Count)> {
+    let may_open = |port| ports.contains_key(&port) || !denied(port);
+    let opens_both = may_open(443) && may_open(80);
     let mut usual = Count::default();
     let mut blind = (BTreeSet::new(), Count::default());
     let mut on: BTreeMap<Option<Wire>, (BTreeSet<u16>, Count)> = BTreeMap::new();
@@ -96,16 +99,21 @@ pub(super) fn terms(ports: &BTreeMap<u16, Inside>) -> Vec<(Terms, Count)> {
         let readable: Count = [inside.tls, inside.unknown].into_iter().collect();
         match (port, inside.reads(port)) {
             (443, (tls, http)) => {
-                if tls {
-                    usual.merge(readable);
+                match opens_both {
+                    true if tls => usual.merge(readable),
+                    false if tls => take(Some(Wire::Tls), port, readable),
+                    _ => {}
                 }
                 if http {
                     take(Some(Wire::Http), port, inside.http);
                 }
             }
             (80, (tls, http)) => {
-                if http {
-                    usual.merge([inside.http, inside.unknown].into_iter().collect());
+                let readable = [inside.http, inside.unknown].into_iter().collect();
+                match opens_both {
+                    true if http => usual.merge(readable),
+                    false if http => take(Some(Wire::Http), port, readable),
+                    _ => {}
                 }
                 if tls {
                     take(Some(Wire::Tls), port, inside.tls);

@@ -78,7 +78,11 @@ impl Group {
                 settled.flood(below, &names, more);
                 continue;
             }
-            names.into_iter().for_each(|(name, named)| settled.name(name, named));
+            for (name, named) in names {
+                let denied = Why::Refused(Refused(Reason::DeniedByRule));
+                let is_denied = |port| self.apart.contains_key(&(denied, at(name, port)));
+                settled.name(name, named, is_denied);
+            }
         }
         for ((why, to), apart) in &self.apart {
             settled.set_apart(*why, to, apart);
@@ -105,7 +109,7 @@ impl Named {
 }
 
 impl<'g> Settled<'g> {
-    fn name(&mut self, name: &'g Name, named: &Named) {
+    fn name(&mut self, name: &'g Name, named: &Named, is_denied: impl Fn(u16) -> bool) {
         if named.ports.is_empty() && named.unreached.is_empty() {
             self.only_asked.0 += 1;
             self.only_asked.1.merge(named.questions);
@@ -118,7 +122,7 @@ impl<'g> Settled<'g> {
             }
             return;
         }
-        let terms = terms(&named.ports);
+        let terms = terms(&named.ports, is_denied);
         if !terms.is_empty() {
             self.wanted.insert(name, terms);
         }
@@ -231,7 +235,7 @@ fn offers(why: Why, to: &Destination, inside: &Inside, addresses: &[IpAddr]) -> 
         _ => inside,
     };
     let ports = BTreeMap::from([(to.port, inside.clone())]);
-    let rules = terms(&ports).into_iter().map(|(terms, _)| terms.rule(on.clone()));
+    let rules = terms(&ports, |_| false).into_iter().map(|(terms, _)| terms.rule(on.clone()));
     rules.map(|rule| Rule { private: private.clone(), ..rule }).collect()
 }
 

@@ -103,8 +103,9 @@ fn decides(policy: &Policy, client: std::net::IpAddr, to: &Destination, sight: &
     policy.decide(&subject, &question, date(2026, 11, 25)).is_allow()
 }
 
-/// Whether flows that were meant, to one host, ask for rules that let this one pass.
-fn is_asked(meant: &[&Observation], flow: &Observation) -> bool {
+/// Whether flows that were meant, to one host, ask for rules that let this one pass, where deny rules refused others on
+/// these ports.
+fn is_asked(meant: &[&Observation], refused: &[u16], flow: &Observation) -> bool {
     let to = flow.to.as_ref().unwrap();
     // TLS, HTTP, and whatever else on a port.
     let asked = |port: u16| {
@@ -115,7 +116,9 @@ fn is_asked(meant: &[&Observation], flow: &Observation) -> bool {
         let other = any(|s| *s == Sight::Other);
         (!other && (tls || silent && port != 80), !other && (http || silent && port != 443), other)
     };
-    let usual = asked(443).0 || asked(80).1;
+    let may_open =
+        |port| !refused.contains(&port) || meant.iter().any(|it| it.to.as_ref().unwrap().port == port);
+    let usual = (asked(443).0 || asked(80).1) && may_open(443) && may_open(80);
     let (tls, http, other) = asked(to.port);
     let (tls, http) = (tls || usual && to.port == 443, http || usual && to.port == 80);
     match &flow.sight {
@@ -141,6 +144,9 @@ proptest! {
         let policy = policy(&text);
         // Who may do what: with whom they share a profile, and themselves.
         let meant: Vec<&Observation> = seen.iter().filter(|flow| is_meant(flow, denied)).collect();
+        let is_refused =
+            |it: &&Observation| it.reason == Reason::DeniedByRule && it.ingress != Ingress::Dns;
+        let refused: Vec<&Observation> = seen.iter().filter(is_refused).collect();
         let shares = |a: &Observation, b: &Observation| match by {
             By::All => true,
             By::Client => a.client == b.client,
@@ -161,7 +167,9 @@ proptest! {
             let expected = ["learn", "other"].iter().any(|profile| {
                 let is_own = |other: &&&Observation| by != By::Profile || *other.profiles[0] == **profile;
                 let here: Vec<&Observation> = meant.iter().filter(is_here).filter(is_own).copied().collect();
-                is_asked(&here, flow)
+                let refused = refused.iter().filter(is_here).filter(is_own);
+                let refused: Vec<u16> = refused.map(|flow| flow.to.as_ref().unwrap().port).collect();
+                is_asked(&here, &refused, flow)
             });
             prop_assert_eq!(own, expected, "{:?}\n{}", flow, text);
         }

@@ -16,6 +16,23 @@ fn no_wildcard_takes_in_what_is_set_apart_or_is_a_blind_rule() {
 }
 
 #[test]
+fn no_rule_opens_what_a_deny_rule_refused() {
+    let denied = |port| Seen { port, inside: "nothing", reason: "denied_by_rule", ..SEEN };
+    let http = Seen { port: 80, inside: "http", ..SEEN };
+    for (flows, rule) in [
+        ([SEEN, denied(80)], "- { host: a.example.com, ports: [443], protocol: tls } "),
+        ([http, denied(443)], "- { host: a.example.com, ports: [80], protocol: http } "),
+        ([SEEN, denied(8080)], "- a.example.com "),
+        // Of some clients: who shares a profile is for its author to say.
+        ([SEEN, denied(443)], "- a.example.com "),
+    ] {
+        let text = suggest(&flows);
+        assert!(text.contains(&format!("\n      {rule}")), "{text}");
+        assert!(text.contains("# Not allowed: a deny rule covers it"), "{text}");
+    }
+}
+
+#[test]
 fn noise_and_risk_are_set_apart_with_the_reason_and_what_would_allow_them() {
     const LONG: &str = "nbswy3dpeb3w64tmmqqgc3tebuqho2lunaqgiylumeqgc3teebwgk5a.t.example.com";
     for (seen, why, offer) in [
