@@ -1,5 +1,6 @@
 //! Files that are followed: how it shows that they changed, and what becomes of that.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::file::directory;
 use crate::lock::lock;
 use crate::reload::apart::apart;
-use crate::reload::watch::{QUIET, Watch, is_newer, is_quiet};
+use crate::reload::watch::{Identity, QUIET, Watch, identity, is_newer, is_quiet};
 
 /// How often files are looked at, for there are changes that no watch sees: in a file that is mounted by itself, behind a
 /// link, over a network, in a directory that was replaced.
@@ -55,9 +56,14 @@ pub(super) struct Followed {
     kind: Arc<Mutex<dyn Kind>>,
     /// When the files were last read.
     read: SystemTime,
+    /// What was found then at the paths of the files and of their directories: where a link is led elsewhere, what it leads
+    /// to may be older.
+    found: Found,
     /// What broke off may be done in part, so it is tried again.
     broke_off: bool,
 }
+
+type Found = BTreeMap<PathBuf, Identity>;
 
 /// What a glance at files has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +77,8 @@ enum Seen {
 impl Followed {
     /// Files that were read not before `read`.
     pub(super) fn new(name: &'static str, kind: impl Kind + 'static, read: SystemTime) -> Self {
-        Self { name, kind: Arc::new(Mutex::new(kind)), read, broke_off: false }
+        let found = find(&kind);
+        Self { name, kind: Arc::new(Mutex::new(kind)), read, found, broke_off: false }
     }
 
     /// Reads them again whenever they change or somebody hangs up.
@@ -104,25 +111,39 @@ impl Followed {
     }
 
     /// Looks whether something has changed without the watch seeing it.
-    async fn glance(&self) -> Seen {
-        let (since, broke_off) = (self.read, self.broke_off);
-        let seen = self.apart("looking at", move |kind| {
+    async fn glance(&mut self) -> Seen {
+        let (since, broke_off, before) = (self.read, self.broke_off, self.found.clone());
+        let glance = self.apart("looking at", move |kind| {
             // A file that comes, goes or is swapped by a link shows in its directory alone.
-            let signs = [kind.files(), kind.directories()].concat();
-            let signs = || signs.iter().map(PathBuf::as_path);
-            match broke_off || kind.are_refused() || is_newer(signs(), since) {
+            let now = find(kind);
+            let is_other = before.iter().any(|(path, before)| now.get(path).is_some_and(|now| now != before));
+            let signs = || now.keys().map(PathBuf::as_path);
+            let seen = match broke_off || kind.are_refused() || is_other || is_newer(signs(), since) {
                 true if is_quiet(signs()) => Seen::New,
                 true => Seen::TooNew,
                 false => Seen::Nothing,
-            }
+            };
+            (seen, now)
         });
-        seen.await.unwrap_or(Seen::Nothing)
+        let Some((seen, now)) = glance.await else { return Seen::Nothing };
+        if seen == Seen::Nothing {
+            // What is read may be other files since.
+            self.found = now;
+        }
+        seen
     }
 
     /// Reads them again.
     async fn reload(&mut self, cause: Cause) {
         self.read = SystemTime::now();
-        self.broke_off = self.apart("reading", move |kind| kind.reload(cause)).await.is_none();
+        let reading = self.apart("reading", move |kind| {
+            let found = find(kind);
+            kind.reload(cause);
+            found
+        });
+        let found = reading.await;
+        self.broke_off = found.is_none();
+        self.found = found.unwrap_or_default();
         if self.broke_off {
             tracing::error!(
                 "until {} can be read again, what was said there before may stay in force",
@@ -140,6 +161,12 @@ impl Followed {
         let kind = Arc::clone(&self.kind);
         apart(&format!("{doing} {}", self.name), move || work(&mut *lock(&kind))).await
     }
+}
+
+/// What is there at the paths of the files and of their directories.
+fn find(kind: &dyn Kind) -> Found {
+    let paths = kind.files().into_iter().chain(kind.directories());
+    paths.map(|path| (path.clone(), identity(&path))).collect()
 }
 
 #[cfg(test)]
@@ -200,7 +227,7 @@ mod tests {
         }
         symlink("one", &file).unwrap();
         let read = SystemTime::now() + Duration::from_secs(1);
-        let followed = Followed::new("the link", Linked(file.clone()), read);
+        let mut followed = Followed::new("the link", Linked(file.clone()), read);
         assert_eq!(followed.glance().await, Seen::Nothing);
         let swapped = async {
             while followed.glance().await == Seen::Nothing {
@@ -209,6 +236,27 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(20), swapped).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_leads_to_an_older_one_is_seen_at_a_glance() {
+        let directory = tempfile::tempdir().unwrap();
+        let [link, next] = ["link", "next"].map(|name| directory.path().join(name));
+        for name in ["one", "other"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+            fs::write(directory.path().join(name).join("file"), "").unwrap();
+        }
+        symlink("one", &link).unwrap();
+        let read = SystemTime::now() + Duration::from_secs(60);
+        let mut followed = Followed::new("the directory", Linked(link.join("file")), read);
+        assert_eq!(followed.glance().await, Seen::Nothing);
+        symlink("other", &next).unwrap();
+        fs::rename(&next, &link).unwrap();
+        let seen = async { while followed.glance().await != Seen::New {} };
+        timeout(Duration::from_secs(20), seen).await.unwrap();
+        followed.reload(Cause::Glance).await;
+        followed.read = read;
+        assert_eq!(followed.glance().await, Seen::Nothing);
     }
 
     #[tokio::test]
@@ -229,7 +277,7 @@ mod tests {
     async fn what_has_only_just_changed_is_too_new() {
         let kind = Fragile { directory: tempfile::tempdir().unwrap(), reads: Arc::default() };
         let file = kind.files().remove(0);
-        let followed = Followed::new("the file", kind, SystemTime::now());
+        let mut followed = Followed::new("the file", kind, SystemTime::now());
         fs::write(file, "").unwrap();
         let written = SystemTime::now();
         let seen = followed.glance().await;

@@ -39,8 +39,8 @@ struct Watched {
     known: BTreeMap<PathBuf, Identity>,
 }
 
-/// Which directory a path leads to: one that was put in the place of another has to be watched anew.
-type Identity = Option<(u64, u64)>;
+/// Which file or directory a path leads to: one that was put in the place of another has to be watched anew.
+pub(super) type Identity = Option<(u64, u64)>;
 
 impl Watch {
     pub(super) fn new() -> Self {
@@ -107,7 +107,7 @@ fn changed_at(path: &Path) -> io::Result<SystemTime> {
     Ok(UNIX_EPOCH + Duration::new(seconds, nanos))
 }
 
-fn identity(path: &Path) -> Identity {
+pub(super) fn identity(path: &Path) -> Identity {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 

@@ -104,6 +104,34 @@ async fn a_config_map_is_swapped_by_its_link() {
     gate.stop().await;
 }
 
+/// Releases, of which one is in force by a link; the first is older.
+fn releases(directory: &Path, policy: &str) {
+    fs::remove_dir(directory).unwrap();
+    for (release, policy) in [("1", policy.replace("a.example", "b.example")), ("2", policy.to_owned())] {
+        let release = directory.with_file_name(release);
+        fs::create_dir(&release).unwrap();
+        fs::write(release.join("policy.yaml"), policy).unwrap();
+    }
+    symlink("2", directory).unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_behind_a_link_may_be_taken_back_to_an_older_one() {
+    let upstream = Upstream::silent().await;
+    let port = upstream.port();
+    let mut setup = Setup::new(&policy(&[tcp("a.example", port)]));
+    setup.lay_out = releases;
+    let gate = setup.start().await;
+    assert!(allows(&gate, "a.example", port).await);
+    for (revision, release, name) in [(2, "1", "b.example"), (3, "2", "a.example")] {
+        symlink(release, gate.path("next")).unwrap();
+        fs::rename(gate.path("next"), gate.path("policies")).unwrap();
+        gate.until_revision(revision).await;
+        assert!(allows(&gate, name, port).await, "{name}");
+    }
+    gate.stop().await;
+}
+
 #[tokio::test]
 async fn a_hang_up_reads_everything_again_changed_or_not() {
     let gate = Gate::allowing(&["a.example"]).await;

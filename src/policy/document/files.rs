@@ -29,6 +29,7 @@ impl Watch {
     /// Notes a file, whether it can be read or not: it may appear later.
     pub(super) fn add(&mut self, file: &Path) {
         self.directories.insert(directory(file).to_owned());
+        self.add_links(file);
         if file.is_symlink()
             && let Ok(real) = file.canonicalize()
         {
@@ -40,6 +41,14 @@ impl Watch {
         }
     }
 
+    /// Notes where the links on the way to a path stand: there it shows that one is led elsewhere.
+    fn add_links(&mut self, path: &Path) {
+        // Without a slash at its end, behind which a link could not be told.
+        let steps = path.components().as_path().ancestors();
+        self.directories
+            .extend(steps.filter(|step| step.is_symlink()).map(|link| directory(link).to_owned()));
+    }
+
     /// The policies at a path: the file itself, or those of the directory sorted by name. The error completes
     /// "path: …".
     pub(super) fn policies_of(&mut self, path: &Path) -> Result<Vec<PathBuf>, String> {
@@ -47,6 +56,7 @@ impl Watch {
             return Ok(vec![path.to_owned()]);
         }
         self.directories.insert(path.to_owned());
+        self.add_links(path);
         let unreadable = |error| format!("the directory can't be read: {error}");
         let mut files = Vec::new();
         for entry in fs::read_dir(path).map_err(unreadable)? {

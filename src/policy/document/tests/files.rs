@@ -60,6 +60,23 @@ fn a_mounted_config_map_is_read_through_its_links_once() {
     assert_eq!(directory.names(loaded.watched.directories()), ["", "..2026_11_22"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_on_the_way_is_watched_where_it_stands() {
+    let directory = Directory::new(&[("releases/1/policies/a.yaml", &profile("a"))]);
+    let root = directory.0.path();
+    std::os::unix::fs::symlink("releases/1", root.join("current")).unwrap();
+    std::os::unix::fs::symlink("current/policies", root.join("policies")).unwrap();
+    for (path, directories) in [
+        ("current/policies", &["", "current/policies"][..]),
+        ("current/policies/a.yaml", &["", "current/policies"]),
+        ("policies/", &["", "policies"]),
+    ] {
+        let loaded = load(&root.join(path)).unwrap();
+        assert_eq!(directory.names(loaded.watched.directories()), directories, "{path}");
+    }
+}
+
 #[test]
 fn mistakes_of_all_files_come_at_once() {
     let directory = Directory::new(&[
