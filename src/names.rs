@@ -27,6 +27,8 @@ const KEPT: usize = 65_536;
 const SHARE: usize = KEPT / 8;
 /// As many of them as may be for one address. Thousands share one of a CDN, but a flow is judged by each of them.
 const AN_ADDRESS: usize = 32;
+/// The same for those that rules list: a client may be allowed one of them alone. To judge by so many takes some 0.1 ms.
+const LISTED_AN_ADDRESS: usize = 1024;
 /// For whom the policy's own names are looked up.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -41,8 +43,7 @@ pub struct Names {
 impl Names {
     pub fn new() -> Self {
         let asked = Memory::new(KEPT, SHARE, AN_ADDRESS);
-        // However many of the policy's names have one address: a client may be allowed one of them alone.
-        let listed = Memory::new(KEPT, KEPT, KEPT);
+        let listed = Memory::new(KEPT, KEPT, LISTED_AN_ADDRESS);
         Self { asked: Mutex::new(asked), listed: Mutex::new(listed) }
     }
 

@@ -201,10 +201,11 @@ impl Memory {
 /// Which of the names of an address gives way: the oldest of the client for whom most of them count, lest names that one
 /// client makes up for it push out another's.
 fn spare(known: &[Known]) -> Option<End> {
-    let owners: Vec<Asker> = known.iter().filter_map(Known::last).collect();
-    let count = |client: IpAddr| owners.iter().filter(|owner| owner.client == client).count();
+    let owners = || known.iter().filter_map(Known::last);
+    let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+    owners().for_each(|owner| *counts.entry(owner.client).or_default() += 1);
     // Backwards, as the last one of those that are equal is taken.
-    owners.iter().rev().max_by_key(|owner| count(owner.client)).map(|owner| owner.end)
+    owners().rev().max_by_key(|owner| counts.get(&owner.client)).map(|owner| owner.end)
 }
 
 #[cfg(test)]

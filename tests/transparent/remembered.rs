@@ -105,9 +105,9 @@ fn of_several_names_of_an_address_one_that_is_allowed_will_do() {
 }
 
 #[test]
-fn a_name_that_a_tcp_rule_lists_is_known_however_many_others_have_its_address() {
+fn a_name_that_a_tcp_rule_lists_is_known_where_hundreds_of_others_have_its_address() {
     namespace::run(
-        "remembered::a_name_that_a_tcp_rule_lists_is_known_however_many_others_have_its_address",
+        "remembered::a_name_that_a_tcp_rule_lists_is_known_where_hundreds_of_others_have_its_address",
         async {
             let rule =
                 |name: &str| format!("      - {{ host: {name}.git.example, ports: [22], protocol: tcp }}\n");
