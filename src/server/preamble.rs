@@ -8,6 +8,7 @@ use crate::config::{Listen, Listener};
 use crate::error::Error;
 use crate::flow::Ledger;
 use crate::ingress::Ingress;
+use crate::reply;
 use crate::server::sender::{Senders, take_header};
 use crate::stream::Stream;
 use crate::tls::{Accepted, Refused, Tls};
@@ -100,7 +101,12 @@ impl Preamble {
             }
             Err(Refused { error, last }) => {
                 if let Some(error) = error {
-                    self.ledger.begin(self.ingress, client).end(Err(error));
+                    let flow = self.ledger.begin(self.ingress, client);
+                    // All else is told by an alert, if at all.
+                    if let Error::BadRequest(_) = error {
+                        flow.status(reply::status(error.reason()).0.as_u16());
+                    }
+                    flow.end(Err(error));
                 }
                 if let Some((stream, word)) = last {
                     stream.close_lingering(word).await;

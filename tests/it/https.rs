@@ -251,6 +251,8 @@ async fn what_is_not_tls_is_told_so_and_recorded() {
     let records = gate.records(3).await;
     let reasons: Vec<_> = records.iter().map(|record| record["reason"].clone()).collect();
     assert_eq!(reasons, ["bad_request", "bad_client_hello", "bad_client_hello"], "{records:#?}");
+    let statuses: Vec<_> = records.iter().map(|record| record["status"].as_u64()).collect();
+    assert_eq!(statuses, [Some(400), None, None], "one was told in HTTP: {records:#?}");
     gate.stop_and_count(3).await;
 }
 
