@@ -1,10 +1,14 @@
 //! Switching protocols: WebSocket through the proxy and through a tunnel, and what must not be a tunnel.
 
+use std::sync::Arc;
+
+use exeat::server::Signal;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::support::upstream::{Upstream, read_request, send_back};
-use crate::support::{Gate, ask, read_exactly, read_head, read_to_end};
+use crate::support::{Gate, PATIENCE, Setup, ask, read_exactly, read_head, read_to_end, until};
 
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
 
@@ -70,6 +74,38 @@ async fn a_websocket_passes_with_early_bytes_on_both_sides() {
         assert_eq!((&record["sent"], &record["received"]), (&9.into(), &14.into()), "inside: {inside}");
         gate.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_drain_leaves_alone_what_is_to_be_a_websocket() {
+    let is_time = Arc::<Notify>::default();
+    let waits = Arc::clone(&is_time);
+    let page = Upstream::start(move |mut stream, heard| {
+        let waits = Arc::clone(&waits);
+        async move {
+            read_request(&mut stream, &heard).await;
+            waits.notified().await;
+            stream.write_all(SWITCH.as_bytes()).await.unwrap();
+            send_back(stream, heard).await;
+        }
+    })
+    .await;
+    let mut setup = Setup::allow(&[&rule(&page)]);
+    setup.settings.timeouts.drain = PATIENCE;
+    let gate = setup.start().await;
+    let (mut stream, target) = way(&gate, &page, false).await;
+    stream.write_all(request(&page, &target, UPGRADE).as_bytes()).await.unwrap();
+    page.has_heard("\r\n\r\n").await;
+    gate.signal(Signal::Stop).await;
+    until("it still listens", async || TcpStream::connect(gate.address).await.is_err()).await;
+    is_time.notify_one();
+    let head = read_head(&mut stream).await;
+    // Some clients take nothing else for a switch.
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("\r\nconnection: upgrade\r\n"), "{head}");
+    stream.write_all(b"ping").await.unwrap();
+    assert_eq!(read_exactly(&mut stream, 4).await, "ping");
+    drop(stream);
+    gate.stopped().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-use hyper::Method;
 use tokio::time::{Instant, Sleep};
 
 use crate::flow::Meter;
@@ -49,8 +48,8 @@ const REQUEST: u8 = 2;
 const LATE: u8 = 3;
 /// Nothing moved for too long.
 const STILL: u8 = 4;
-/// A request that asks for a tunnel.
-const CONNECT: u8 = 5;
+/// A request whose answer may open a tunnel.
+const TUNNEL: u8 = 5;
 
 impl Clock {
     /// A first byte begins a head, unless it is one of a body. Tells whether it does.
@@ -59,9 +58,9 @@ impl Clock {
         state.compare_exchange(IDLE, HEAD, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// The head is complete; what follows is the body or nothing.
-    pub(super) fn head_read(&self, method: &Method) {
-        self.set(if *method == Method::CONNECT { CONNECT } else { REQUEST });
+    /// The head is complete; what follows is the body or nothing. A CONNECT asks for a tunnel, and so does an upgrade.
+    pub(super) fn head_read(&self, asks_for_tunnel: bool) {
+        self.set(if asks_for_tunnel { TUNNEL } else { REQUEST });
     }
 
     /// The exchange that is watched from here on.
@@ -106,12 +105,12 @@ impl Clock {
 
     /// Whether an answer is waited for, or on its way.
     pub(super) fn in_exchange(&self) -> bool {
-        matches!(self.state(), REQUEST | CONNECT)
+        matches!(self.state(), REQUEST | TUNNEL)
     }
 
     /// Whether the answer that is waited for may open a tunnel.
-    pub(super) fn in_connect(&self) -> bool {
-        self.state() == CONNECT
+    pub(super) fn may_become_tunnel(&self) -> bool {
+        self.state() == TUNNEL
     }
 
     pub(super) fn moved(&self, bytes: usize) {

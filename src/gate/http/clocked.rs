@@ -152,7 +152,6 @@ impl AsyncWrite for Clocked<'_, Stream> {
 mod tests {
     use std::time::Duration;
 
-    use hyper::Method;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -191,7 +190,7 @@ mod tests {
         let mut byte = [0];
         client.write_all(b"G").await.unwrap();
         clocked.read_exact(&mut byte).await.unwrap();
-        clock.head_read(&Method::GET);
+        clock.head_read(false);
         tokio::time::sleep(Duration::from_secs(60)).await;
         client.write_all(b"b").await.unwrap();
         clocked.read_exact(&mut byte).await.unwrap();
@@ -211,7 +210,7 @@ mod tests {
             };
             let (read, ()) = tokio::join!(clocked.read_exact(&mut byte), late);
             read.unwrap();
-            clock.head_read(&Method::GET);
+            clock.head_read(false);
             clock.answered();
         }
         let idle = Instant::now();

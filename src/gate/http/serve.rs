@@ -11,13 +11,14 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 
 use crate::error::Error;
 use crate::gate::http::clock::Clock;
 use crate::gate::http::clocked::Clocked;
 use crate::gate::http::received::ReplyBody;
+use crate::gate::http::request::offered_upgrade;
 use crate::gate::http::request_body::RequestBody;
 use crate::proxy::Bounds;
 use crate::stream::Stream;
@@ -60,7 +61,7 @@ where
     let clock = &Clock::default();
     let clocked = Clocked::new(stream, bounds, clock);
     let answer = service_fn(|request: Request<Incoming>| {
-        clock.head_read(request.method());
+        clock.head_read(*request.method() == Method::CONNECT || offered_upgrade(&request).is_some());
         let mut answer = service(request.map(RequestBody::Http1), clock);
         // By hand: each adapter of a future would copy the answer once more.
         poll_fn(move |cx| {
@@ -85,7 +86,7 @@ where
                 Poll::Ready(Ok(())) => return Poll::Ready(Ended::Between),
                 Poll::Ready(Err(error)) => return Poll::Ready(Ended::at(&error, clock)),
                 // Tunnels are left alone, and what is to be one.
-                Poll::Pending if is_over || clock.in_connect() => break,
+                Poll::Pending if is_over || clock.may_become_tunnel() => break,
                 Poll::Pending if over.as_mut().poll(cx).is_pending() => break,
                 Poll::Pending => {
                     is_over = true;
