@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use hickory_resolver::proto::rr::{RData, RecordType};
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 
 use crate::host::Name;
 use crate::names::Names;
@@ -23,26 +23,40 @@ const GLANCE: Duration = Duration::from_millis(500);
 const REFRESH: Duration = Duration::from_secs(300);
 /// How soon names that were not found are looked up again; each time it takes twice as long.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a name may take at first, and later as long as was waited before: those that nobody answers for must not keep the
+/// others waiting.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Names kept; looked up so many at a time, the others wait.
 const NAMES_MAX: usize = 10_000;
 const AT_ONCE: usize = 16;
 
 /// Looks the listed names up at once, whenever the policy changes, and from time to time. It never ends.
 pub async fn keep_listed(names: Arc<Names>, resolver: Arc<Resolver>, policy: Arc<ArcSwap<Policy>>) {
-    let (mut last, mut retry) = (None, RETRY);
     loop {
         let (revision, listed) = listed(&policy.load());
-        if last.replace(revision) != Some(revision) {
-            retry = RETRY;
+        let replaced = async {
+            while policy.load().revision() == revision {
+                sleep(GLANCE).await;
+            }
+        };
+        tokio::select! {
+            () = keep(&names, &resolver, &listed) => {}
+            () = replaced => {}
         }
-        let looked_up = futures_util::stream::iter(listed).map(|name| look_up(&names, &resolver, name));
-        let looked_up = looked_up.buffer_unordered(AT_ONCE);
-        let all = looked_up.fold(true, |all, found| ready(all && found)).await;
-        let next = Instant::now() + if all { REFRESH } else { retry };
+    }
+}
+
+/// Looks these names up at once and from time to time. It never ends.
+async fn keep(names: &Names, resolver: &Resolver, listed: &HashSet<Name>) {
+    let mut retry = RETRY;
+    loop {
+        let patience = retry.max(PATIENCE);
+        let looked_up = futures_util::stream::iter(listed.iter().cloned())
+            .map(|name| timeout(patience, look_up(names, resolver, name)))
+            .buffer_unordered(AT_ONCE);
+        let all = looked_up.fold(true, |all, found| ready(all && found.unwrap_or(false))).await;
+        sleep(if all { REFRESH } else { retry }).await;
         retry = if all { RETRY } else { (2 * retry).min(REFRESH) };
-        while policy.load().revision() == revision && Instant::now() < next {
-            sleep(GLANCE).await;
-        }
     }
 }
 

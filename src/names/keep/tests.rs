@@ -117,6 +117,23 @@ async fn names_that_are_not_found_are_looked_up_again_soon_and_then_seldom() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn names_that_nobody_answers_for_keep_neither_others_nor_a_new_policy_waiting() {
+    // No server listens at the port that is asked.
+    let silent: String = (0..96).map(|number| rule(&format!("n{number}.silent.example"))).collect();
+    let scene = Scene::new(
+        &(silent.clone() + &rule("git.example")),
+        "192.0.2.1 git.example\n192.0.2.2 new.example\n",
+    );
+    sleep(7 * PATIENCE + SOON).await;
+    assert_eq!(scene.known("192.0.2.1"), ["git.example"]);
+    scene.replace(&silent, 2);
+    sleep(SOON).await;
+    scene.replace(&rule("new.example"), 3);
+    sleep(SOON).await;
+    assert_eq!(scene.known("192.0.2.2"), ["new.example"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_names_that_stand_by_themselves_are_looked_up_and_only_so_many() {
     const MORE: usize = NAMES_MAX + 100;
     let names = || (0..MORE).map(|number| format!("n{number}.example"));
