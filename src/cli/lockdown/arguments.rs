@@ -177,7 +177,14 @@ fn user(text: &str) -> Result<String, String> {
     if text == "root" || text.bytes().all(|byte| byte == b'0') {
         return Err("every daemon of the system would be let out: exeat needs a user of its own".to_owned());
     }
-    Ok(text.to_owned())
+    // iptables and nft take one that begins with 0 for octal.
+    match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => text
+            .parse::<u32>()
+            .map(|number| number.to_string())
+            .map_err(|_| "no user has this number".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// As the kernel allows (IFNAMSIZ), and `+` at its end for all that begin so.
@@ -262,8 +269,14 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_a_user_is_decimal() {
+        assert_eq!(plan("--uid 01000").unwrap().exit, Exit::User("1000".to_owned()));
+    }
+
+    #[test]
     fn what_can_not_be_meant_is_refused() {
         for line in [
+            "--uid 4294967296",
             "--gateway",
             "--subnet 10.0.0.0/8",
             "--tproxy",
