@@ -15,7 +15,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, fstatfs};
-use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, unmount};
 
 use crate::jail::addresses::DOOR_V4;
 use crate::jail::channel::Layout;
@@ -23,8 +23,9 @@ use crate::jail::fault::{Fault, Step};
 use crate::jail::mounted::{Automatic, Mounts};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Where a file is kept that is to lie over another.
-const KEPT: &str = "/run/exeat";
+/// What lies over it for a moment keeps a file that is to lie over another: it is there in every jail.
+const KEEPER: &str = "/proc";
+const KEPT: &str = "/proc/resolv.conf";
 /// Nobody listens behind it.
 const INERT: &str = "/dev/null";
 /// The type of the file system of automounters (statfs(2)).
@@ -50,7 +51,11 @@ struct Shared<'a> {
 impl Masks<'_> {
     /// Lays them all; returns what the caller should know.
     pub(super) fn lay(mut self) -> Result<Vec<String>, Fault> {
-        let resolv_conf = fs::canonicalize(RESOLV_CONF);
+        let resolv_conf = fs::canonicalize(RESOLV_CONF).and_then(|path| match path.is_file() {
+            // What a link leads to has another use: to lie over it would change /dev/null for all.
+            false if path != Path::new(RESOLV_CONF) => Err(io::Error::other("it leads to no file")),
+            _ => Ok(path),
+        });
         let shared =
             self.layout.share.iter().map(|path| Shared::open(path)).collect::<Result<Vec<_>, _>>()?;
         let mut list = Vec::new();
@@ -62,45 +67,55 @@ impl Masks<'_> {
         let records = self.layout.masked.iter().flat_map(|path| every_path(path, &mounts));
         let records: Vec<PathBuf> = records.collect();
 
-        for directory in &self.layout.empty {
+        for directory in self.emptied() {
             self.empty(directory)?;
         }
-        for shared in shared.iter().filter(|shared| self.hides(shared.path)) {
+        for shared in shared.iter().filter(|shared| self.is_emptied(shared.path)) {
             shared.give_back().map_err(at(shared.path))?;
         }
-        for automatic in mounts.automatic().filter(|automatic| !self.hides(automatic.place)) {
-            if !shared.iter().any(|shared| automatic.place.starts_with(shared.path)) {
-                silence(&automatic)?;
-            }
+        let is_left = |path: &Path| !self.is_emptied(path) && !self.shares(path);
+        for automatic in mounts.automatic().filter(|automatic| is_left(automatic.place)) {
+            silence(&automatic)?;
         }
         let sockets = sockets.iter().map(PathBuf::as_path).chain(mounts.below_a_root());
-        for socket in sockets.filter(|path| !self.hides(path)) {
-            if !shared.iter().any(|shared| socket.starts_with(shared.path)) {
-                mask(socket, FileTypeExt::is_socket)?;
-            }
+        for socket in sockets.filter(|path| is_left(path)) {
+            mask(socket, FileTypeExt::is_socket)?;
         }
-        // A place that something lies over can't be removed or renamed either.
-        for file in records.iter().filter(|path| !self.hides(path)) {
+        // What is shared is shared without them. A place that something lies over can't be removed or renamed either.
+        for file in &records {
             mask(file, FileType::is_file)?;
         }
         for device in DEVICES.map(Path::new).into_iter().filter(|device| device.exists()) {
             mount_bind(INERT, device).map_err(at(device))?;
         }
-        match resolv_conf.and_then(|path| self.resolv_conf(&path)) {
+        let laid = match resolv_conf {
+            Ok(path) => self.resolv_conf(&path)?,
+            Err(error) => Err(error),
+        };
+        match laid {
             Ok(()) => Ok(Vec::new()),
             Err(error) => Ok(vec![format!("no {RESOLV_CONF} could be laid, names may not resolve: {error}")]),
         }
     }
 
-    /// Whether a path lies in a directory that holds nothing.
-    fn hides(&self, path: &Path) -> bool {
-        self.layout.empty.iter().any(|directory| path.starts_with(directory))
+    /// The directories that hold nothing but what is shared of them; one that is shared itself is none.
+    fn emptied(&self) -> impl Iterator<Item = &PathBuf> {
+        self.layout.empty.iter().filter(|directory| !self.shares(directory))
+    }
+
+    fn is_emptied(&self, path: &Path) -> bool {
+        self.emptied().any(|directory| path.starts_with(directory))
+    }
+
+    /// Whether a path is inside what it is outside.
+    fn shares(&self, path: &Path) -> bool {
+        self.layout.share.iter().any(|shared| path.starts_with(shared))
     }
 
     /// Lays an empty directory over another, or makes it in one that is laid already.
     fn empty(&self, directory: &Path) -> Result<(), Fault> {
         let inside = |other: &&PathBuf| directory != other.as_path() && directory.starts_with(other);
-        if self.layout.empty.iter().any(|other| inside(&other)) {
+        if self.emptied().any(|other| inside(&other)) {
             let made = fs::create_dir_all(directory)
                 .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(0o700)));
             return made.map_err(at(directory));
@@ -108,16 +123,18 @@ impl Masks<'_> {
         lay_nothing(directory)
     }
 
-    fn resolv_conf(&self, path: &Path) -> io::Result<()> {
+    /// Names the DNS door, in a file that lies over another or stands where nothing else does: what is shared is not written
+    /// to.
+    fn resolv_conf(&self, path: &Path) -> Result<io::Result<()>, Fault> {
         let text = format!("# the DNS door of exeat\nnameserver {DOOR_V4}\n{}", self.layout.resolv_conf);
-        if self.hides(path) {
-            fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-            return fs::write(path, text);
+        if self.is_emptied(path) && !self.shares(path) {
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            return Ok(fs::create_dir_all(parent).and_then(|()| fs::write(path, text)));
         }
-        fs::create_dir_all(KEPT)?;
-        let kept = Path::new(KEPT).join("resolv.conf");
-        fs::write(&kept, text)?;
-        Ok(mount_bind(&kept, path)?)
+        lay_nothing(Path::new(KEEPER))?;
+        let laid = fs::write(KEPT, text).and_then(|()| Ok(mount_bind(KEPT, path)?));
+        unmount(KEEPER, UnmountFlags::DETACH).map_err(at(Path::new(KEEPER)))?;
+        Ok(laid)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Ways out of a network namespace, tried one by one.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::Command;
 use std::thread;
@@ -182,6 +182,25 @@ fn records_can_not_be_changed_by_whom_they_are_about() {
         let records = world.records("records.jsonl");
         assert!(records.len() == 2 && records[1]["host"] == "denied.example", "{text}");
         assert!(!world.path("link").exists());
+    });
+}
+
+/// What is shared of a directory that else holds nothing is shared less the records.
+#[test]
+fn records_are_not_shared_with_the_directory_that_they_are_in() {
+    world::test("escape::records_are_not_shared_with_the_directory_that_they_are_in", |who, world| {
+        fs::create_dir(world.path("runtime")).unwrap();
+        fs::set_permissions(world.path("runtime"), Permissions::from_mode(0o777)).unwrap();
+        let tried = "cd runtime; curl -s -o reply http://denied.example/; sleep 0.1; cat records.jsonl; \
+                     echo forged >>records.jsonl; : >records.jsonl; rm -f records.jsonl; true";
+        let flags = ["--audit", "runtime/records.jsonl", "--share", "runtime"];
+        let mut command = world.exeat(who, &flags, &["sh", "-c", tried]);
+        command.env("XDG_RUNTIME_DIR", world.path("runtime"));
+        let ran = Ran::new(command.output().unwrap());
+        assert_eq!(ran.good(), "", "it read them: {ran:#?}");
+        let records = world.records("runtime/records.jsonl");
+        assert!(records.len() == 1 && records[0]["host"] == "denied.example", "{records:?}");
+        assert!(world.path("runtime/reply").exists(), "it is shared");
     });
 }
 

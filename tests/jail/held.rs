@@ -146,6 +146,7 @@ fn what_is_shared_is_there_and_nothing_beside_it() {
             assert!(ran.code != Some(0) && ran.out.is_empty(), "{}: {ran:?}", path.display());
             assert_eq!(ask(&["--share", path.to_str().unwrap()], path).good(), "outside");
         }
+        assert_eq!(ask(&["--share", "/run"], &shared).good(), "outside", "all of what else is empty");
         let share = ["--share", shared.to_str().unwrap()];
         assert_ne!(ask(&share, &other).code, Some(0));
         let missing = world.run(who, &["--share", "/run/not/there"], &["true"]);

@@ -1,6 +1,8 @@
 //! Jails on machines that have less: no nft, no iptables, no namespaces at all; and what is said of it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::geteuid;
@@ -16,6 +18,15 @@ pub fn without(missing: &str, command: &Command, world: &World) -> Ran {
          test ! -e $path || mount --bind /dev/null $path; done; done; exec \"$@\""
     );
     unshare.args(["--mount", "sh", "-c", &hide, "sh"]).args(world::words(command));
+    Ran::new(unshare.current_dir(world.directory.path()).output().unwrap())
+}
+
+/// Runs a command where `/etc/resolv.conf` is a link. It needs root.
+fn with_resolv_conf(to: &Path, command: &Command, world: &World) -> Ran {
+    let mut unshare = Command::new("unshare");
+    let link = "mount -t tmpfs none /mnt && cp -a /etc/. /mnt && ln -sf \"$0\" /mnt/resolv.conf && \
+                mount --bind /mnt /etc && exec \"$@\"";
+    unshare.args(["--mount", "sh", "-c", link]).arg(to).args(world::words(command));
     Ran::new(unshare.current_dir(world.directory.path()).output().unwrap())
 }
 
@@ -72,6 +83,33 @@ fn search_domains_that_can_not_be_read_are_told_to_be_lost() {
         let ran = Ran::new(unshare.current_dir(world.directory.path()).output().unwrap());
         assert_eq!(ran.code, Some(1), "{ran:?}");
         assert!(ran.error.contains("not UTF-8") && ran.error.contains("no search domains"), "{ran:?}");
+    });
+}
+
+#[test]
+fn what_resolv_conf_is_a_link_to_stays_what_it_is() {
+    world::test("weaker::what_resolv_conf_is_a_link_to_stays_what_it_is", |who, world| {
+        if !geteuid().is_root() {
+            return;
+        }
+        let device = world.exeat(who, &[], &["sh", "-c", "echo gone >/dev/null; cat /dev/null"]);
+        let ran = with_resolv_conf(Path::new("/dev/null"), &device, world);
+        assert_eq!(ran.good(), "");
+        assert!(ran.error.contains("names may not resolve: it leads to no file"), "{ran:?}");
+        // As systemd-resolved has it, and somebody who shares the directory.
+        let (directory, before) = (world.path("runtime"), "nameserver 192.0.2.53\n");
+        fs::create_dir(&directory).unwrap();
+        let file = directory.join("resolv.conf");
+        fs::write(&file, before).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+        for share in [&[][..], &["--share", directory.to_str().unwrap()]] {
+            let command = world.exeat(who, share, &["cat", "/etc/resolv.conf"]);
+            let mut with_runtime = Command::new("env");
+            with_runtime.arg(format!("XDG_RUNTIME_DIR={}", directory.display()));
+            let ran = with_resolv_conf(&file, with_runtime.args(world::words(&command)), world);
+            assert!(ran.good().contains("nameserver 192.0.2.1"), "{ran:?}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), before, "{share:?}");
+        }
     });
 }
 
