@@ -119,7 +119,8 @@ impl Fault {
                  (Docker: --security-opt systempaths=unconfined)"
             }
             _ => {
-                "the kernel gives this user no namespaces of its own; in a container its runtime may forbid them"
+                "the kernel gives this user no namespaces of its own; in a chroot it gives nobody any, and in a container \
+                 its runtime may forbid them"
             }
         };
         Some(unset.to_owned())

@@ -143,11 +143,11 @@ fn regular(path: &Path) -> Option<PathBuf> {
 
 /// Sockets of the system and of this user's programs stand below `/run`, by whatever name it goes.
 fn layout(plan: &Plan) -> Layout {
-    let mut empty = vec![PathBuf::from("/run")];
+    let mut empty = Vec::new();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    for other in [Some(PathBuf::from("/var/run")), runtime].into_iter().flatten() {
+    for place in ["/run", "/var/run"].map(PathBuf::from).into_iter().chain(runtime) {
         // A link leads to what is masked already; what is not there needs no mask.
-        let Ok(real) = fs::canonicalize(other) else { continue };
+        let Ok(real) = fs::canonicalize(place) else { continue };
         if !empty.contains(&real) && real != Path::new("/") {
             empty.push(real);
         }
