@@ -83,7 +83,7 @@ impl Masks<'_> {
         }
         // What is shared is shared without them. A place that something lies over can't be removed or renamed either.
         for file in &records {
-            mask(file, FileType::is_file)?;
+            mask(file, |found| found.is_file() || found.is_fifo())?;
         }
         for device in DEVICES.map(Path::new).into_iter().filter(|device| device.exists()) {
             mount_bind(INERT, device).map_err(at(device))?;

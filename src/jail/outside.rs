@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -130,14 +131,18 @@ fn news(channel: &Channel) -> Result<(News, Vec<std::os::fd::OwnedFd>), Fault> {
     }
 }
 
-/// The place of a regular file, which is made if there is nothing yet: only over something can another thing lie.
-fn regular(path: &Path) -> Option<PathBuf> {
-    // A pipe or a terminal is whoever's at its other end, and opening one may wait.
-    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return None;
+/// The place of a named pipe or a regular file, which is made if there is nothing yet: only over something can another
+/// thing lie. A terminal or another device is whoever's at its other end.
+fn of_records(path: &Path) -> Option<PathBuf> {
+    let found = fs::metadata(path).map(|found| found.file_type());
+    // To open a pipe may wait.
+    if !found.as_ref().is_ok_and(FileTypeExt::is_fifo) {
+        if found.is_ok_and(|found| !found.is_file()) {
+            return None;
+        }
+        // Whoever opens it to write finds out, and tells, why it can't be.
+        fs::File::options().append(true).create(true).open(path).ok()?;
     }
-    // Whoever opens it to write finds out, and tells, why it can't be.
-    fs::File::options().append(true).create(true).open(path).ok()?;
     fs::canonicalize(path).ok()
 }
 
@@ -167,7 +172,7 @@ fn layout(plan: &Plan) -> Layout {
     Layout {
         empty,
         share: plan.share.clone(),
-        masked: plan.records.as_deref().and_then(regular).into_iter().collect(),
+        masked: plan.records.as_deref().and_then(of_records).into_iter().collect(),
         resolv_conf: kept.map(|line| format!("{line}\n")).collect(),
         ports: plan.ports.iter().copied().take(PORTS_MAX).collect(),
         workers: workers(plan.threads),

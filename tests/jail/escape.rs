@@ -1,12 +1,14 @@
 //! Ways out of a network namespace, tried one by one.
 
-use std::fs::{self, Permissions};
-use std::io::Write;
+use std::fs::{self, File, Permissions};
+use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::Command;
 use std::thread;
+
+use serde_json::Value;
 
 use crate::world::{self, Ran, Who, World};
 
@@ -182,6 +184,22 @@ fn records_can_not_be_changed_by_whom_they_are_about() {
         let records = world.records("records.jsonl");
         assert!(records.len() == 2 && records[1]["host"] == "denied.example", "{text}");
         assert!(!world.path("link").exists());
+    });
+}
+
+#[test]
+fn a_named_pipe_of_records_is_not_written_to_by_whom_they_are_about() {
+    world::test("escape::a_named_pipe_of_records_is_not_written_to_by_whom_they_are_about", |who, world| {
+        let path = world.path("pipe");
+        assert!(Command::new("mkfifo").args(["-m", "666"]).arg(&path).status().unwrap().success());
+        // Both ends, so that neither is waited for.
+        let mut pipe = File::options().read(true).write(true).open(&path).unwrap();
+        let tried = "echo forged >pipe; curl -s -o reply http://denied.example/; true";
+        world.run(who, &["--audit", "pipe"], &["sh", "-c", tried]).good();
+        let mut told = vec![0; 1 << 16];
+        let length = pipe.read(&mut told).unwrap();
+        let record: Value = serde_json::from_slice(&told[..length]).unwrap();
+        assert_eq!(record["host"], "denied.example");
     });
 }
 
