@@ -126,7 +126,9 @@ pub(crate) fn ipv4_alone_is_locked_in_every_format() {
     ] {
         let _exeat = Exeat::start_as(&world, As::Taker);
         for format in ["iptables", "nft"] {
-            world.apply(&[&["--ipv4-only", "--format", format], shape].concat()).good();
+            let how = [&["--format", format], shape].concat();
+            world.apply(&how).good();
+            world.apply(&[&["--ipv4-only"], &how[..]].concat()).good();
             let status = world.exeat(&["lockdown", "status", "--ipv4-only"]);
             assert!(status.good().starts_with("IPv4: locked\n"), "{format} {shape:?}");
             let refused = |to: &str| !ways::is_answered(&world.instance, As::Program, to, false);

@@ -234,7 +234,8 @@ fn end(connections: &[sockets::Connection]) {
     }
 }
 
-/// Rules of another format would send what they redirect to the ports they were made with.
+/// Rules of another format, or of a family that is no longer meant, would send what they redirect to the ports they were
+/// made with.
 fn forget_other(plan: &Plan, format: Format) {
     for family in
         Family::BOTH.into_iter().filter(|family| !plan.shape.takes() || !plan.families().contains(family))
@@ -242,6 +243,15 @@ fn forget_other(plan: &Plan, format: Format) {
         if let Err(why) = routes::remove(family) {
             tracing::warn!("the routes of an earlier TPROXY stay: {why}");
         }
+    }
+    // A table of nft is replaced as a whole. Where there is no IPv6 its tables can't be read, and hold nothing.
+    let has_v6 = || firewall::status(format, Family::V6).is_ok_and(|status| status.extent() != Extent::None);
+    if plan.ipv4_only
+        && format != Format::Nft
+        && has_v6()
+        && let Err(error) = firewall::remove(format, &[Family::V6])
+    {
+        tracing::warn!("earlier rules of IPv6 stay: {error}");
     }
     for other in format.others() {
         if let Err(error) = firewall::remove(other, &Family::BOTH)
