@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::process::{geteuid, getpid, set_child_subreaper};
+use rustix::process::geteuid;
 
 use crate::file::{self, ReadError};
 use crate::jail::channel::{Channel, Layout, News, Order, Standing};
@@ -57,20 +57,17 @@ impl Built {
     pub fn new(plan: &Plan) -> Result<(Self, Doors), Fault> {
         streams::look()?;
         let failed = |error: io::Error| Fault::new(Step::Namespaces, error);
-        // The stage ends at once and leaves us the jail's first process.
-        set_child_subreaper(Some(getpid())).map_err(|errno| failed(errno.into()))?;
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         let mut stage = Command::new(SELF);
         stage.arg0("exeat").args([STAGE, "--"]).args(&plan.command).stdin(Stdio::from(theirs));
         for name in &plan.withheld {
             stage.env_remove(name);
         }
-        let spawned = stage.envs(plan.environment.iter().map(|(key, value)| (key, value))).spawn();
-        let child = spawned.map_err(failed)?;
+        stage.envs(plan.environment.iter().map(|(key, value)| (key, value)));
+        let mut remains = Remains::start(|| stage.spawn()).map_err(failed)?;
         // It holds the other end of the channel.
         drop(stage);
-        let mut remains = Remains::of_stage(&child);
-        match follow(&channel, child.id(), &mut remains, plan) {
+        match follow(&channel, &mut remains, plan) {
             Ok((Standing { redirect, warnings, .. }, doors)) => {
                 Ok((Self { channel, remains, redirect, warnings }, doors))
             }
@@ -98,18 +95,13 @@ impl Built {
 }
 
 /// Sees the jail through until it stands.
-fn follow(
-    channel: &Channel,
-    stage: u32,
-    remains: &mut Remains,
-    plan: &Plan,
-) -> Result<(Standing, Doors), Fault> {
+fn follow(channel: &Channel, remains: &mut Remains, plan: &Plan) -> Result<(Standing, Doors), Fault> {
     let lost = |error: io::Error| Fault::new(Step::Channel, error);
     let (News::Unshared, _) = news(channel)? else { return Err(Fault::gone()) };
-    identities::bring(stage).map_err(Fault::at(Step::Namespaces, "users and groups"))?;
+    identities::bring(remains.number()).map_err(Fault::at(Step::Namespaces, "users and groups"))?;
     channel.send(&Order::Identified, &[]).map_err(lost)?;
     let (News::First(number), _) = news(channel)? else { return Err(Fault::gone()) };
-    remains.add_first(number);
+    remains.inherit(number).map_err(lost)?;
     let unix_sockets = File::open("/proc/net/unix").map_err(lost)?;
     let stdin = io::stdin();
     channel.send(&Order::LayOut(layout(plan)), &[stdin.as_fd(), unix_sockets.as_fd()]).map_err(lost)?;

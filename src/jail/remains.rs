@@ -1,33 +1,38 @@
-//! What a jail leaves to whoever made it: processes to be waited for.
+//! What a jail leaves to whoever made it: a process to be waited for.
 
+use std::io;
 use std::process::Child;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, waitpid};
 
-/// The children that exeat has of a jail. It may have others, which a shell had started before it became exeat, and which
-/// may wait for exeat's end in turn.
+/// The child that exeat has of a jail: its stage, and after that its first process. It may have others, which a shell had
+/// started before it became exeat, and which may wait for exeat's end in turn.
 #[derive(Debug)]
-pub(super) struct Remains {
-    stage: Pid,
-    first: Option<Pid>,
-}
+pub(super) struct Remains(Pid);
 
 impl Remains {
-    pub(super) fn of_stage(stage: &Child) -> Self {
-        Self { stage: Pid::from_child(stage), first: None }
+    /// Starts the stage, so that what that leaves will be a child too.
+    pub(super) fn start(stage: impl FnOnce() -> io::Result<Child>) -> io::Result<Self> {
+        set_child_subreaper(Some(getpid()))?;
+        stage().map(|child| Self(Pid::from_child(&child)))
     }
 
-    /// The first process, as the stage has told its number.
-    pub(super) fn add_first(&mut self, number: u32) {
-        self.first = i32::try_from(number).ok().and_then(Pid::from_raw);
+    pub(super) fn number(&self) -> u32 {
+        self.0.as_raw_pid().unsigned_abs()
     }
 
-    /// Waits for them: for the stage before the first process, which is inherited from it. That one is gone when all others
-    /// of its namespace are.
+    /// The stage is about to end and leaves the first process, whose number it has told. Whatever else loses its parent is
+    /// for others to wait for.
+    pub(super) fn inherit(&mut self, number: u32) -> io::Result<()> {
+        self.bury();
+        let first = i32::try_from(number).ok().and_then(Pid::from_raw);
+        self.0 = first.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(set_child_subreaper(None)?)
+    }
+
+    /// Waits for its end. The first process is gone when all others of its namespace are.
     pub(super) fn bury(&self) {
-        for process in [Some(self.stage), self.first].into_iter().flatten() {
-            while matches!(waitpid(Some(process), WaitOptions::empty()), Err(Errno::INTR)) {}
-        }
+        while matches!(waitpid(Some(self.0), WaitOptions::empty()), Err(Errno::INTR)) {}
     }
 }

@@ -134,6 +134,31 @@ fn what_a_shell_had_started_before_it_became_exeat_is_not_waited_for() {
 }
 
 #[test]
+fn what_others_leave_is_not_inherited() {
+    world::test("life::what_others_leave_is_not_inherited", |who, world| {
+        let exeat = world.exeat(who, &[], &["sh", "-c", "echo ready; cat"]);
+        let go = world.path("go");
+        assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
+        let leaving = "sh -c 'read -r _ <go; sleep 20 >/dev/null 2>&1 & echo $$ $! >left' & exec \"$@\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", leaving, "sh"]).args(world::words(&exeat)).current_dir(world.path(""));
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        fs::write(go, "\n").unwrap();
+        let left = || fs::read_to_string(world.path("left")).unwrap_or_default();
+        until("nothing is left", || left().ends_with('\n'));
+        let numbers: Vec<i32> = left().split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let status = || fs::read_to_string(format!("/proc/{}/status", numbers[1])).unwrap();
+        until("its parent lives on", || !status().contains(&format!("PPid:\t{}\n", numbers[0])));
+        assert!(!status().contains(&format!("PPid:\t{}\n", child.id())), "{}", status());
+        kill_process(Pid::from_raw(numbers[1]).unwrap(), Signal::KILL).unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    });
+}
+
+#[test]
 fn a_caller_that_ignores_the_end_of_children_hears_how_the_command_ended() {
     world::test(
         "life::a_caller_that_ignores_the_end_of_children_hears_how_the_command_ended",
