@@ -155,9 +155,24 @@ const ORDER: &[Row] = &[
     ),
 ];
 
+/// Against `apart.conf`.
+const APART: &[Row] = &[
+    row(BUILD, "CONNECT", "127.66.0.9:443", false),
+    row(BUILD, "GET", "127.66.0.9:80", false),
+    row(BUILD, "CONNECT", "crates.example:443", true),
+    row(BUILD, "CONNECT", "docs.social.example:443", true),
+    row("127.0.2.1", "CONNECT", "crates.example:443", false),
+    but(
+        "a deny rule on addresses covers whatever name leads there",
+        row(BUILD, "CONNECT", "blocked.crates.example:443", true),
+    ),
+];
+
 #[tokio::test]
 async fn squid_and_the_policy_made_of_its_rules_decide_alike() {
-    for (conf, rows) in [("squid.conf", SQUID), ("open.conf", OPEN), ("order.conf", ORDER)] {
+    for (conf, rows) in
+        [("squid.conf", SQUID), ("open.conf", OPEN), ("order.conf", ORDER), ("apart.conf", APART)]
+    {
         let proxy = Judge::start(conf).await;
         for row in rows {
             let Row { client, what, to, allowed, .. } = row;
@@ -177,6 +192,14 @@ fn what_squid_says_and_exeat_does_not_is_told_line_by_line() {
         "{}",
         remarks(&order)
     );
+
+    let apart = squid::import(&fixture("import/squid/apart.conf")).unwrap();
+    for line in ["8: no equal: http_access deny !known inner", "9: no equal: http_access deny docs inner"] {
+        let why = "a deny rule on the addresses of `dst` covers all names that lead there, not only some";
+        let told = remarks(&apart);
+        let (_, rest) = told.split_once(line).unwrap_or_else(|| panic!("{line}\n{told}"));
+        assert!(rest.lines().nth(1).is_some_and(|told| told.contains(why)), "{told}");
+    }
 
     let foreign = squid::import(&fixture("import/squid/foreign.conf")).unwrap();
     let told = remarks(&foreign);

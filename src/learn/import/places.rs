@@ -57,6 +57,16 @@ impl Place {
         }
     }
 
+    /// What both hold for certain.
+    fn surely_and(&self, other: &Self) -> Option<Self> {
+        let given = |place: &Self| match place {
+            Self::LeadsTo(network) => Self::Network(*network),
+            other => other.clone(),
+        };
+        // An address that is given leads to itself. Which names lead where is not known.
+        given(self).and(&given(other))
+    }
+
     pub(super) fn covers(&self, other: &Self) -> bool {
         use Place::{Any, Below, Exact, LeadsTo, Network, Within};
         match (self, other) {
@@ -96,6 +106,15 @@ pub(super) fn is_below(name: &Name, domain: &Name) -> bool {
     name.as_str().strip_suffix(domain.as_str()).is_some_and(|before| before.ends_with('.'))
 }
 
+/// How to tell what can't be told exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// Only what is certain: it is to be allowed.
+    Least,
+    /// All that may be: it is to be denied.
+    Most,
+}
+
 /// Some destinations without some others; each of those with the line that takes it away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Places {
@@ -119,21 +138,34 @@ impl Places {
     }
 
     pub(super) fn and(&self, other: &Self) -> Self {
-        let pairs = self.own.iter().flat_map(|a| other.own.iter().filter_map(|b| a.and(b)));
+        self.meet(other, Place::and)
+    }
+
+    fn meet(&self, other: &Self, both: impl Fn(&Place, &Place) -> Option<Place>) -> Self {
+        let pairs = self.own.iter().flat_map(|a| other.own.iter().filter_map(|b| both(a, b)));
         let less = self.less.iter().chain(&other.less).cloned().collect();
         let mut places = Self { own: pairs.collect(), less };
         places.tidy();
         places
     }
 
+    /// Whether these are addresses that names lead to.
+    pub(super) fn are_led_to(&self) -> bool {
+        self.own.iter().any(|place| matches!(place, Place::LeadsTo(_)))
+    }
+
     /// What is left without others, in two parts: what they do not hold, and what they leave out themselves.
-    pub(super) fn without(&self, other: &Self, line: u32) -> [Self; 2] {
+    pub(super) fn without(&self, other: &Self, line: u32, bound: Bound) -> [Self; 2] {
         let mut outside = self.clone();
         outside.less.extend(other.own.iter().map(|place| (place.clone(), line)));
         outside.tidy();
         let left_out = Self::new(other.less.iter().map(|(place, _)| place.clone()).collect());
         // Where what was left out takes in more than the others hold, only that which they do hold.
-        let inside = self.and(&Self::new(other.own.clone())).and(&left_out);
+        let both = match bound {
+            Bound::Least => Place::surely_and,
+            Bound::Most => Place::and,
+        };
+        let inside = self.meet(&Self::new(other.own.clone()), both).meet(&left_out, both);
         [outside, inside]
     }
 

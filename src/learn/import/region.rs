@@ -1,7 +1,7 @@
 //! What rules of another program allow: who may go where, on which ports, with what inside. First-match lists become
 //! unions here, exactly.
 
-use crate::learn::import::places::Places;
+use crate::learn::import::places::{Bound, Places};
 use crate::learn::import::sets::{Clients, Ports, Wires};
 
 /// A part of everything that is the same for all its clients, destinations, ports and contents.
@@ -50,7 +50,7 @@ impl Area {
 
     /// What is left without another: for each way in which it goes beyond the other, the part that does, and on with
     /// the rest.
-    fn without(&self, other: &Self, line: u32) -> Vec<Self> {
+    fn without(&self, other: &Self, line: u32, bound: Bound) -> Vec<Self> {
         if self.and(other).is_none() {
             return vec![self.clone()];
         }
@@ -60,7 +60,8 @@ impl Area {
         let rest = Self { ports: rest.ports.and(&other.ports), ..rest };
         parts.push(Self { wires: rest.wires.without(&other.wires), ..rest.clone() });
         let rest = Self { wires: rest.wires.and(&other.wires), ..rest };
-        parts.extend(rest.places.without(&other.places, line).map(|places| Self { places, ..rest.clone() }));
+        let places = rest.places.without(&other.places, line, bound);
+        parts.extend(places.map(|places| Self { places, ..rest.clone() }));
         parts.retain(|part| !part.is_empty());
         parts
     }
@@ -85,17 +86,17 @@ impl Region {
     }
 
     /// What is left without another; `None` if it is too much to tell.
-    pub(super) fn without(&self, other: &Self, line: u32) -> Option<Self> {
+    pub(super) fn without(&self, other: &Self, line: u32, bound: Bound) -> Option<Self> {
         let left = other.0.iter().try_fold(self.0.clone(), |left, hole| {
-            let left: Vec<Area> = left.iter().flat_map(|area| area.without(hole, line)).collect();
+            let left: Vec<Area> = left.iter().flat_map(|area| area.without(hole, line, bound)).collect();
             (left.len() <= AREAS_MAX).then_some(left)
         });
         left.map(Self)
     }
 
     /// All that it does not have.
-    pub(super) fn complement(&self, line: u32) -> Option<Self> {
-        Self::all().without(self, line)
+    pub(super) fn complement(&self, line: u32, bound: Bound) -> Option<Self> {
+        Self::all().without(self, line, bound)
     }
 }
 
@@ -109,8 +110,9 @@ pub(super) fn allowed(lines: &[Line], otherwise: bool) -> Option<Region> {
             denied.push(line);
             continue;
         }
-        let own =
-            denied.iter().try_fold(line.region.clone(), |own, deny| own.without(&deny.region, deny.number));
+        let own = denied
+            .iter()
+            .try_fold(line.region.clone(), |own, deny| own.without(&deny.region, deny.number, Bound::Least));
         allowed = allowed.or(own?);
         if allowed.0.len() > AREAS_MAX {
             return None;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
-use crate::learn::import::places::{Place, Places, name};
+use crate::learn::import::places::{Bound, Place, Places, name};
 use crate::learn::import::region::{Area, Region};
 use crate::learn::import::sets::{Clients, Methods, Ports, Wires};
 use crate::learn::import::squid::regex;
@@ -56,16 +56,29 @@ impl Holds {
     }
 
     pub(super) fn and(self, other: &Self) -> Self {
-        let why = [self.why, other.why.clone()].concat();
+        let mut why = [self.why, other.why.clone()].concat();
+        if is_beside_names(&self.maybe, &other.maybe) || is_beside_names(&other.maybe, &self.maybe) {
+            let text =
+                "a deny rule on the addresses of `dst` covers all names that lead there, not only some"
+                    .to_owned();
+            why.push(Why { text, allowing: false, denying: true });
+        }
         Self { surely: self.surely.and(&other.surely), maybe: self.maybe.and(&other.maybe), why }
     }
 
     /// `None` if it is too much to tell.
     pub(super) fn not(&self, line: u32) -> Option<Self> {
-        let (surely, maybe) = (self.maybe.complement(line)?, self.surely.complement(line)?);
+        let surely = self.maybe.complement(line, Bound::Least)?;
+        let maybe = self.surely.complement(line, Bound::Most)?;
         let turned = |why: &Why| Why { allowing: why.denying, denying: why.allowing, ..why.clone() };
         Some(Self { surely, maybe, why: self.why.iter().map(turned).collect() })
     }
+}
+
+/// Whether addresses that names lead to are meant for some destinations alone.
+fn is_beside_names(led_to: &Region, others: &Region) -> bool {
+    led_to.0.iter().any(|area| area.places.are_led_to())
+        && others.0.iter().any(|area| !area.places.are_led_to() && area.places != Places::all())
 }
 
 /// What the acls hold that Squid has by itself.
