@@ -32,6 +32,7 @@ use crate::host::Name;
 use crate::policy::clients::Clients;
 use crate::policy::reach::PortsOf;
 use crate::policy::rules::Rules;
+use crate::reason::Reason;
 
 pub use crate::policy::builder::{Builder, ProfileId, SourceId, Target, TermsId};
 pub use crate::policy::clients::Subject;
@@ -85,6 +86,16 @@ impl Policy {
     ) -> Verdict<'a> {
         debug_assert_eq!(subject.revision, self.revision(), "a subject of another revision");
         verdict::decide(&self.rules, subject, question, today)
+    }
+
+    /// Whether a flow that is open already may go on. Of one into which nobody looked, nobody can tell any more what it is;
+    /// report mode lets such pass, unless a deny rule may be about it.
+    pub fn keeps(&self, subject: &Subject, question: &Question<'_>, today: Date) -> bool {
+        let verdict = self.decide(subject, question, today);
+        if verdict.is_allow() || question.seen != Seen::Unread || verdict.reason == Reason::DeniedByRule {
+            return verdict.is_allow();
+        }
+        self.decide(subject, &Question { seen: Seen::Other, ..*question }, today).is_allow()
     }
 
     /// Which allow rules of the client list a port, whatever their names: where none does, there is nothing to wait for.

@@ -98,7 +98,7 @@ impl InForce {
                 return false;
             };
             let policy = policy.load();
-            policy.decide(&policy.subject(&client), question, today()).is_allow()
+            policy.keeps(&policy.subject(&client), question, today())
         })
     }
 }

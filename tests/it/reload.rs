@@ -225,6 +225,28 @@ async fn open_flows_are_judged_anew() {
 }
 
 #[tokio::test]
+async fn a_flow_into_which_nobody_looked_goes_on_in_report_mode() {
+    let upstream = Upstream::echo().await;
+    let port = upstream.port();
+    let gate = Setup::new(&policy(&[tcp("a.example", port)])).start().await;
+    let mut open = gate.tunnel(&format!("a.example:{port}")).await;
+    assert!(is_alive(&mut open).await);
+    let rule = format!("{{ host: a.example, ports: [{port}], protocol: tls, private: true }}");
+    let reports = policy(&[rule]).replace("    allow:", "    mode: report\n    allow:");
+    gate.change_policy(&reports).await;
+    // As one that begins now would.
+    let mut new = gate.tunnel(&format!("a.example:{port}")).await;
+    assert!(is_alive(&mut new).await && is_alive(&mut open).await);
+    // What nobody looked into may be what is denied.
+    gate.change_policy(&format!("{reports}    deny: [{{ host: a.example, protocol: tls }}]\n")).await;
+    assert_eq!(end(&mut open).await, End { last: Vec::new(), reset: true });
+    assert_eq!(gate.record().await["reason"], "revoked");
+    assert!(is_alive(&mut new).await);
+    drop(new);
+    gate.stop().await;
+}
+
+#[tokio::test]
 async fn a_flow_is_taken_back_in_whatever_state_it_is() {
     let silent = Upstream::silent().await;
     let retrying = Upstream::saying(|_| server_hello(true)).await;
