@@ -11,6 +11,7 @@ use crate::destination::Destination;
 use crate::guard::{self, Special};
 use crate::host::Host;
 use crate::policy::document::{BUILT_IN_NAME, FLAG};
+use crate::policy::rules::Row;
 use crate::policy::terms::{Action, Private, Profile, Protocol, Way};
 use crate::policy::{Policy, Subject, Verdict};
 use crate::reason::Reason;
@@ -127,18 +128,27 @@ impl<'p> Extras<'p> {
     /// would allow nothing new.
     fn present(policy: &'p Policy, subject: &Subject, to: &Destination) -> Self {
         let (rules, mut present) = (&policy.rules, Self::default());
-        if let Host::Name(name) = &to.host {
-            rules.each_for_name(name, subject.profiles(), |row| {
-                let terms = rules.terms_of(row);
-                if terms.action == Action::Allow && terms.ports.contains(to.port) {
-                    present.way = present.way.or(terms.way.as_ref());
-                    present.tcp |= terms.protocol == Some(Protocol::Tcp);
-                    present.ech_outer |= terms.ech_outer;
-                    present.private =
-                        present.private.or(Some(&terms.private).filter(|it| **it != Private::No));
+        let Host::Name(name) = &to.host else { return present };
+        // Of what only one can say, the closest that says anything.
+        let (mut opens, mut leads) = (None, None);
+        let closer = |known: Option<&'p Row>, row: &'p Row| {
+            known.filter(|known| !row.is_closer_than(known)).or(Some(row))
+        };
+        rules.each_for_name(name, subject.profiles(), |row| {
+            let terms = rules.terms_of(row);
+            if terms.action == Action::Allow && terms.ports.contains(to.port) {
+                present.tcp |= terms.protocol == Some(Protocol::Tcp);
+                present.ech_outer |= terms.ech_outer;
+                if terms.private != Private::No {
+                    opens = closer(opens, row);
                 }
-            });
-        }
+                if terms.way.is_some() {
+                    leads = closer(leads, row);
+                }
+            }
+        });
+        present.private = opens.map(|row| &rules.terms_of(row).private);
+        present.way = leads.and_then(|row| rules.terms_of(row).way.as_ref());
         present
     }
 

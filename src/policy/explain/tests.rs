@@ -18,6 +18,8 @@ profiles:
       - { host: pub.example, protocol: http, methods: [GET, HEAD], paths: ["/pub/**"] }
       - { cidr: 203.0.113.0/24, ports: [8443] }
       - { host: browser.example, ech: outer }
+      - { host: .deep.example, private: [10.0.0.0/8] }
+      - { host: db.deep.example, private: [10.20.0.0/16, 192.168.0.0/16] }
     deny:
       - { host: gist.example.com, reason: "no pastes" }
   - name: watched
@@ -112,7 +114,7 @@ fn a_denial_says_what_would_allow_it_and_where() {
         (
             "gist.example.com",
             "denied_by_rule",
-            "a deny rule wins over every allow: remove or narrow p.yaml:13 \"gist.example.com\"".to_owned(),
+            "a deny rule wins over every allow: remove or narrow p.yaml:15 \"gist.example.com\"".to_owned(),
         ),
     ] {
         let explanation = ask("10.0.1.9", destination);
@@ -218,6 +220,14 @@ fn a_further_rule_says_what_those_for_the_destination_say_already() {
             Seen::Other,
             "93.184.216.34",
             "- { host: browser.example, ports: [443], protocol: tcp }",
+        ),
+        // The closest says it best.
+        (
+            "10.0.1.9",
+            "db.deep.example:443",
+            Seen::Other,
+            "192.168.0.1",
+            "- { host: db.deep.example, ports: [443], protocol: tcp, private: [10.20.0.0/16, 192.168.0.0/16] }",
         ),
     ] {
         let to = Destination::parse(to).unwrap();
