@@ -12,6 +12,7 @@ mod home;
 pub mod http2;
 mod listened;
 mod pool;
+mod progress;
 mod received;
 pub mod request;
 mod request_body;

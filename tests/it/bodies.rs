@@ -86,6 +86,29 @@ async fn an_upload_that_breaks_off_is_no_whole_one() {
 }
 
 #[tokio::test]
+async fn an_upload_that_breaks_off_behind_the_head_of_its_answer_is_the_clients_doing() {
+    for (rest, reason) in [("", "client_reset"), ("zzz\r\n", "bad_request")] {
+        let page = Upstream::start(|mut stream, heard| async move {
+            heard.add(read_head(&mut stream).await.as_bytes());
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe").await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        })
+        .await;
+        let gate = gate_to(&page).await;
+        let mut stream = gate.connect().await;
+        let upload = post(&page, "Transfer-Encoding: chunked\r\n") + "3\r\none\r\n";
+        stream.write_all(upload.as_bytes()).await.unwrap();
+        assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let record = gate.record().await;
+        assert_eq!((&record["reason"], &record["status"]), (&reason.into(), &200.into()), "{record}");
+        page.ended(1).await;
+        gate.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn announced_trailers_pass_and_dangerous_ones_do_not() {
     let page = Upstream::start(|mut stream, heard| async move {
         while read_request(&mut stream, &heard).await.is_some() {

@@ -185,11 +185,11 @@ impl Exchanges {
 
     /// Passes an answer on; its body ends the flow.
     fn pass_on(&self, flow: Flow, answer: Answer, clock: Clock) -> Response<ReplyBody> {
-        let Answer { mut response, lease, request_complete } = answer;
+        let Answer { mut response, lease, progress } = answer;
         flow.status(response.status().as_u16());
         self.route.proxy.via.stamp(response.version(), response.headers_mut());
         response::readdress(&mut response, matches!(self.route.home, Home::Tunnel(_)));
-        let open = Open { flow, lease, home: self.route.home.clone(), request_complete, clock };
+        let open = Open { flow, lease, home: self.route.home.clone(), progress, clock };
         response.map(|body| Either::Right(Box::new(Received::new(body, open))))
     }
 }

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use crate::gate::http::clock::Clock;
 use crate::gate::http::headers;
 use crate::gate::http::home::Home;
 use crate::gate::http::pool::Lease;
+use crate::gate::http::progress::Progress;
 
 /// What goes back to a client: words of ours, or what the upstream answers. That comes in a box, since answers are moved
 /// a dozen times on their way.
@@ -36,8 +36,8 @@ pub(super) struct Open {
     pub lease: Lease,
     /// Where the connection goes when it may serve another request.
     pub home: Home,
-    /// Set when the request's body has been sent.
-    pub request_complete: Arc<AtomicBool>,
+    /// Of the request's body.
+    pub progress: Arc<Progress>,
     pub clock: Clock,
 }
 
@@ -63,7 +63,7 @@ impl From<Infallible> for CutShort {
 impl Received {
     pub(super) fn new(body: Incoming, mut open: Open) -> Self {
         open.clock.answers();
-        if !open.request_complete.load(Ordering::Acquire) {
+        if !open.progress.is_complete() {
             // A client may send all of it before it takes any of the answer.
             open.lease.let_go();
         }
@@ -79,7 +79,7 @@ impl Received {
     fn finish(&mut self, result: Result<(), Error>) {
         let Some(open) = self.open.take() else { return };
         open.clock.answered();
-        if result.is_ok() && open.request_complete.load(Ordering::Acquire) {
+        if result.is_ok() && open.progress.is_complete() {
             open.home.put(open.lease);
         }
         open.flow.end(result);
@@ -105,7 +105,9 @@ impl Body for Received {
                 Poll::Ready(None)
             }
             Some(Err(_)) => {
-                self.finish(Err(Error::UpstreamReset));
+                // Where the request breaks off, the connection ends with the answer on it.
+                let fault = self.open.as_ref().and_then(|open| open.progress.fault());
+                self.finish(Err(fault.map_or(Error::UpstreamReset, Error::from)));
                 Poll::Ready(Some(Err(CutShort)))
             }
             Some(Ok(frame)) => {

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -19,6 +19,7 @@ use crate::gate::http::expect::{self, Hold};
 use crate::gate::http::fault::upstream_error;
 use crate::gate::http::home::{Home, Waiting};
 use crate::gate::http::pool::{Key, Lease};
+use crate::gate::http::progress::Progress;
 use crate::gate::http::request::{self, HTTP_PORT};
 use crate::gate::http::request_body::RequestBody;
 use crate::gate::http::sent::Sent;
@@ -32,8 +33,8 @@ use crate::reason::Reason;
 pub(super) struct Answer {
     pub response: Response<Incoming>,
     pub lease: Lease,
-    /// Set when all of the request's body has been sent.
-    pub request_complete: Arc<AtomicBool>,
+    /// Of the request's body.
+    pub progress: Arc<Progress>,
 }
 
 impl Answer {
@@ -89,7 +90,7 @@ impl Route {
         let again = (lease.is_reused() && bodyless && is_idempotent(&method)).then(|| parts.clone());
         let hold = (!bodyless && expect::is_expected(&parts.headers)).then(Hold::new);
         let sent = Sent::new(body, flow.meter());
-        let request_complete = sent.complete();
+        let progress = sent.progress();
         let mut request = Request::from_parts(parts, sent);
         if let Some(hold) = hold {
             hold.release_on_continue(&mut request);
@@ -97,7 +98,7 @@ impl Route {
         }
         let attempted = pin!(self.attempt(flow, &mut lease, leave, request)).await;
         let error = match attempted {
-            Ok(response) => return Answer { response, lease, request_complete }.checked(),
+            Ok(response) => return Answer { response, lease, progress }.checked(),
             Err(error) => error,
         };
         let again = again.filter(|_| !lease.has_heard());
@@ -105,7 +106,7 @@ impl Route {
         let (mut lease, leave) = self.dial(flow, standing, &question).await?;
         let request = Request::from_parts(parts, Sent::nothing(flow.meter()));
         let response = self.attempt(flow, &mut lease, leave, request).await?;
-        Answer { response, lease, request_complete }.checked()
+        Answer { response, lease, progress }.checked()
     }
 
     /// A connection on which this request may go, and its leave to go there.

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,8 +9,9 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::flow::Meter;
 use crate::gate::http::expect::Hold;
-use crate::gate::http::fault::BodyError;
+use crate::gate::http::fault::{BodyError, BodyFault};
 use crate::gate::http::headers;
+use crate::gate::http::progress::Progress;
 use crate::gate::http::request_body::RequestBody;
 
 /// A request's body on its way to the upstream.
@@ -20,18 +20,18 @@ pub(super) struct Sent {
     body: Option<RequestBody>,
     meter: Meter,
     hold: Option<Hold>,
-    complete: Arc<AtomicBool>,
+    progress: Arc<Progress>,
 }
 
 impl Sent {
     pub(super) fn new(body: RequestBody, meter: Meter) -> Self {
-        let complete = Arc::new(AtomicBool::new(body.is_end_stream()));
-        Self { body: Some(body), meter, hold: None, complete }
+        let progress = Arc::new(Progress::new(body.is_end_stream()));
+        Self { body: Some(body), meter, hold: None, progress }
     }
 
     /// No body at all.
     pub(super) fn nothing(meter: Meter) -> Self {
-        Self { body: None, meter, hold: None, complete: Arc::new(AtomicBool::new(true)) }
+        Self { body: None, meter, hold: None, progress: Arc::new(Progress::new(true)) }
     }
 
     /// Keeps it back until the upstream asks for it.
@@ -39,9 +39,9 @@ impl Sent {
         self.hold = Some(hold);
     }
 
-    /// Tells when all of it has been sent: only then may the connection serve another request.
-    pub(super) fn complete(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.complete)
+    /// How far it has come.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 }
 
@@ -72,7 +72,10 @@ impl Body for Sent {
             None => true,
         };
         if is_last || self.is_end_stream() {
-            self.complete.store(true, Ordering::Release);
+            self.progress.completed();
+        }
+        if let Some(Err(error)) = &frame {
+            self.progress.failed(BodyFault::of(error.as_ref()));
         }
         Poll::Ready(frame.map(|frame| frame.map(headers::passable)))
     }
