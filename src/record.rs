@@ -3,6 +3,7 @@
 mod id;
 mod inside;
 mod line;
+mod output;
 mod queue;
 mod sink;
 mod writer;

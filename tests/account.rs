@@ -24,6 +24,8 @@ use exeat::policy::{Policy, Question, Seen};
 use exeat::reason::Reason;
 use exeat::record::{Audit, Sink};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, openat};
+use rustix::io::ioctl_fionread;
+use rustix::pipe::fcntl_setpipe_size;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -393,6 +395,56 @@ fn a_full_disk_loses_nothing_that_finds_room_later() {
     until("the sink recovers", || !books.ledger.sink().refuses());
     assert_eq!(reasons(&books.records()), ["head_timeout", "audit_unavailable"]);
     assert!(books.metrics().contains("exeat_records_lost_total 0\n"));
+}
+
+#[test]
+fn a_line_that_found_half_its_room_goes_on_where_it_stopped() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("pipe");
+    let rw = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, &path, FileType::Fifo, rw, 0).unwrap();
+    let read = || File::from(openat(CWD, &path, OFlags::RDONLY | OFlags::NONBLOCK, rw).unwrap());
+    let small = read();
+    let room = fcntl_setpipe_size(&small, 4096).unwrap();
+    let books = Books::with(|audit| Audit { path: Some(path.clone()), required: true, reserve: 10, ..audit });
+    for _ in 0..50 {
+        books.begin(Ingress::Connect).end(Err(Error::HeadTimeout));
+    }
+    until("the pipe is full", || ioctl_fionread(&small).unwrap() as usize == room);
+    drop(small);
+    until("the sink stalls", || books.ledger.sink().refuses());
+
+    // SIGHUP, for a policy perhaps: nobody has moved the file away.
+    let again = read();
+    fcntl_setpipe_size(&again, 1 << 18).unwrap();
+    books.ledger.sink().reopen();
+    books.ledger.sink().close(PATIENCE);
+    drop(books);
+    let mut lines = String::new();
+    (&again).read_to_string(&mut lines).unwrap();
+    let whole = lines.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
+    assert_eq!((whole, lines.lines().count()), (50, 50), "{lines}");
+}
+
+#[test]
+fn what_another_left_of_a_line_spoils_no_record() {
+    let half = "{\"schema\":\"exeat.flow/v1\",\"ti";
+    let folder = TempDir::new().unwrap();
+    let path = |name| folder.path().join(name);
+    fs::write(path("first"), half).unwrap();
+    fs::write(path("second"), half).unwrap();
+    let books = Books::with(|audit| Audit { path: Some(path("first")), ..audit });
+    let written = |path: &Path| fs::read_to_string(path).unwrap().lines().count() == 2;
+    books.begin(Ingress::Connect).end(Err(Error::HeadTimeout));
+    until("a record in the first", || written(&path("first")));
+    fs::rename(path("second"), path("first")).unwrap();
+    books.ledger.sink().reopen();
+    books.begin(Ingress::Connect).end(Err(Error::HeadTimeout));
+    until("a record in the second", || written(&path("first")));
+    books.ledger.sink().close(PATIENCE);
+    let text = fs::read_to_string(path("first")).unwrap();
+    let record = text.strip_prefix(half).unwrap().strip_prefix('\n').unwrap();
+    assert!(serde_json::from_str::<Value>(record).is_ok(), "{text}");
 }
 
 #[test]

@@ -1,15 +1,11 @@
 //! The thread that writes records: whole lines in large writes, tried again while the disk is full.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
-
 use crate::metrics::RecordCounters;
+use crate::record::output::Output;
 use crate::record::queue::{Queue, Work};
 
 /// Bytes for one write.
@@ -23,7 +19,7 @@ const KEEP: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Writer {
     path: PathBuf,
-    file: File,
+    output: Output,
     lines: Vec<u8>,
     /// How many bytes of `lines` are in the file.
     written: usize,
@@ -34,8 +30,8 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn open(path: PathBuf, counters: RecordCounters) -> io::Result<Self> {
-        let (file, lines) = (open(&path)?, Vec::with_capacity(CHUNK + CHUNK / 4));
-        Ok(Self { path, file, lines, written: 0, failing: false, counters })
+        let (output, lines) = (Output::open(&path)?, Vec::with_capacity(CHUNK + CHUNK / 4));
+        Ok(Self { path, output, lines, written: 0, failing: false, counters })
     }
 
     /// Writes what the queue brings until it closes.
@@ -88,7 +84,7 @@ impl Writer {
 
     fn write_lines(&mut self) -> io::Result<()> {
         while self.written < self.lines.len() {
-            match self.file.write(&self.lines[self.written..]) {
+            match self.output.write(&self.lines[self.written..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -114,13 +110,15 @@ impl Writer {
         self.failing = false;
     }
 
-    /// Goes on in the file that now has the path. A line that is only half in the old one is written anew.
+    /// Goes on in the file that now has the path. A line that is only half in the old one is written anew, unless
+    /// the path still leads there: its other half then belongs behind the first.
     fn reopen(&mut self) {
-        let opened = open(&self.path);
+        let opened = Output::open(&self.path).and_then(|output| Ok((output.is(&self.output)?, output)));
         self.counters.reopened(opened.is_ok());
         match opened {
-            Ok(file) => {
-                self.file = file;
+            Ok((true, _)) => {}
+            Ok((false, output)) => {
+                self.output = output;
                 let done = &self.lines[..self.written];
                 self.written = done.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
             }
@@ -133,27 +131,4 @@ impl Writer {
     fn unwritten(&self) -> usize {
         self.lines[self.written..].iter().filter(|&&byte| byte == b'\n').count()
     }
-}
-
-/// The standard output for `-`, else a file that only its owner may write and its group may read: it says who went where.
-fn open(path: &Path) -> io::Result<File> {
-    if path == Path::new("-") {
-        return io::stdout().as_fd().try_clone_to_owned().map(File::from);
-    }
-    append_to(path).map_err(|error| {
-        let what = match error {
-            Errno::NXIO => "it is a named pipe that nobody reads, or no file".to_owned(),
-            error => io::Error::from(error).to_string(),
-        };
-        io::Error::new(io::Error::from(error).kind(), format!("can't append to {}: {what}", path.display()))
-    })
-}
-
-fn append_to(path: &Path) -> rustix::io::Result<File> {
-    // To open a named pipe that nobody reads would otherwise take until somebody does.
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?;
-    // A write waits for whoever reads it, as it does for a disk.
-    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
-    Ok(file.into())
 }
