@@ -154,26 +154,29 @@ impl Server {
         }
         drop(watch);
         readiness.listening();
-        while let Some(Signal::Reload) = signals.recv().await {
+        let reload = || {
             proxy.ledger.sink().reopen();
             // A hang-up that is waiting already will do for this one too.
             let _ = hangup.try_send(());
+        };
+        while let Some(Signal::Reload) = signals.recv().await {
+            reload();
         }
 
         readiness.draining();
-        end(&proxy, trigger, drain, signals).await;
+        end(&proxy, trigger, drain, stopped_again(signals, reload)).await;
     }
 }
 
 /// Lets the open flows end, in their time, and writes the last records.
-async fn end(proxy: &Proxy, trigger: drain::Trigger, drain: Duration, mut signals: mpsc::Receiver<Signal>) {
+async fn end(proxy: &Proxy, trigger: drain::Trigger, drain: Duration, again: impl Future<Output = ()>) {
     trigger.start();
     let open = proxy.ledger.open();
     tracing::info!(open, "draining");
     tokio::select! {
         () = trigger.drained() => {}
         () = sleep(drain) => {}
-        () = stopped_again(&mut signals) => {}
+        () = again => {}
     }
     proxy.ledger.stop_all();
     if timeout(LAST_WORDS, trigger.drained()).await.is_err() {
@@ -206,10 +209,12 @@ async fn sweep(in_force: InForce) {
     }
 }
 
-async fn stopped_again(signals: &mut mpsc::Receiver<Signal>) {
+/// Files may still change while open flows go on, and logs be rotated.
+async fn stopped_again(mut signals: mpsc::Receiver<Signal>, reload: impl Fn()) {
     while let Some(signal) = signals.recv().await {
-        if signal == Signal::Stop {
-            return;
+        match signal {
+            Signal::Reload => reload(),
+            Signal::Stop => return,
         }
     }
     // Nobody is left to say it.

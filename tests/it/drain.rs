@@ -62,6 +62,24 @@ async fn open_flows_get_their_time_and_nobody_new_gets_in() {
 }
 
 #[tokio::test]
+async fn a_hang_up_counts_while_open_flows_get_their_time() {
+    let upstream = Upstream::echo().await;
+    let mut setup = Setup::allow(&[&tcp(upstream.port())]);
+    setup.settings.timeouts.drain = PATIENCE;
+    let gate = setup.start().await;
+    let mut open = gate.tunnel(&format!("a.example:{}", upstream.port())).await;
+    ping(&mut open).await;
+    gate.signal(Signal::Stop).await;
+    until("it still listens", async || TcpStream::connect(gate.address).await.is_err()).await;
+    fs::rename(gate.path("records.jsonl"), gate.path("records.1")).unwrap();
+    gate.signal(Signal::Reload).await;
+    until("there is no new file", async || gate.path("records.jsonl").exists()).await;
+    drop(open);
+    let records = gate.stopped().await.records_so_far();
+    assert_eq!((records.len(), &records[0]["reason"]), (1, &"allowed".into()));
+}
+
+#[tokio::test]
 async fn flows_that_stay_open_are_cut_when_their_time_is_over() {
     let upstream = Upstream::echo().await;
     let mut setup = Setup::allow(&[&tcp(upstream.port())]);
