@@ -144,14 +144,7 @@ impl Handshake {
     /// Passes the HelloRetryRequest on and judges the hello that comes back.
     async fn second(&mut self) -> Result<(), Error> {
         let deadline = Instant::now() + self.proxy.bounds.head;
-        let Ends { client, upstream, alarm } = &mut *self.ends;
-        let request = upstream.take_head(ANSWER_MAX);
-        let write = client.write_all(&request);
-        within(&self.flow, alarm, deadline, Error::HeadTimeout, pin!(write))
-            .await?
-            .map_err(|_| Error::ClientReset)?;
-        self.flow.counters().add_received(request.len());
-        drop(request);
+        self.pass_answer(deadline).await?;
         let hello = loop {
             let need = match second_hello(self.ends.client.head()) {
                 Sniff::Found(hello) => break hello,
@@ -160,29 +153,43 @@ impl Handshake {
                 Sniff::Incomplete { need } => need,
             };
             while self.ends.client.head().len() < need {
-                self.client_says_more(deadline).await?;
+                self.hear_more(deadline).await?;
+                // The request may come in pieces, and the client can't answer before it has them all.
+                self.pass_answer(deadline).await?;
             }
         };
         self.pass(seen(&hello)).map(drop)
     }
 
-    /// Reads on in what the client sends. What the server adds meanwhile is kept; its end is the handshake's.
-    async fn client_says_more(&mut self, deadline: Instant) -> Result<(), Error> {
+    /// Reads on in what the client sends, or in what the server adds, whose end is the handshake's.
+    async fn hear_more(&mut self, deadline: Instant) -> Result<(), Error> {
         let Ends { client, upstream, alarm } = &mut *self.ends;
         let read = async {
-            loop {
-                tokio::select! {
-                    biased;
-                    read = client.fill(2 * HELLO_MAX) => return arrived(read),
-                    read = upstream.fill(ANSWER_MAX), if upstream.head().len() < ANSWER_MAX => {
-                        if !read.is_ok_and(|count| count > 0) {
-                            return Err(Error::UpstreamReset);
-                        }
-                    }
-                }
+            tokio::select! {
+                biased;
+                read = client.fill(2 * HELLO_MAX) => arrived(read),
+                read = upstream.fill(ANSWER_MAX) => match read {
+                    Ok(1..) => Ok(()),
+                    Ok(0) | Err(_) => Err(Error::UpstreamReset),
+                },
             }
         };
         within(&self.flow, alarm, deadline, Error::HeadTimeout, pin!(read)).await?
+    }
+
+    /// Passes on to the client what is here of the server's answer.
+    async fn pass_answer(&mut self, deadline: Instant) -> Result<(), Error> {
+        let Ends { client, upstream, alarm } = &mut *self.ends;
+        let answer = upstream.take_head(ANSWER_MAX);
+        if answer.is_empty() {
+            return Ok(());
+        }
+        let write = client.write_all(&answer);
+        within(&self.flow, alarm, deadline, Error::HeadTimeout, pin!(write))
+            .await?
+            .map_err(|_| Error::ClientReset)?;
+        self.flow.counters().add_received(answer.len());
+        Ok(())
     }
 
     fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {

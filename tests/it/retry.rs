@@ -1,10 +1,12 @@
 //! Between the first hello and the server's answer: a HelloRetryRequest lets the client name another server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::support::tls::{
     ACCESS_DENIED, CHANGE_CIPHER_SPEC, extension, hello, hello_with, record, server_hello, server_name, split,
@@ -119,6 +121,46 @@ async fn a_second_hello_is_judged_as_the_first_was() {
                 scene.gate.stop().await;
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_another_hello_passes_however_it_is_cut() {
+    // The last cut is within the change_cipher_spec that servers send after it.
+    let answer = [server_hello(true), CHANGE_CIPHER_SPEC.to_vec()].concat();
+    for cut in [44, 46, answer.len() - 3] {
+        let (first, rest) = (answer[..cut].to_vec(), answer[cut..].to_vec());
+        let length = hello(&["a.example"]).len();
+        let heard_first = Arc::new(Notify::new());
+        let (sent, wanted) = ((first.clone(), rest.clone()), Arc::clone(&heard_first));
+        let upstream = Upstream::start(move |mut stream, heard| {
+            let (sent, wanted) = (sent.clone(), Arc::clone(&wanted));
+            async move {
+                let mut hello = vec![0; length];
+                stream.read_exact(&mut hello).await.unwrap();
+                heard.add(&hello);
+                stream.write_all(&sent.0).await.unwrap();
+                wanted.notified().await;
+                stream.write_all(&sent.1).await.unwrap();
+                stream.read_exact(&mut hello).await.unwrap();
+                heard.add(&hello);
+                stream.write_all(&server_hello(false)).await.unwrap();
+            }
+        })
+        .await;
+        let scene = Scene::before(upstream, |_| {}).await;
+        let mut tunnel = scene.tunnel(b"").await;
+        receive(&mut tunnel, &first).await;
+        heard_first.notify_one();
+        receive(&mut tunnel, &rest).await;
+        tunnel.write_all(&scene.first).await.unwrap();
+        receive(&mut tunnel, &server_hello(false)).await;
+        assert_eq!(end(&mut tunnel).await, End { last: Vec::new(), reset: false });
+        drop(tunnel);
+        let record = scene.gate.record().await;
+        assert_eq!(record["reason"], "allowed", "{cut}");
+        assert_eq!(record["received"], answer.len() + server_hello(false).len(), "{cut}");
+        scene.gate.stop().await;
     }
 }
 
