@@ -5,6 +5,7 @@
 //! ServerHello and both directions are free, or the second hello is held to the same rules. What the
 //! client sends meanwhile as early data says nothing: a server that retries skips it (§4.2.10).
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -89,7 +90,7 @@ impl Handshake {
         let mut client_open = true;
         let Ends { client, upstream, alarm } = &mut *self.ends;
         let hello = client.take_head(length);
-        let write = upstream.write_all(&hello);
+        let write = write_out(upstream, &hello);
         within(&self.flow, alarm, deadline, Error::IdleTimeout, pin!(write))
             .await?
             .map_err(|_| Error::UpstreamReset)?;
@@ -184,7 +185,7 @@ impl Handshake {
         if answer.is_empty() {
             return Ok(());
         }
-        let write = client.write_all(&answer);
+        let write = write_out(client, &answer);
         within(&self.flow, alarm, deadline, Error::HeadTimeout, pin!(write))
             .await?
             .map_err(|_| Error::ClientReset)?;
@@ -197,6 +198,13 @@ impl Handshake {
         let question = Question { to: &self.to, seen, address: self.reached.ip() };
         self.proxy.judge(&self.flow, &self.standing, &question).pass(self.reached.parent())
     }
+}
+
+/// Writes all of it, out of what a layer keeps while its peer takes no more too: who then reads, to hear an answer, does
+/// not move that.
+async fn write_out(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
 }
 
 /// What a hello shows the policy.

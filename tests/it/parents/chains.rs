@@ -1,16 +1,22 @@
 //! exeat behind exeat: over TLS, with credentials, and in a circle.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use exeat::mistake::Place;
 use exeat::parent::{Account, PasswordSource, Resolve, Settings};
-use tokio::io::AsyncWriteExt;
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 
 use super::{ESTABLISHED, carrier, connect, gate, parent, policy, tcp, url, web};
 use crate::https::{Ground, listener};
 use crate::passwords::Users;
 use crate::support::binary::{Binary, Files};
+use crate::support::tls::{extension, hello_with, server_name};
 use crate::support::upstream::Upstream;
 use crate::support::{Gate, Setup, ask, read_exactly};
 
@@ -81,15 +87,59 @@ async fn exeat_is_a_parent_over_tls_and_knows_its_child_by_a_password() {
     above.stop().await;
 }
 
+/// A way to `to` that takes little at a time: small segments make the sender's buffer small too.
+async fn narrow(to: SocketAddr) -> SocketAddr {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_tcp_mss(500).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(8).unwrap();
+    let listener = TcpListener::from_std(socket.into()).unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (mut from, mut back) = stream.into_split();
+        let (mut answers, mut onward) = TcpStream::connect(to).await.unwrap().into_split();
+        tokio::spawn(async move { copy(&mut answers, &mut back).await });
+        let mut buffer = [0; 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            onward.write_all(&buffer[..count]).await.unwrap();
+            sleep(Duration::from_millis(2)).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_long_hello_comes_whole_to_a_parent_over_tls_that_is_slow_to_take_it() {
+    let (upstream, ground) = (Upstream::silent().await, Ground::new());
+    let port = upstream.port();
+    let above = ground.setup(&[&tcp("a.example", port)]).start().await;
+    let corp = Settings {
+        resolve: Resolve::Parent,
+        ca: Some(ground.path().join("ca.pem")),
+        ..parent("corp", &[format!("https://{}", narrow(above.address).await)])
+    };
+    let child = gate(corp, &[&format!("{{ host: a.example, ports: [{port}], protocol: tls }}")]).await;
+    let hello = hello_with(&[extension(21, &[0; 60_000]), server_name("a.example")].concat());
+    let mut tunnel = child.tunnel(&format!("a.example:{port}")).await;
+    tunnel.write_all(&hello).await.unwrap();
+    assert!(upstream.hears(hello.len()).await == hello);
+    drop(tunnel);
+    child.stop().await;
+    above.stop().await;
+}
+
 #[tokio::test]
 async fn a_circle_through_another_proxy_is_found_out() {
     let mirror = Upstream::start(|mut stream, heard| async move {
         let request = crate::support::upstream::read_request(&mut stream, &heard).await.unwrap();
         // Its address is told in the name of the destination's port.
         let port: u16 = request.split([':', ' ']).nth(2).unwrap().parse().unwrap();
-        let mut back = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let mut back = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         back.write_all(request.as_bytes()).await.unwrap();
-        let _ = tokio::io::copy_bidirectional(&mut stream, &mut back).await;
+        let _ = copy_bidirectional(&mut stream, &mut back).await;
     })
     .await;
     let settings = Settings { resolve: Resolve::Parent, ..parent("corp", &[url(mirror.address)]) };
