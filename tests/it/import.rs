@@ -460,6 +460,76 @@ fn aviatrix_and_the_policy_made_of_its_tags_decide_alike() {
 }
 
 #[test]
+fn what_can_not_be_read_of_an_aviatrix_tag_opens_nothing() {
+    let import = |file: &str, text: &str| {
+        aviatrix::import(Path::new(file), text, &aviatrix::Options::default()).unwrap()
+    };
+    let (client, other) = ("10.1.2.3", "10.9.9.9");
+
+    // An action that nobody knows may be a denial; the name is known, so it denies no other.
+    let action = import("a.csv", "*.example.com,tcp,443\nbad.example.com,tcp,443,Drop\n");
+    compare(
+        &action,
+        &[
+            row(client, "CONNECT", "good.example.com:443", true),
+            row(client, "CONNECT", "bad.example.com:443", false),
+        ],
+    );
+    assert!(remarks(&action).contains("a.csv:2: no equal: bad.example.com,tcp,443,Drop"), "{action:?}");
+    let protocol = import("a.csv", "a.example.com,all,443\n");
+    assert!(remarks(&protocol).contains("the protocol \"all\" has ports"), "{}", remarks(&protocol));
+
+    // Clients that nobody knows are none where something is allowed, and may be any where it is denied.
+    let tag = |sources: &str, action: &str| {
+        format!(
+            "resource \"aviatrix_fqdn\" \"a\" {{\n  fqdn_tag = \"a\"\n  fqdn_enabled = true\n  fqdn_mode = \"white\"\n  \
+             gw_filter_tag_list {{\n    gw_name = \"g\"\n    source_ip_list = [{sources}]\n  }}\n  \
+             domain_names {{\n    fqdn = \"x.example.com\"\n    proto = \"tcp\"\n    port = \"443\"\n    action = \"{action}\"\n  }}\n}}\n"
+        )
+    };
+    let range = "\"10.1.2.1-10.1.2.9\"";
+    let x = |client, allowed| row(client, "CONNECT", "x.example.com:443", allowed);
+    compare(&import("a.tf", &tag(range, "Allow")), &[x(client, false), x(other, false)]);
+    let some = format!("\"10.1.0.0/16\", {range}");
+    compare(&import("a.tf", &tag(&some, "Allow")), &[x(client, true), x(other, false)]);
+    let open = tag("", "Allow").replace("\"a\"", "\"open\"").replace("x.example", "*.example");
+    let both = import("a.tf", &(open + &tag(&some, "Deny")));
+    compare(&both, &[x(client, false), x(other, false), row(other, "CONNECT", "y.example.com:443", true)]);
+
+    // What Terraform is not told is as its provider has it: disabled, and attached to nothing.
+    for left_out in [
+        "  fqdn_enabled = true\n",
+        "  gw_filter_tag_list {\n    gw_name = \"g\"\n    source_ip_list = []\n  }\n",
+    ] {
+        let imported = import("a.tf", &tag("", "Allow").replace(left_out, ""));
+        compare(&imported, &[x(client, false)]);
+        assert_eq!(imported.remarks.len(), 1, "{left_out}");
+    }
+}
+
+#[test]
+fn a_plan_of_terraform_is_what_will_be() {
+    let values = |name: &str| {
+        format!(
+            r#"{{"fqdn_tag":"t","fqdn_enabled":true,"fqdn_mode":"white","gw_filter_tag_list":[{{"gw_name":"g","source_ip_list":[]}}],"domain_names":[{{"fqdn":"{name}","proto":"tcp","port":"443","action":"Base Policy"}}]}}"#
+        )
+    };
+    let (old, new) = (values("old.example.com"), values("new.example.com"));
+    let plan = format!(
+        r#"{{"planned_values":{{"root_module":{{"resources":[{{"values":{new}}}]}}}},"resource_changes":[{{"change":{{"before":{old},"after":{new}}}}}],"configuration":{{"root_module":{{"resources":[{{"expressions":{{"fqdn_tag":{{"constant_value":"t"}}}}}}]}}}}}}"#
+    );
+    let imported = aviatrix::import(Path::new("plan.json"), &plan, &aviatrix::Options::default()).unwrap();
+    compare(
+        &imported,
+        &[
+            row("10.1.2.3", "CONNECT", "new.example.com:443", true),
+            row("10.1.2.3", "CONNECT", "old.example.com:443", false),
+        ],
+    );
+    assert!(imported.remarks.is_empty(), "{}", remarks(&imported));
+}
+
+#[test]
 fn the_command_prints_a_policy_and_tells_what_it_left_out() {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let path = |name: &str| fixture("import").join(name).to_str().unwrap().to_owned();

@@ -130,7 +130,7 @@ fn lines(tags: &[&Tag], options: &Options, remarks: &mut Remarks) -> Vec<Line> {
     let mut lines = Vec::new();
     // What a tag for some clients says comes before what one for all says.
     let mut order = tags.to_vec();
-    order.sort_by_key(|tag| tag.clients(options).is_empty());
+    order.sort_by_key(|tag| tag.clients(options, true).is_none());
     for tag in order {
         // The exceptions first.
         for exceptions in [true, false] {
@@ -149,10 +149,7 @@ fn lines(tags: &[&Tag], options: &Options, remarks: &mut Remarks) -> Vec<Line> {
 }
 
 fn line(tag: &Tag, rule: &Rule, allow: bool, options: &Options, remarks: &mut Remarks) -> Option<Line> {
-    let clients = match tag.clients(options) {
-        own if own.is_empty() => Clients::all(),
-        own => Clients::new(&own),
-    };
+    let clients = tag.clients(options, allow).map_or_else(Clients::all, |own| Clients::new(&own));
     let area = match meaning(rule) {
         Meaning::Area(area) => area,
         Meaning::Nothing(why, advice) => {
@@ -163,11 +160,12 @@ fn line(tag: &Tag, rule: &Rule, allow: bool, options: &Options, remarks: &mut Re
             remarks.lost(rule.line, &rule.text, why, "");
             return None;
         }
-        // Nobody knows what it denies, so it denies everything.
+        // Nobody knows what it denies, so it denies everything: of a name that can be read, what has that name.
         Meaning::Unread(why) => {
             let why = format!("{why}; the line denies all that it might mean");
             remarks.lost(rule.line, &rule.text, why, "write by hand what it denies, and leave the line out");
-            Area::all()
+            let places = Place::parse(&rule.fqdn).map_or_else(Places::all, |place| Places::new(vec![place]));
+            Area { places, ..Area::all() }
         }
     };
     Some(Line { number: rule.line, allow, region: Region(vec![Area { clients, ..area }]) })
@@ -213,6 +211,9 @@ fn meaning(rule: &Rule) -> Meaning {
         ),
         ("tcp", Some(ports)) => {
             Meaning::Area(Area { places, ports: Ports::new(vec![*ports]), ..Area::all() })
+        }
+        ("all", Some(_)) => {
+            Meaning::Unread("the protocol \"all\" has ports, and not the port \"all\"".to_owned())
         }
         (other, _) => Meaning::Unread(format!("the protocol {other:?} is none of tcp, udp, icmp and all")),
     }

@@ -21,7 +21,10 @@ pub(super) struct Tag {
     pub(super) mode: Mode,
     /// How many gateways it is attached to, where that is said.
     pub(super) gateways: Option<usize>,
-    pub(super) sources: Vec<IpNet>,
+    /// The clients that are meant, as far as they can be read; `None`: all that come through the gateways.
+    pub(super) sources: Option<Vec<IpNet>>,
+    /// Whether others are meant, and nobody here knows which.
+    pub(super) has_unread_sources: bool,
     pub(super) rules: Vec<Rule>,
 }
 
@@ -33,6 +36,17 @@ pub(super) enum Mode {
     Unsaid,
 }
 
+/// What becomes of what a rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    /// The base policy of its tag.
+    Base,
+    Allow,
+    Deny,
+    /// It can't be read.
+    Unread,
+}
+
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) line: u32,
@@ -42,8 +56,7 @@ pub(super) struct Rule {
     pub(super) protocol: String,
     /// `None`: all.
     pub(super) ports: Option<(u16, u16)>,
-    /// `None`: the base policy.
-    action: Option<bool>,
+    action: Action,
     /// Why it can't be read.
     pub(super) bad: Option<String>,
 }
@@ -75,27 +88,33 @@ impl Tag {
             enabled: true,
             mode: Mode::Unsaid,
             gateways: None,
-            sources: Vec::new(),
+            sources: None,
+            has_unread_sources: false,
             rules: Vec::new(),
         }
     }
 
-    /// The clients it is for; none: all that come through the gateway.
-    pub(super) fn clients(&self, options: &Options) -> Vec<IpNet> {
+    /// The clients it is for; `None`: all that come through the gateway. What it denies, it denies to all whom it may mean.
+    pub(super) fn clients(&self, options: &Options, allow: bool) -> Option<Vec<IpNet>> {
         let told = options.clients.iter().filter(|(name, _)| *name == self.name).map(|(_, client)| *client);
         let told: Vec<IpNet> = told.collect();
-        if told.is_empty() { self.sources.clone() } else { told }
+        match told.is_empty() {
+            false => Some(told),
+            true if self.has_unread_sources && !allow => None,
+            true => self.sources.clone(),
+        }
     }
 
     /// Takes a source; the controller adds a name behind `~~`. False if it is none.
     pub(super) fn source(&mut self, text: &str) -> bool {
         let network = text.split("~~").next().unwrap_or_default().trim();
         let network = network.parse().or_else(|_| network.parse::<std::net::IpAddr>().map(IpNet::from));
+        let sources = self.sources.get_or_insert_default();
         match network {
-            Ok(network) => self.sources.push(network.trunc()),
-            Err(_) => return false,
+            Ok(network) => sources.push(network.trunc()),
+            Err(_) => self.has_unread_sources = true,
         }
-        true
+        network.is_ok()
     }
 }
 
@@ -112,10 +131,12 @@ impl Mode {
 impl Rule {
     pub(super) fn new(line: u32, text: &str, [fqdn, protocol, port, action]: [&str; 4]) -> Self {
         let (action, bad_action) = match action.to_ascii_lowercase().as_str() {
-            "" | "base policy" => (None, None),
-            "allow" => (Some(true), None),
-            "deny" => (Some(false), None),
-            other => (None, Some(format!("the action {other:?} is none of Base Policy, Allow and Deny"))),
+            "" | "base policy" => (Action::Base, None),
+            "allow" => (Action::Allow, None),
+            "deny" => (Action::Deny, None),
+            other => {
+                (Action::Unread, Some(format!("the action {other:?} is none of Base Policy, Allow and Deny")))
+            }
         };
         let protocol = protocol.to_ascii_lowercase();
         let (ports, bad_port) = match read_ports(port) {
@@ -128,7 +149,12 @@ impl Rule {
     }
 
     pub(super) fn allows(&self, mode: Mode) -> bool {
-        self.action.unwrap_or(mode != Mode::Black)
+        match self.action {
+            Action::Base => mode != Mode::Black,
+            Action::Allow => true,
+            // What can't be read may be a denial.
+            Action::Deny | Action::Unread => false,
+        }
     }
 }
 

@@ -22,7 +22,17 @@ pub(super) fn walk(node: &Node, name: &str, found: &mut Found) {
     match &node.value {
         Value::List(items) => items.iter().for_each(|item| walk(item, name, found)),
         Value::Map(entries) => {
-            if let Some(tag) = node.get("fqdn_tag").or_else(|| node.get("tag_name")) {
+            // A plan repeats what will be as it was, and as a change of that.
+            if let Some(planned) = node.get("planned_values") {
+                return walk(planned, name, found);
+            }
+            if let Some(tag) = node.get("fqdn_tag") {
+                let own = found.tag(&tag.text, node.at.line);
+                // What Terraform is not told: it leaves a tag disabled, and attaches it to no gateway.
+                (own.enabled, own.gateways) = (false, Some(0));
+                return tagged(node, &tag.text, found);
+            }
+            if let Some(tag) = node.get("tag_name") {
                 return tagged(node, &tag.text, found);
             }
             if node.get("fqdn").is_some() {
