@@ -100,14 +100,15 @@ impl Keys {
         self.0.iter().any(|own| Arc::ptr_eq(own, key))
     }
 
-    /// The key of that id; without an id, the only key for the algorithm.
+    /// The only key of that id for the algorithm, as keys of several algorithms may share one (RFC 7517 §4.5); where none of
+    /// that id is for it, one that is not. Without an id, the only key for the algorithm.
     pub(super) fn find(&self, id: Option<&str>, algorithm: jsonwebtoken::Algorithm) -> Option<&Arc<Key>> {
-        let mut fitting = self.0.iter().filter(|key| match id {
-            Some(id) => key.id.as_deref() == Some(id),
-            None => key.algorithm.as_jwt() == algorithm,
-        });
-        let first = fitting.next()?;
-        fitting.next().is_none().then_some(first)
+        let is_meant = |key: &&Arc<Key>| id.is_none_or(|id| key.id.as_deref() == Some(id));
+        let mut fitting = self.0.iter().filter(is_meant).filter(|key| key.algorithm.as_jwt() == algorithm);
+        match fitting.next() {
+            Some(first) => fitting.next().is_none().then_some(first),
+            None => id.and_then(|_| self.0.iter().find(is_meant)),
+        }
     }
 
     pub fn len(&self) -> usize {

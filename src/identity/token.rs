@@ -83,6 +83,10 @@ pub fn check(token: &str, keys: &Keys, rules: &TokenRules) -> Result<Proven, Tok
     }
     let claims = decode::<Value>(token, &key.decoding, &validation(rules, key.algorithm()));
     let claims = claims.map_err(|error| TokenError::from(error.kind()))?.claims;
+    // One text (RFC 7519 §4.1.1), which is the issuer's: of a list jsonwebtoken takes any.
+    if !claims.get("iss").is_some_and(Value::is_string) {
+        return Err(TokenError::Claim("iss"));
+    }
     let expires = claims.get("exp").and_then(Value::as_f64).ok_or(TokenError::Claim("exp"))?;
     let user = User {
         name: user(&claims, &rules.user_claim)?,

@@ -79,6 +79,8 @@ fn claims_that_do_not_fit_prove_nothing() {
         (with("aud", json!(7)), TokenError::Claim("aud")),
         (without("aud"), TokenError::Claim("aud")),
         (with("iss", json!("https://evil.example")), TokenError::Issuer),
+        (with("iss", json!(["https://issuer.example", "https://evil.example"])), TokenError::Claim("iss")),
+        (with("iss", json!(["https://issuer.example"])), TokenError::Claim("iss")),
         (without("iss"), TokenError::Claim("iss")),
         (with("exp", json!(now() - 31)), TokenError::Expired),
         (with("exp", json!("tomorrow")), TokenError::Claim("exp")),
@@ -159,6 +161,19 @@ fn a_token_does_not_choose_its_algorithm() {
     let token = ed.sign(&header("EdDSA", "ed"), &claims());
     assert_eq!(check(&token, &keys, &narrow).unwrap_err(), TokenError::Algorithm);
     assert!(check(&token, &keys, &rules()).is_ok());
+}
+
+#[test]
+fn keys_of_one_id_are_told_apart_by_their_algorithms() {
+    let (rsa, ec, other) = (Signer::rsa(2048), Signer::ec(), Signer::ec());
+    let both = keys(&[rsa.jwk("k"), ec.jwk("k")]);
+    for (signer, algorithm) in [(&rsa, "RS256"), (&ec, "ES256")] {
+        let token = signer.sign(&json!({ "alg": algorithm, "kid": "k" }), &claims());
+        assert!(check(&token, &both, &rules()).is_ok(), "{algorithm}");
+    }
+    let token = |algorithm: &str| ec.sign(&json!({ "alg": algorithm, "kid": "k" }), &claims());
+    assert_eq!(error(&token("EdDSA"), &both), TokenError::Algorithm);
+    assert_eq!(error(&token("ES256"), &keys(&[other.jwk("k"), ec.jwk("k")])), TokenError::UnknownKey);
 }
 
 #[test]
