@@ -508,6 +508,34 @@ fn what_can_not_be_read_of_an_aviatrix_tag_opens_nothing() {
 }
 
 #[test]
+fn what_aviatrix_denies_on_a_port_is_not_let_through_by_a_range_of_ports() {
+    let text = "a.example.com,tcp,440:450,\na.example.com,tcp,443,Deny\nb.example.com,all,all,\n*.example.com,tcp,80,Deny\n";
+    let imported = aviatrix::import(Path::new("a.csv"), text, &aviatrix::Options::default()).unwrap();
+    let client = "10.1.2.3";
+    compare(
+        &imported,
+        &[
+            row(client, "CONNECT", "a.example.com:443", false),
+            row(client, "GET", "a.example.com:443", true),
+            but(
+                "what is neither TLS nor HTTP can't be told from them without a look",
+                row(client, "TCP", "a.example.com:443", true),
+            ),
+            row(client, "TCP", "a.example.com:444", true),
+            row(client, "CONNECT", "a.example.com:444", true),
+            row(client, "GET", "b.example.com:80", false),
+            row(client, "CONNECT", "b.example.com:80", true),
+            row(client, "TCP", "b.example.com:81", true),
+        ],
+    );
+    let told = remarks(&imported);
+    for line in ["a.csv:1: no equal: a.example.com,tcp,440:450", "a.csv:3: no equal: b.example.com,all,all"] {
+        assert!(told.contains(line), "{told}");
+    }
+    assert_eq!(imported.remarks.len(), 2, "{told}");
+}
+
+#[test]
 fn a_plan_of_terraform_is_what_will_be() {
     let values = |name: &str| {
         format!(

@@ -62,6 +62,7 @@ pub fn import(file: &Path, text: &str, options: &Options) -> Result<Imported, Ve
     let lines = lines(&tags, options, &mut remarks);
     let too_much = || vec![Mistake::error(place(), "its rules split into too many cases")];
     let region = allowed(&lines, false).ok_or_else(too_much)?;
+    tell_unseen(&region, &lines, &found, &mut remarks);
     let cells = cells(&region).ok_or_else(too_much)?;
     let names: Vec<&str> = tags.iter().map(|tag| tag.name.as_str()).collect();
     let mut profiles = Vec::new();
@@ -85,6 +86,21 @@ pub fn import(file: &Path, text: &str, options: &Options) -> Result<Imported, Ve
     let head =
         vec![format!("Imported from Aviatrix' FQDN tags in {}: {}.", file.display(), names.join(", "))];
     Ok(Imported { draft: Draft { head, profiles, foot: Vec::new() }, remarks: remarks.all })
+}
+
+/// Tells which lines allow less than they did: what is neither TLS nor HTTP passes where nobody looks, and so does all else.
+fn tell_unseen(region: &Region, lines: &[Line], found: &Found, remarks: &mut Remarks) {
+    let partly: Vec<&Area> =
+        region.0.iter().filter(|area| area.wires.other && area.wires != Wires::all()).collect();
+    let allows_it = |own: &Area| own.wires.other && partly.iter().any(|area| own.and(area).is_some());
+    for line in lines.iter().filter(|line| line.allow && line.region.0.iter().any(allows_it)) {
+        remarks.lost(
+            line.number,
+            found.text(line.number),
+            "another line denies TLS or HTTP there: what is neither can't be told from them without a look, and is denied too",
+            "leave the port of the other line out",
+        );
+    }
 }
 
 fn read(file: &Path, text: &str, options: &Options) -> Result<Found, Vec<Mistake>> {

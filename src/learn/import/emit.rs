@@ -219,13 +219,14 @@ fn rules(place: &Place, ports: &Ports, wires: &Wires) -> Vec<Rule> {
     let mut terms: Vec<Terms> = Vec::new();
     let methods = listed(&wires.http);
     let ranges = ports.ranges().to_vec();
-    match (wires.tls, methods, wires.other) {
-        (_, _, true) => terms.push((Some(Protocol::Tcp), ranges, Vec::new())),
-        (true, Some(methods), false) if methods.is_empty() => match ports.ranges() {
+    match (wires.tls, methods) {
+        // Without a look anything passes, so only where anything may.
+        _ if *wires == Wires::all() => terms.push((Some(Protocol::Tcp), ranges, Vec::new())),
+        (true, Some(methods)) if methods.is_empty() => match ports.ranges() {
             [(80, 80), (443, 443)] => terms.push((None, Vec::new(), methods)),
             _ => terms.push((None, ranges, methods)),
         },
-        (tls, methods, false) => {
+        (tls, methods) => {
             let usual = |port| if ports.ranges() == [(port, port)] { Vec::new() } else { ranges.clone() };
             if tls {
                 terms.push((Some(Protocol::Tls), usual(443), Vec::new()));
