@@ -99,7 +99,7 @@ listen:
 
     let text = "\
 listen:
-  explicit: [{ tls: yes }, { address: x, proxy_protocol: { from: [] } }, { address: '1.2.3.4:5', proxy_protocol: { from: [ten] } }, { address: '1.2.3.4:6', proxy_protocol: { from: all } }]
+  explicit: [{ tls: yes }, { address: x, proxy_protocol: { from: [] } }, { address: '1.2.3.4:5', proxy_protocol: { from: [ten, '::ffff:10.0.0.0/104'] } }, { address: '1.2.3.4:6', proxy_protocol: { from: all } }]
   dns: [{ address: '1.2.3.4:53', tls: {} }]
 ";
     let told: Vec<String> = parse(text).unwrap_err().iter().map(|mistake| mistake.what.clone()).collect();
@@ -109,6 +109,7 @@ listen:
         "`address` is the text \"x\": invalid socket address syntax",
         "`from` is an empty list",
         "`from` is the text \"ten\"",
+        "`from` is the text \"::ffff:10.0.0.0/104\": it is an IPv4 network in an IPv6 dress, which nobody has: write 10.0.0.0/8",
         "`dns` has no key \"tls\"",
         "`from` is the text \"all\"",
     ] {

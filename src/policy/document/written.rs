@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use jiff::civil::Date;
 
 use crate::mistake::Severity;
-use crate::network;
+use crate::network::{self, NetworkError};
 use crate::policy::document::suffix::{self, Reach};
 use crate::policy::pattern::{Pattern, PatternError};
 use crate::yaml::quoted;
@@ -91,6 +91,10 @@ pub(super) fn network(text: &str, expected: &str) -> Result<IpNet, Slip> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let network = match (network::parse(text), bare.parse::<IpAddr>()) {
         (Ok(network), _) => network,
+        (Err(NetworkError::Dressed(plain)), _) => {
+            let what = format!("{text} is an IPv4 network in an IPv6 dress");
+            return Err(Slip::error(what, format!("write {plain}")));
+        }
         (_, Ok(address)) => {
             return Err(Slip::error(format!("{} has brackets", quoted(text)), format!("write {address}")));
         }
@@ -108,14 +112,7 @@ pub(super) fn network(text: &str, expected: &str) -> Result<IpNet, Slip> {
             format!("the network is {}; the address alone is {}", network.trunc(), network.addr()),
         ));
     }
-    match network {
-        IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some() => {
-            let plain = v6.addr().to_canonical();
-            let hint = format!("write {plain}/{}", v6.prefix_len() - 96);
-            Err(Slip::error(format!("{text} is an IPv4 network in an IPv6 dress"), hint))
-        }
-        _ => Ok(network),
-    }
+    Ok(network)
 }
 
 /// Reads a day as YYYY-MM-DD, and no other of the forms that ISO 8601 has.
