@@ -11,9 +11,11 @@ use crate::support::binary::{Binary, Files};
 use crate::support::until;
 use crate::support::upstream::{Heard, Upstream, read_request};
 
-const EXCHANGES: usize = 50;
-/// Of each of them. hyper by itself would let more than that wait of a request, and twice as much of an answer.
-const MOST: usize = 448 * 1024;
+const EXCHANGES: usize = 100;
+/// So many times in a row all of them are found where they were.
+const LOOKS: usize = 4;
+/// Of each of them. hyper by itself would let more than that wait.
+const MOST: usize = 512 * 1024;
 
 /// Sends until the other side takes no more.
 async fn pour(stream: &mut TcpStream) {
@@ -64,9 +66,15 @@ async fn stalled(exeat: &Binary, head: &str, pours: bool, count: usize) -> Vec<T
         flows["flows"].as_array().unwrap().iter().map(of).sum::<u64>()
     };
     until("it does not come to a standstill", async || {
+        // On a busy machine one look may find nothing moved that is still to move.
         let before = moved().await;
-        sleep(Duration::from_millis(500)).await;
-        moved().await == before
+        for _ in 0..LOOKS {
+            sleep(Duration::from_millis(300)).await;
+            if moved().await != before {
+                return false;
+            }
+        }
+        true
     })
     .await;
     stalled
