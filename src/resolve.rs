@@ -10,13 +10,14 @@ mod connect;
 mod failure;
 mod fault;
 mod files;
+mod reading;
 mod server;
 mod servers;
 mod tls;
 mod turns;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use rustls::RootCertStore;
 
 use crate::families::Families;
 use crate::host::Name;
-use crate::tls::trust::{self, TrustError};
+use crate::tls::trust;
 
 pub use answers::Answers;
 pub use circle::Circle;
@@ -36,6 +37,7 @@ pub use failure::Failure;
 pub use fault::Fault;
 use files::Hosts;
 pub use files::{FileError, RESOLV_CONF_MAX, read_servers_if_any};
+use reading::{hosts_path, read_hosts, read_roots, read_servers};
 pub use server::{Server, ServerError};
 use servers::Servers;
 use turns::Turns;
@@ -186,7 +188,13 @@ impl Resolver {
     }
 
     fn reload_servers(&self, last: &Arc<Servers>) -> Result<Arc<Servers>, Fault> {
-        let list = read_servers(&self.settings).map_err(Fault::ResolvConf)?;
+        let list = match read_servers(&self.settings) {
+            // It is as it was at the start, which told of it.
+            Err(error) if error.names_nobody() && last.are(&[files::LOCAL_SERVER.into()], None) => {
+                return Ok(Arc::clone(last));
+            }
+            result => result.map_err(Fault::ResolvConf)?,
+        };
         refuse_circle(&list, &self.settings)?;
         let roots = read_roots(&list, &self.settings)?;
         if last.are(&list, roots.as_ref()) {
@@ -261,14 +269,6 @@ fn refuse_circle(list: &[Server], settings: &Settings) -> Result<(), Fault> {
     }
 }
 
-/// The authorities, if any server needs them.
-fn read_roots(list: &[Server], settings: &Settings) -> Result<Option<RootCertStore>, TrustError> {
-    if list.iter().all(|server| server.certified.is_none()) {
-        return Ok(None);
-    }
-    trust::read(settings.ca.as_deref()).map(Some)
-}
-
 /// What was read just now, or what was read before and why nothing newer is.
 fn newer_or<T>(last: &Arc<T>, read: Option<Result<Arc<T>, Fault>>) -> (Arc<T>, Option<Fault>) {
     match read {
@@ -276,24 +276,4 @@ fn newer_or<T>(last: &Arc<T>, read: Option<Result<Arc<T>, Fault>>) -> (Arc<T>, O
         Some(Err(fault)) => (Arc::clone(last), Some(fault)),
         None => (Arc::clone(last), None),
     }
-}
-
-fn hosts_path(settings: &Settings) -> &Path {
-    settings.hosts.as_deref().unwrap_or(Path::new("/etc/hosts"))
-}
-
-fn read_hosts(settings: &Settings) -> Result<Hosts, FileError> {
-    let path = hosts_path(settings);
-    match Hosts::read(path) {
-        Err(error) if settings.hosts.is_none() && error.is_not_found() => Ok(Hosts::default()),
-        result => result,
-    }
-}
-
-fn read_servers(settings: &Settings) -> Result<Vec<Server>, FileError> {
-    if settings.servers.is_empty() {
-        let servers = files::read_resolv_conf(&settings.resolv_conf)?;
-        return Ok(servers.into_iter().map(Server::from).collect());
-    }
-    Ok(settings.servers.clone())
 }

@@ -386,6 +386,25 @@ async fn a_file_that_comes_to_lead_back_to_exeat_is_told_and_the_last_good_serve
     resolver.reload().unwrap();
 }
 
+/// Something else in its directory changes, say: whoever looks again finds what the start has told.
+#[tokio::test]
+async fn a_resolv_conf_that_named_nobody_at_the_start_is_no_news_later() {
+    let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
+    dns.set("a.example", &["192.0.2.1"]);
+    let resolv_conf = directory.path().join("resolv.conf");
+    let settings = settings(&directory, &dns);
+    let settings = Settings { servers: Vec::new(), resolv_conf: resolv_conf.clone(), ..settings };
+    let resolver = Resolver::new(settings).unwrap();
+    resolver.reload().unwrap();
+    write(&resolv_conf, "search example\n");
+    resolver.reload().unwrap();
+    write(&resolv_conf, "nameserver nonsense\n");
+    assert!(resolver.reload().is_err());
+    write(&resolv_conf, &format!("nameserver {}\n", dns.address()));
+    resolver.reload().unwrap();
+    assert_eq!(resolve(&resolver, "a.example").await, ok(&["192.0.2.1"]));
+}
+
 #[tokio::test]
 async fn a_broken_file_is_told_and_the_last_good_one_stays() {
     let (directory, dns) = (TempDir::new().unwrap(), Dns::start().await);
