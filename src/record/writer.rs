@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
+
 use crate::metrics::RecordCounters;
 use crate::record::output::Output;
 use crate::record::queue::{Queue, Work};
@@ -36,6 +38,9 @@ impl Writer {
 
     /// Writes what the queue brings until it closes.
     pub(super) fn run(mut self, queue: &Queue) {
+        // Where a file may not become longer (RLIMIT_FSIZE), this thread gets a signal that would end exeat. Without it the
+        // write fails, as on a full disk. To block a signal that there is can't fail.
+        let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
         let mut batch = Vec::new();
         loop {
             let mut work = queue.next(batch);

@@ -196,6 +196,19 @@ async fn the_program_tells_at_its_end_which_records_are_not_written() {
 }
 
 #[tokio::test]
+async fn a_file_of_records_that_may_not_grow_is_a_full_disk_and_no_end() {
+    let mut exeat = Binary::start(Files::new("", &policy("a.example")), None).await;
+    exeat.limit_files(Some(100));
+    exeat.say("CONNECT x.example:443 HTTP/1.1\r\nHost: x.example:443\r\n\r\n").await;
+    until("no word of it", async || exeat.log().contains("records can't be written, trying again")).await;
+    assert_eq!(fs::metadata(exeat.path("records.jsonl")).unwrap().len(), 100);
+    exeat.limit_files(None);
+    assert_eq!(exeat.record().await["host"], "x.example");
+    exeat.signal(Unix::TERM);
+    assert_eq!(exeat.exit_code().await, Some(0), "{}", exeat.log());
+}
+
+#[tokio::test]
 async fn the_program_follows_files_and_sighup() {
     let upstream = Upstream::echo().await;
     let port = upstream.port();
