@@ -193,9 +193,10 @@ impl Authenticator {
                     turn.failed();
                     return Err(self.failed(AuthFailure::Password));
                 };
-                turn.succeeded(client.ip(), &user);
                 self.metrics.auth().count(AuthEvent::PasswordProved);
                 self.cache.keep(digest, Known { user: Arc::clone(&proven), key: None, until: u64::MAX });
+                // Only now: whoever goes by the new lane, which is free, finds what is kept.
+                turn.succeeded(client.ip(), &user);
                 Ok(proven)
             }
             (Credentials::Bearer(token), _, Some(tokens)) => {
