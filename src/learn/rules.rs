@@ -99,10 +99,10 @@ pub(super) fn terms(ports: &BTreeMap<u16, Inside>, denied: impl Fn(u16) -> bool)
         let readable: Count = [inside.tls, inside.unknown].into_iter().collect();
         match (port, inside.reads(port)) {
             (443, (tls, http)) => {
-                match opens_both {
-                    true if tls => usual.merge(readable),
-                    false if tls => take(Some(Wire::Tls), port, readable),
-                    _ => {}
+                match tls {
+                    true if opens_both => usual.merge(readable),
+                    true => take(Some(Wire::Tls), port, readable),
+                    false => {}
                 }
                 if http {
                     take(Some(Wire::Http), port, inside.http);
@@ -110,10 +110,10 @@ pub(super) fn terms(ports: &BTreeMap<u16, Inside>, denied: impl Fn(u16) -> bool)
             }
             (80, (tls, http)) => {
                 let readable = [inside.http, inside.unknown].into_iter().collect();
-                match opens_both {
-                    true if http => usual.merge(readable),
-                    false if http => take(Some(Wire::Http), port, readable),
-                    _ => {}
+                match http {
+                    true if opens_both => usual.merge(readable),
+                    true => take(Some(Wire::Http), port, readable),
+                    false => {}
                 }
                 if tls {
                     take(Some(Wire::Tls), port, inside.tls);

@@ -106,16 +106,15 @@ fn accepts_inside(terms: &Terms, takes_ech: bool, question: &Question<'_>) -> Re
 
 impl Expected {
     fn of(terms: &Terms, port: u16) -> Self {
-        let (tls, http, any) = match (terms.protocol, port) {
-            (Some(Protocol::Tls), _) | (None, 443) => (true, false, false),
-            (Some(Protocol::Http), _) | (None, 80) => (false, true, false),
-            (Some(Protocol::Tcp), _) => (true, true, true),
-            (None, _) => (true, true, false),
+        let (tls, http, any) = match terms.wants(port) {
+            Some(Protocol::Tls) => (true, false, false),
+            Some(Protocol::Http) => (false, true, false),
+            Some(Protocol::Tcp) => (true, true, true),
+            None => (true, true, false),
         };
-        // Methods and paths can be seen in HTTP alone.
-        match terms.methods.is_empty() && terms.paths.is_none() {
-            true => Self { tls, http, any },
-            false => Self { tls: false, http, any: false },
+        match terms.is_narrowed() {
+            true => Self { tls: false, http, any: false },
+            false => Self { tls, http, any },
         }
     }
 }

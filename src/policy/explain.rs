@@ -136,11 +136,11 @@ fn inside(terms: &Terms, to: &Destination) -> String {
     if let Some(paths) = &terms.paths {
         http += &format!(", to {} only", paths.patterns.join(" or "));
     }
-    match (terms.protocol, to.port) {
-        (Some(Protocol::Tcp), _) => "anything: exeat does not look inside".to_owned(),
-        (Some(Protocol::Tls), _) | (None, 443) => tls,
-        (Some(Protocol::Http), _) | (None, 80) => http,
-        (None, _) => format!("{tls}, or {http}"),
+    match terms.wants(to.port) {
+        Some(Protocol::Tcp) => "anything: exeat does not look inside".to_owned(),
+        Some(Protocol::Tls) => tls,
+        Some(Protocol::Http) => http,
+        None => format!("{tls}, or {http}"),
     }
 }
 

@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use crate::mistake::{Mistake, Place};
 use crate::policy::Policy;
 use crate::policy::index::Span;
-use crate::policy::lint::compare::{Voided, denies_all, is_narrowed, is_same, opens_within};
+use crate::policy::lint::compare::{Voided, denies_all, is_same, opens_within};
 use crate::policy::pattern::{Lead, Pattern};
 use crate::policy::rules::{Kind, Row, Rule, Rules};
 use crate::policy::terms::{Action, Terms, Way};
@@ -72,7 +72,7 @@ impl Among {
 impl<'p> Lint<'p> {
     fn new(rules: &'p Rules) -> Self {
         let denies = Among::new(rules, |terms| terms.action == Action::Deny);
-        let wide = Among::new(rules, |terms| terms.action == Action::Allow && !is_narrowed(terms));
+        let wide = Among::new(rules, |terms| terms.action == Action::Allow && !terms.is_narrowed());
         Self { rules, denies, wide, warnings: Vec::new(), uncounted: 0 }
     }
 
@@ -88,7 +88,7 @@ impl<'p> Lint<'p> {
             let by = format!("by {}", Rule::new(self.rules, above));
             self.warn(row, "never allows anything: it is denied", &by, "remove one of the two");
         }
-        if is_narrowed(terms) {
+        if terms.is_narrowed() {
             self.narrowed(row);
         }
     }

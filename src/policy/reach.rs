@@ -144,7 +144,7 @@ pub(super) fn unread_names(rules: &Rules) -> impl Iterator<Item = Name> {
 }
 
 fn looks_inside(terms: &Terms) -> bool {
-    terms.protocol != Some(Protocol::Tcp) || !terms.methods.is_empty() || terms.paths.is_some()
+    terms.protocol != Some(Protocol::Tcp) || terms.is_narrowed()
 }
 
 /// Whether a deny rule leaves nothing of what it matches.

@@ -90,6 +90,32 @@ impl Ports {
     pub fn ranges(&self) -> &[(u16, u16)] {
         &self.0
     }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The ports of both.
+    pub fn and(&self, other: &Self) -> Self {
+        let pairs = self.0.iter().flat_map(|a| other.0.iter().map(move |b| (a.0.max(b.0), a.1.min(b.1))));
+        Self::new(pairs.filter(|(first, last)| first <= last).collect())
+    }
+
+    /// The ports that the other does not have.
+    pub fn without(&self, other: &Self) -> Self {
+        let left = other.0.iter().fold(self.0.clone(), |left, &(from, to)| {
+            let pieces = left.into_iter().flat_map(|(first, last)| {
+                let before = (from > first).then(|| (first, last.min(from - 1)));
+                let after = (to < last).then(|| (first.max(to + 1), last));
+                match first > to || last < from {
+                    true => [Some((first, last)), None],
+                    false => [before, after],
+                }
+            });
+            pieces.flatten().collect()
+        });
+        Self::new(left)
+    }
 }
 
 /// The path patterns of a rule, as written and compiled.
@@ -134,6 +160,22 @@ pub struct Profile {
     pub outgoing: Option<Arc<Outgoing>>,
     /// `None`: to the upstream itself.
     pub way: Option<Way>,
+}
+
+impl Terms {
+    /// What an allow rule wants inside on a port; `None`: TLS or HTTP.
+    pub fn wants(&self, port: u16) -> Option<Protocol> {
+        self.protocol.or(match port {
+            443 => Some(Protocol::Tls),
+            80 => Some(Protocol::Http),
+            _ => None,
+        })
+    }
+
+    /// Whether it is about some requests alone, which can be seen in HTTP alone.
+    pub fn is_narrowed(&self) -> bool {
+        !self.methods.is_empty() || self.paths.is_some()
+    }
 }
 
 impl Way {

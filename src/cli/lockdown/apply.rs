@@ -189,9 +189,9 @@ fn is_locked(plan: &Plan, format: Format) -> bool {
 
 /// What an earlier lockdown found, in whatever format; others may have flushed one family of it.
 fn noted(format: Format) -> Option<bool> {
-    let noted = |format, family| tracking::noted(&firewall::in_force(format, family).ok()?);
-    let noted = |format| Family::BOTH.into_iter().find_map(|family| noted(format, family));
-    std::iter::once(format).chain(format.others()).find_map(noted)
+    let formats = std::iter::once(format).chain(format.others());
+    let mut places = formats.flat_map(|format| Family::BOTH.map(|family| (format, family)));
+    places.find_map(|(format, family)| tracking::noted(&firewall::in_force(format, family).ok()?))
 }
 
 /// What programs of this host hold open. Under a lockdown those are connections to exeat, whatever their

@@ -174,17 +174,15 @@ fn user(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 32 || text.starts_with('-') || !text.bytes().all(word) {
         return Err("not the name or number of a user".to_owned());
     }
-    if text == "root" || text.bytes().all(|byte| byte == b'0') {
+    let user = match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // iptables and nft would take one that begins with 0 for octal.
+        true => text.parse::<u32>().map_err(|_| "no user has this number".to_owned())?.to_string(),
+        false => text.to_owned(),
+    };
+    if user == "root" || user == "0" {
         return Err("every daemon of the system would be let out: exeat needs a user of its own".to_owned());
     }
-    // iptables and nft take one that begins with 0 for octal.
-    match text.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => text
-            .parse::<u32>()
-            .map(|number| number.to_string())
-            .map_err(|_| "no user has this number".to_owned()),
-        false => Ok(text.to_owned()),
-    }
+    Ok(user)
 }
 
 /// As the kernel allows (IFNAMSIZ), and `+` at its end for all that begin so.

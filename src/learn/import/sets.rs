@@ -79,29 +79,15 @@ impl Ports {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.ranges().is_empty()
+        self.0.is_empty()
     }
 
     pub(super) fn and(&self, other: &Self) -> Self {
-        let others = other.ranges();
-        let pairs = self.ranges().iter();
-        let pairs = pairs.flat_map(|a| others.iter().map(move |b| (a.0.max(b.0), a.1.min(b.1))));
-        Self::new(pairs.filter(|(first, last)| first <= last).collect())
+        Self(self.0.and(&other.0))
     }
 
     pub(super) fn without(&self, other: &Self) -> Self {
-        let left = other.ranges().iter().fold(self.ranges().to_vec(), |left, &(from, to)| {
-            let pieces = left.into_iter().flat_map(|(first, last)| {
-                let before = (from > first).then(|| (first, last.min(from - 1)));
-                let after = (to < last).then(|| (first.max(to + 1), last));
-                match first > to || last < from {
-                    true => [Some((first, last)), None],
-                    false => [before, after],
-                }
-            });
-            pieces.flatten().collect()
-        });
-        Self::new(left)
+        Self(self.0.without(&other.0))
     }
 }
 

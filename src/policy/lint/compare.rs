@@ -8,8 +8,6 @@ use ipnet::IpNet;
 use crate::guard::{self, Special};
 use crate::policy::terms::{Action, Ports, Private, Profile, Protocol, Terms};
 
-const TLS: u16 = 443;
-
 /// Of what another rule names methods and paths for, that which a rule lets through with any.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Voided {
@@ -22,8 +20,8 @@ impl Voided {
     /// What an allow rule lets through with any method and path of what another names them for; `None`: nothing.
     pub(super) fn by(wide: &Terms, narrow: &Terms) -> Option<Self> {
         let outlasts = wide.until.is_none_or(|last| narrow.until.is_some_and(|until| until <= last));
-        let shared = Ports::new(shared_with_http(wide, &narrow.ports));
-        if !outlasts || shared.ranges().is_empty() {
+        let shared = shared_with_http(wide, &narrow.ports);
+        if !outlasts || shared.is_empty() {
             return None;
         }
         let ports = (shared != narrow.ports).then_some(shared);
@@ -81,11 +79,6 @@ pub(super) fn is_same(a: &Terms, b: &Terms, profile: &Profile) -> bool {
             && ech(a) == ech(b))
 }
 
-/// Whether a rule is about some requests alone.
-pub(super) fn is_narrowed(terms: &Terms) -> bool {
-    !terms.methods.is_empty() || terms.paths.is_some()
-}
-
 /// Whether a rule for a network opens whatever special addresses one within it opens.
 pub(super) fn opens_within(wide: IpNet, narrow: IpNet) -> bool {
     let (first, last) = (narrow.network(), narrow.broadcast());
@@ -101,10 +94,9 @@ pub(super) fn opens_within(wide: IpNet, narrow: IpNet) -> bool {
 
 /// What a rule wants inside, also where it says so by its ports.
 fn protocol(terms: &Terms) -> Option<Protocol> {
-    match (terms.action, terms.protocol, terms.ports.ranges()) {
-        (Action::Allow, None, [(TLS, TLS)]) => Some(Protocol::Tls),
-        (Action::Allow, None, [(80, 80)]) => Some(Protocol::Http),
-        (_, protocol, _) => protocol,
+    match (terms.action, terms.ports.ranges()) {
+        (Action::Allow, &[(port, last)]) if port == last => terms.wants(port),
+        _ => terms.protocol,
     }
 }
 
@@ -113,19 +105,13 @@ fn paths(terms: &Terms) -> &[String] {
 }
 
 /// The ports of these on which a rule takes any HTTP.
-fn shared_with_http(wide: &Terms, ports: &Ports) -> Vec<(u16, u16)> {
-    let shared = ports.ranges().iter().flat_map(|&(first, last)| {
-        wide.ports.ranges().iter().map(move |&(from, to)| (first.max(from), last.min(to)))
-    });
-    let shared = shared.filter(|(first, last)| first <= last);
+fn shared_with_http(wide: &Terms, ports: &Ports) -> Ports {
+    let shared = wide.ports.and(ports);
     match wide.protocol {
-        Some(Protocol::Http | Protocol::Tcp) => shared.collect(),
-        Some(Protocol::Tls) => Vec::new(),
+        Some(Protocol::Http | Protocol::Tcp) => shared,
+        Some(Protocol::Tls) => Ports::new(Vec::new()),
         // By default 443 is for TLS alone.
-        None => shared
-            .flat_map(|(first, last)| [(first, last.min(TLS - 1)), (first.max(TLS + 1), last)])
-            .filter(|(first, last)| first <= last)
-            .collect(),
+        None => shared.without(&Ports::new(vec![(443, 443)])),
     }
 }
 
