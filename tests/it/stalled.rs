@@ -15,7 +15,7 @@ const EXCHANGES: usize = 100;
 /// So many times in a row all of them are found where they were.
 const LOOKS: usize = 4;
 /// Of each of them. hyper by itself would let more than that wait.
-const MOST: usize = 512 * 1024;
+const MOST: usize = 448 * 1024;
 
 /// Sends until the other side takes no more.
 async fn pour(stream: &mut TcpStream) {
