@@ -36,11 +36,16 @@ impl Special {
 }
 
 impl Block {
-    /// Whether both addresses lie in this block.
+    /// Whether the address lies in this block.
     pub fn contains(&self, address: IpAddr) -> bool {
         let shift = 128 - u32::from(self.prefix);
         // A shift by all 128 bits would overflow, but no block here is the whole space.
         number(address) >> shift == self.network >> shift
+    }
+
+    /// Whether the other block begins where this one ends.
+    pub fn is_followed_by(&self, other: &Self) -> bool {
+        self.network.checked_add(1 << (128 - self.prefix)) == Some(other.network)
     }
 }
 

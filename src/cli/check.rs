@@ -98,7 +98,7 @@ impl Report {
         let policy = loaded.builder.finish(0);
         let mut mistakes = loaded.warnings;
         mistakes.extend(unlooked(&policy).filter(|_| !knows_parents));
-        mistakes.extend(lint(&policy, today));
+        mistakes.extend(lint(&policy, &loaded.columns, today));
         let failures = loaded.expectations.iter().filter_map(|test| test.failure(&policy, today));
         let failures: Vec<Failure> = failures.collect();
         Self {

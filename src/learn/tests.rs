@@ -94,7 +94,7 @@ fn policy(text: &str) -> Policy {
         load_text(Path::new("p.yaml"), text).unwrap_or_else(|mistakes| panic!("{}{text}", shown(&mistakes)));
     let mut warnings = loaded.warnings;
     let policy = loaded.builder.finish(0);
-    warnings.extend(lint(&policy, date(2026, 11, 25)));
+    warnings.extend(lint(&policy, &loaded.columns, date(2026, 11, 25)));
     assert!(warnings.is_empty(), "{}{text}", shown(&warnings));
     policy
 }

@@ -24,7 +24,7 @@ use foldhash::fast::{FixedState, FoldHasher};
 use crate::file;
 use crate::mistake::{Mistake, Place, Severity};
 use crate::policy::expectation::{self, Expectation};
-use crate::policy::{Builder, TermsId};
+use crate::policy::{Builder, ProfileId, SourceId, Target, TermsId};
 use crate::yaml::{At, Field, Node, Reader, SIZE_MAX, Value};
 
 use self::spec::Spec;
@@ -68,6 +68,8 @@ pub struct Loaded {
     pub content: u64,
     pub profiles: usize,
     pub rules: usize,
+    /// In which column each rule starts, in file order: rules themselves know their lines alone, as there may be a million.
+    pub columns: Vec<u32>,
 }
 
 impl Sources {
@@ -124,7 +126,8 @@ struct Loader {
     mistakes: Vec<Mistake>,
     watched: Watch,
     content: Content,
-    rules: usize,
+    /// Of every rule, in file order.
+    columns: Vec<u32>,
 }
 
 struct Content(FoldHasher<'static>);
@@ -207,6 +210,11 @@ impl Loader {
         }
     }
 
+    fn rule(&mut self, profile: ProfileId, target: &Target, terms: TermsId, source: SourceId, at: At) {
+        self.builder.rule(profile, target, terms, source, at.line);
+        self.columns.push(at.column);
+    }
+
     fn finish(mut self) -> Result<Loaded, Vec<Mistake>> {
         if self.names.is_empty() && self.mistakes.is_empty() {
             let place = Place::start(self.watched.files().next().unwrap_or(Path::new("policy")));
@@ -223,7 +231,8 @@ impl Loader {
             watched: self.watched,
             content: self.content.0.finish(),
             profiles: self.names.len(),
-            rules: self.rules,
+            rules: self.columns.len(),
+            columns: self.columns,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! A policy may have a million rules, so each is compared only with those above it in the index.
 
 mod compare;
+mod opened;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use jiff::civil::Date;
 use crate::mistake::{Mistake, Place};
 use crate::policy::Policy;
 use crate::policy::index::Span;
-use crate::policy::lint::compare::{Voided, denies_all, is_same, opens_within};
+use crate::policy::lint::compare::{Voided, denies_all, is_same};
+use crate::policy::lint::opened::{Shut, opens_within};
 use crate::policy::pattern::{Lead, Pattern};
 use crate::policy::rules::{Kind, Row, Rule, Rules};
 use crate::policy::terms::{Action, Terms, Way};
@@ -25,9 +27,9 @@ const BLANKETS_MAX: usize = 16;
 /// Rules of one profile under one suffix that another is compared with.
 const COMPARED_MAX: usize = 256;
 
-/// The warnings about a policy, in file order.
-pub fn lint(policy: &Policy, today: Date) -> Vec<Mistake> {
-    let mut lint = Lint::new(&policy.rules);
+/// The warnings about a policy, in file order; `columns` says where in their lines its rules start.
+pub fn lint(policy: &Policy, columns: &[u32], today: Date) -> Vec<Mistake> {
+    let mut lint = Lint::new(&policy.rules, columns);
     for row in &policy.rules.rows {
         lint.expired(row, today);
         match policy.rules.terms_of(row).action {
@@ -41,6 +43,7 @@ pub fn lint(policy: &Policy, today: Date) -> Vec<Mistake> {
 
 struct Lint<'p> {
     rules: &'p Rules,
+    columns: &'p [u32],
     denies: Among,
     /// The allow rules without methods and paths.
     wide: Among,
@@ -70,10 +73,10 @@ impl Among {
 }
 
 impl<'p> Lint<'p> {
-    fn new(rules: &'p Rules) -> Self {
+    fn new(rules: &'p Rules, columns: &'p [u32]) -> Self {
         let denies = Among::new(rules, |terms| terms.action == Action::Deny);
         let wide = Among::new(rules, |terms| terms.action == Action::Allow && !terms.is_narrowed());
-        Self { rules, denies, wide, warnings: Vec::new(), uncounted: 0 }
+        Self { rules, columns, denies, wide, warnings: Vec::new(), uncounted: 0 }
     }
 
     fn expired(&mut self, row: &Row, today: Date) {
@@ -87,6 +90,9 @@ impl<'p> Lint<'p> {
         if let Some(above) = denied_by {
             let by = format!("by {}", Rule::new(self.rules, above));
             self.warn(row, "never allows anything: it is denied", &by, "remove one of the two");
+        }
+        if let Some(shut) = self.rules.network_of(row).and_then(Shut::of) {
+            self.warn(row, "never allows anything:", &shut.to_string(), shut.hint());
         }
         if terms.is_narrowed() {
             self.narrowed(row);
@@ -200,7 +206,8 @@ impl<'p> Lint<'p> {
             return;
         }
         let rule = Rule::new(self.rules, row);
-        let place = Place { file: Arc::from(rule.source()), line: rule.line(), column: 1 };
+        let column = self.columns.get(row.order as usize).copied().unwrap_or(1);
+        let place = Place { file: Arc::from(rule.source()), line: rule.line(), column };
         let what = format!("the rule \"{}\" {what} {more}", rule.pattern());
         self.warnings.push((row.order, Mistake::warning(place, what).hint(hint)));
     }

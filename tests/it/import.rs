@@ -44,7 +44,7 @@ fn policy(imported: &Imported) -> Policy {
         load_text(Path::new("p.yaml"), &text).unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{text}"));
     let mut warnings = loaded.warnings;
     let policy = loaded.builder.finish(0);
-    warnings.extend(lint(&policy, jiff::civil::date(2026, 11, 25)));
+    warnings.extend(lint(&policy, &loaded.columns, jiff::civil::date(2026, 11, 25)));
     assert!(warnings.is_empty(), "{warnings:?}\n{text}");
     policy
 }

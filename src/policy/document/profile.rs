@@ -37,8 +37,7 @@ impl Loader {
             for entry in reader.list(field) {
                 let Some((target, spec)) = rule::read(reader, entry, action, &around) else { continue };
                 let Some(terms) = self.terms(reader, entry.node.at, spec) else { continue };
-                self.builder.rule(id, &target, terms, source, entry.node.at.line);
-                self.rules += 1;
+                self.rule(id, &target, terms, source, entry.node.at);
             }
         }
         for (key, action) in [("allow_file", Action::Allow), ("deny_file", Action::Deny)] {
@@ -70,8 +69,7 @@ impl Loader {
             let around = Around::default();
             let Some((target, spec)) = rule::read(reader, entry, Action::Allow, &around) else { continue };
             let Some(terms) = self.terms(reader, at, spec) else { continue };
-            self.builder.rule(id, &target, terms, source, line);
-            self.rules += 1;
+            self.rule(id, &target, terms, source, at);
         }
         self.names.insert(FLAG.to_owned(), place);
     }
@@ -92,9 +90,8 @@ impl Loader {
         self.content.add(&path, &text);
         let source: SourceId = self.builder.source(&path);
         let mut list = Reader::new(path.into());
-        list::each(&mut list, &text, action, |target, line| {
-            self.builder.rule(profile, target, terms, source, line);
-            self.rules += 1;
+        list::each(&mut list, &text, action, |target, at| {
+            self.rule(profile, target, terms, source, at);
         });
         self.mistakes.extend(list.finish());
     }

@@ -3,9 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use ipnet::IpNet;
-
-use crate::guard::{self, Special};
 use crate::policy::terms::{Action, Ports, Private, Profile, Protocol, Terms};
 
 /// Of what another rule names methods and paths for, that which a rule lets through with any.
@@ -77,19 +74,6 @@ pub(super) fn is_same(a: &Terms, b: &Terms, profile: &Profile) -> bool {
             && set(&a.methods) == set(&b.methods)
             && set(paths(a)) == set(paths(b))
             && ech(a) == ech(b))
-}
-
-/// Whether a rule for a network opens whatever special addresses one within it opens.
-pub(super) fn opens_within(wide: IpNet, narrow: IpNet) -> bool {
-    let (first, last) = (narrow.network(), narrow.broadcast());
-    match guard::special(first) {
-        Some(Special::Block(block)) if block.contains(last) => {
-            block.contains(wide.network()) && block.contains(wide.broadcast())
-        }
-        // It opens none.
-        None | Some(Special::Block(_)) => true,
-        Some(Special::Metadata | Special::Embedded) => wide == narrow,
-    }
 }
 
 /// What a rule wants inside, also where it says so by its ports.

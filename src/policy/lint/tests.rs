@@ -12,7 +12,7 @@ fn warnings(profiles: &str) -> Vec<String> {
     let loaded = load_text(Path::new("p"), &text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let policy = loaded.builder.finish(1);
-    lint(&policy, date(2026, 11, 22)).iter().map(ToString::to_string).collect()
+    lint(&policy, &loaded.columns, date(2026, 11, 22)).iter().map(ToString::to_string).collect()
 }
 
 /// One profile whose `allow` starts in line 5 and whose `deny` comes after it.
@@ -61,8 +61,35 @@ fn an_expired_rule_is_told() {
     assert_eq!(
         one(&["{ host: a.example, until: 2026-11-21 }"], &[]),
         [
-            "p:5:1: warning: the rule \"a.example\" ended on 2026-11-21\n  hint: remove it, or give it a later `until`"
+            "p:5:9: warning: the rule \"a.example\" ended on 2026-11-21\n  hint: remove it, or give it a later `until`"
         ]
+    );
+}
+
+#[test]
+fn a_network_whose_addresses_the_guard_keeps_is_told() {
+    for network in ["224.0.0.0/3", "64:ff9b::10.0.0.0/104"] {
+        let found = one(&[&format!("{{ cidr: \"{network}\" }}")], &[]);
+        assert!(
+            found.len() == 1 && found[0].contains("\" never allows anything: its addresses"),
+            "{found:?}"
+        );
+        assert_eq!(one(&["a.example"], &[&format!("{{ cidr: \"{network}\" }}")]), [""; 0], "all are denied");
+    }
+}
+
+#[test]
+fn each_warning_is_where_its_rule_is() {
+    let places = |profiles: &str| {
+        let found = warnings(profiles);
+        let place = |text: &String| text.split(": ").next().unwrap_or_default().to_owned();
+        found.iter().map(place).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        places(
+            "  - { name: a, allow: [a.example, a.example, { host: a.example }],\n      deny: [b.example, b.example] }\n"
+        ),
+        ["p:3:35", "p:3:46", "p:4:25"]
     );
 }
 
@@ -70,7 +97,7 @@ fn an_expired_rule_is_told() {
 fn a_duplicate_names_the_first() {
     let duplicate = |line, pattern, of| {
         format!(
-            "p:{line}:1: warning: the rule \"{pattern}\" is a duplicate of p:{of}\n  hint: remove one of the two"
+            "p:{line}:9: warning: the rule \"{pattern}\" is a duplicate of p:{of}\n  hint: remove one of the two"
         )
     };
     assert_eq!(
@@ -292,8 +319,9 @@ fn forty_thousand_rules_take_seconds() {
         let _ = writeln!(text, "      - host{index}.example.com\n      - n{index}-*.example.com");
     }
     text += "    deny: [.example.com, \"*.com\"]\n";
-    let policy = load_text(Path::new("p"), &text).unwrap().builder.finish(1);
+    let loaded = load_text(Path::new("p"), &text).unwrap();
+    let policy = loaded.builder.finish(1);
     let start = Instant::now();
-    assert_eq!(lint(&policy, date(2026, 11, 22)).len(), 1001);
+    assert_eq!(lint(&policy, &loaded.columns, date(2026, 11, 22)).len(), 1001);
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
