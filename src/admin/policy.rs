@@ -59,7 +59,7 @@ struct RuleRow {
 /// Counting goes through every rule: off the I/O threads, and one page at a time.
 pub(super) async fn respond(state: &State, query: Option<&str>) -> Result<Answer, Refusal> {
     let offset = number(query, "offset", 0, None)?;
-    let limit = number(query, "limit", PAGE, Some(PAGE_MAX))?;
+    let limit = number(query, "limit", PAGE, Some(1..=PAGE_MAX))?;
     let stopping = || Refusal::unavailable("exeat is stopping");
     let _turn = state.pages.acquire().await.map_err(|_| stopping())?;
     let policy = state.policy.load_full();

@@ -116,6 +116,8 @@ async fn unknown_paths_and_methods_are_refused() {
         ("HEAD", "/flows", 200, None),
         ("GET", "/flows?limit=x", 400, None),
         ("GET", "/policy?offset=-1", 400, None),
+        ("GET", "/policy?limit=0", 400, None),
+        ("GET", "/policy?limit=1", 200, None),
         ("GET", "/policy?limit=10000", 200, None),
         ("GET", "/policy?limit=10001", 400, None),
     ] {
@@ -194,7 +196,7 @@ async fn the_policy_is_shown_a_page_at_a_time() {
     assert_eq!(last["rules"].as_array().map(Vec::len), Some(1));
     assert_eq!((&last["rules"][0]["action"], &last["next"]), (&json!("deny"), &Value::Null));
     let (_, body) = get(&state, "/policy?limit=20000").await;
-    assert!(body.contains("?limit= takes a number from 0 to 10000"), "{body}");
+    assert!(body.contains("?limit= takes a number from 1 to 10000"), "{body}");
 }
 
 #[tokio::test]
