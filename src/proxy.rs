@@ -278,6 +278,9 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::AuthFailed(AuthFailure::Password) => {
             "send the right ones; in the proxy's URL `@`, `:` and `/` have to be percent-encoded"
         }
+        Error::Revoked => {
+            "ask again: the policy and the users that are in force now decide, and the answer says why"
+        }
         Error::AuthFailed(AuthFailure::Token(_)) => "get a new one of the issuer whose tokens are taken here",
         _ => return None,
     })

@@ -298,6 +298,7 @@ async fn a_new_policy_ends_what_it_denies() {
     gate.change_policy(NOBODY).await;
     let reply = read_reply(&mut stream).await;
     assert_eq!((reply.status, reply.json()["reason"].as_str()), (403, Some("revoked")), "{reply:?}");
+    assert!(reply.json()["hint"].as_str().is_some_and(|hint| hint.starts_with("ask again")), "{reply:?}");
     page.ended(1).await;
     drop(stream);
     gate.stop_and_count(1).await;
