@@ -8,6 +8,7 @@ mod log;
 mod policy;
 mod run;
 mod serve;
+mod started;
 mod suggest;
 mod verify;
 

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
-use sd_notify::NotifyState;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::policy::PolicyArgs;
-use crate::cli::{FAILED, address, not_started, refuse};
+use crate::cli::{FAILED, address, not_started, refuse, started};
 use crate::config::{Listener, Settings};
 use crate::mistake::Mistake;
 use crate::policy::document::Sources;
@@ -90,8 +89,8 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
     if let Some(address) = server.admin_address() {
         tracing::info!("metrics and health are at http://{address}");
     }
-    // Every door is bound: what systemd starts after this finds them open. Others don't listen for it.
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+    // Every door is bound: what systemd starts after this finds them open.
+    if let Err(error) = started::tell() {
         tracing::warn!("systemd can't be told that exeat has started: {error}");
     }
     server.run(signals).await;

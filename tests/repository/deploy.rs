@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
@@ -128,21 +129,30 @@ fn the_steps_of_the_readme_install_what_starts() {
 fn systemd_hears_when_the_doors_are_bound_and_of_nothing_that_can_not_start() {
     assert!(read("deploy/exeat.service").contains("\nType=notify\n"));
     let directory = tempfile::tempdir().unwrap();
-    let (name, policy) = (directory.path().join("notify"), directory.path().join("bad.yaml"));
-    let socket = UnixDatagram::bind(&name).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let exeat = Serving::run(Serving::command().env("NOTIFY_SOCKET", &name));
-    let mut said = [0; 64];
-    let length = socket.recv(&mut said).expect("it says nothing");
-    assert_eq!(&said[..length], b"READY=1\n");
-    TcpStream::connect(exeat.proxy.trim_start_matches("http://")).unwrap();
-
+    let (path, policy) = (directory.path().join("notify"), directory.path().join("bad.yaml"));
+    let path = path.to_str().unwrap();
     fs::write(&policy, "version: 2\n").unwrap();
-    let mut bad = Serving::command();
-    let ended = bad.env("NOTIFY_SOCKET", &name).arg("--policy").arg(policy).output().unwrap();
-    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
-    socket.set_nonblocking(true).unwrap();
-    assert_eq!(socket.recv(&mut said).unwrap_err().kind(), ErrorKind::WouldBlock);
+    // A name of the kernel's own is written with an `@`; that of a file in a new directory is nobody else's.
+    for (socket, name) in [
+        (UnixDatagram::bind(path).unwrap(), path.to_owned()),
+        (
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(path).unwrap()).unwrap(),
+            format!("@{path}"),
+        ),
+    ] {
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let exeat = Serving::run(Serving::command().env("NOTIFY_SOCKET", &name));
+        let mut said = [0; 64];
+        let length = socket.recv(&mut said).expect("it says nothing");
+        assert_eq!(&said[..length], b"READY=1\n");
+        TcpStream::connect(exeat.proxy.trim_start_matches("http://")).unwrap();
+
+        let mut bad = Serving::command();
+        let ended = bad.env("NOTIFY_SOCKET", &name).arg("--policy").arg(&policy).output().unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+        socket.set_nonblocking(true).unwrap();
+        assert_eq!(socket.recv(&mut said).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
 }
 
 #[test]
