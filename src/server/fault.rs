@@ -14,6 +14,8 @@ pub enum StartError {
     Policy(Vec<Mistake>),
     #[error("can't start threads: {0}")]
     Threads(io::Error),
+    #[error("there may be {limit} open files, and one flow needs {needed}: raise the limit (ulimit -n), or have fewer threads")]
+    Files { limit: usize, needed: usize },
     #[error("the settings of parent proxies have mistakes")]
     Parents(Vec<Mistake>),
     #[error("the users, the keys or the settings for them have mistakes")]
@@ -41,6 +43,7 @@ impl StartError {
             | Self::Users(mistakes)
             | Self::Tls(mistakes) => mistakes,
             Self::Threads(_)
+            | Self::Files { .. }
             | Self::Listen(..)
             | Self::Doors(_)
             | Self::Audit(..)

@@ -10,11 +10,17 @@ use crate::flow::{self, Connections};
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::resolve;
+use crate::server::StartError;
 use crate::server::workers::Workers;
 
 /// File descriptors kept for all but connections and look-ups: listeners, records, the admin door, and attempts to
 /// connect, which have several for a moment.
 const RESERVED_FILES: usize = 1024;
+/// Open while nobody is served: the standard streams, the main event loop, signals, the admin door, records, and files that
+/// are followed.
+const ALWAYS: usize = 24;
+/// Of a flow that is alone: two sockets, two of its look-up, and a pipe.
+const ONE_FLOW: usize = 6;
 /// A tunnel has two sockets.
 const FILES_A_FLOW: usize = 2;
 /// Of a worker's event loop.
@@ -36,15 +42,19 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn of(files: u64, workers: &Workers, listeners: usize) -> Self {
+    pub(super) fn of(files: u64, workers: &Workers, listeners: usize) -> Result<Self, StartError> {
         let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let needed = ALWAYS + FILES_A_WORKER * workers.count() + listeners + ONE_FLOW;
+        if files < needed {
+            return Err(StartError::Files { limit: files, needed });
+        }
         let part = files / PART;
         let (pipes, kept) = ((part / 2).min(Relay::PIPES), part.min(KEPT));
         let (reserved, look_ups) = (part.min(RESERVED_FILES), part.min(resolve::SOCKETS));
         let taken = reserved + look_ups + 2 * pipes + kept + FILES_A_WORKER * workers.count() + listeners;
         // Each listener waits for its next connection with a permit in its hand.
         let flows = (files.saturating_sub(taken) / FILES_A_FLOW).max(1 + listeners);
-        Self { pipes, kept, look_ups, flows }
+        Ok(Self { pipes, kept, look_ups, flows })
     }
 
     /// The limits of the settings, as far as there are file descriptors for them.

@@ -75,7 +75,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new()?);
         let (workers, listeners) = listen(settings, doors)?;
         let tls = files::load_tls(settings).map_err(StartError::Tls)?;
-        let room = Room::of(files, &workers, listeners.count());
+        let room = Room::of(files, &workers, listeners.count())?;
         let resolver = resolver_settings(settings, room.look_ups, listeners.questions(), &audience);
         let resolver = Arc::new(Resolver::new(resolver)?);
         let auth = files::authenticator(settings, &resolver, &metrics).map_err(StartError::Users)?;

@@ -171,6 +171,22 @@ async fn with_few_file_descriptors_connections_wait_instead_of_failing() {
 }
 
 #[tokio::test]
+async fn with_too_few_file_descriptors_for_one_flow_it_does_not_start() {
+    let upstream = Upstream::echo().await;
+    let files = || Files::new("threads: 2\n", &policy(&[&tcp(upstream.port())]));
+    let refused = files();
+    let ended = refused.command(Some(24)).output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    let (_, needed) = said.split_once("there may be 24 open files, and one flow needs ").expect(&said);
+    let needed = needed.split(':').next().and_then(|number| number.parse().ok()).expect(&said);
+    // So many are enough.
+    let exeat = Binary::start(files(), Some(needed)).await;
+    round_trip(&exeat, &format!("a.example:{}", upstream.port())).await;
+    assert!(!exeat.log().contains("Too many open files"), "{}", exeat.log());
+}
+
+#[tokio::test]
 async fn names_that_nobody_answers_for_take_neither_the_file_descriptors_nor_the_answers_of_others() {
     let (upstream, dns) = (Upstream::echo().await, Dns::start().await);
     dns.reply("*.silent.example", Reply::Silence);
