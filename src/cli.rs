@@ -1,6 +1,7 @@
 //! The commands: what a person types, and the only exit codes.
 
 mod check;
+mod doors;
 mod explain;
 mod import;
 mod lockdown;

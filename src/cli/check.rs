@@ -8,6 +8,7 @@ use clap::Args;
 use jiff::civil::Date;
 use serde::Serialize;
 
+use crate::cli::doors::DoorArgs;
 use crate::cli::{DENIED, Format, USAGE, json, print};
 use crate::clock::today;
 use crate::config::Settings;
@@ -30,10 +31,13 @@ pub(super) struct CheckArgs {
     /// Policy files, or directories of *.yaml files, taken together as one policy
     #[arg(required_unless_present = "config", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Settings file, as for serve: its mistakes (not those in certificates, users and other files that it names), its
-    /// policies if no PATH is given, and whether it has the parents that policies name
+    /// Settings file, as for serve: its mistakes (not those in certificates, users and other files that it names) with the
+    /// doors that serve is given by flags too, its policies if no PATH is given, and whether it has the parents that
+    /// policies name
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub doors: DoorArgs,
     /// How to print the outcome
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -42,7 +46,7 @@ pub(super) struct CheckArgs {
 /// Runs the command.
 pub(super) fn run(args: CheckArgs) -> ExitCode {
     let report = match args.config {
-        Some(config) => Report::with_settings(&config, args.paths, today()),
+        Some(config) => Report::with_settings(&config, &args.doors, args.paths, today()),
         None => Report::of(args.paths, None, today()),
     };
     let answer = match args.format {
@@ -64,14 +68,15 @@ struct Report {
 }
 
 impl Report {
-    /// The settings, and the policies beside which they are in force.
-    fn with_settings(config: &Path, paths: Vec<PathBuf>, today: Date) -> Self {
+    /// The settings with these doors, and the policies beside which they are in force.
+    fn with_settings(config: &Path, doors: &DoorArgs, paths: Vec<PathBuf>, today: Date) -> Self {
         match Settings::load(config) {
-            Ok(settings) => {
+            Ok(mut settings) => {
+                doors.over(&mut settings.listen);
                 let paths = if paths.is_empty() { settings.policy.clone() } else { paths };
                 let report = Self::of(paths, settings.known_parents(), today);
-                let doors = settings.no_door(config).into_iter().chain(settings.credentials_in_the_open());
-                let mut mistakes: Vec<Mistake> = doors.collect();
+                let wrong = settings.no_door(config).into_iter().chain(settings.credentials_in_the_open());
+                let mut mistakes: Vec<Mistake> = wrong.collect();
                 if mistakes.is_empty() {
                     return report;
                 }
@@ -229,7 +234,15 @@ struct FailureShown<'r> {
 mod tests {
     use std::fs;
 
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Doors {
+        #[command(flatten)]
+        doors: DoorArgs,
+    }
 
     fn report(text: &str) -> (Report, String) {
         let directory = tempfile::tempdir().unwrap();
@@ -278,11 +291,18 @@ mod tests {
             ),
         ] {
             fs::write(&settings, text).unwrap();
-            let report =
-                Report::with_settings(&settings, vec![policy.clone()], jiff::civil::date(2026, 11, 22));
-            let shown = report.text();
+            let report = |flags: &[&str]| {
+                let doors = Doors::parse_from([&["check"], flags].concat()).doors;
+                let today = jiff::civil::date(2026, 11, 22);
+                Report::with_settings(&settings, &doors, vec![policy.clone()], today)
+            };
+            let alone = report(&[]);
+            let shown = alone.text();
             assert!(shown.contains(wrong) && shown.ends_with("1 error, 1 warning\n"), "{shown}");
-            assert_eq!(report.exit_code(), ExitCode::from(USAGE));
+            assert_eq!(alone.exit_code(), ExitCode::from(USAGE));
+            // With what serve is given they are good.
+            let given = report(&["--listen", "127.0.0.1:3128"]);
+            assert_eq!(given.exit_code(), ExitCode::SUCCESS, "{}", given.text());
         }
     }
 

@@ -1,6 +1,5 @@
 //! `exeat serve`: the proxy itself.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,9 +7,10 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::cli::doors::DoorArgs;
 use crate::cli::policy::PolicyArgs;
-use crate::cli::{FAILED, address, not_started, refuse, started};
-use crate::config::{Listener, Settings};
+use crate::cli::{FAILED, not_started, refuse, started};
+use crate::config::Settings;
 use crate::mistake::Mistake;
 use crate::policy::document::Sources;
 use crate::server::{Server, Signal};
@@ -27,18 +27,8 @@ use crate::server::{Server, Signal};
 pub(super) struct ServeArgs {
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Where clients connect to; may be repeated
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
-    listen: Vec<SocketAddr>,
-    /// Where the firewall redirects connections to; may be repeated
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
-    transparent: Vec<SocketAddr>,
-    /// Where DNS questions are answered, over UDP and TCP; may be repeated
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
-    dns: Vec<SocketAddr>,
-    /// Where metrics and health are served; only the settings can turn that off
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
-    admin: Option<SocketAddr>,
+    #[command(flatten)]
+    doors: DoorArgs,
 }
 
 /// Runs the command.
@@ -101,16 +91,7 @@ async fn serve(settings: Settings, sources: Sources) -> ExitCode {
 /// The settings of the file, or the defaults, and what the flags say over them.
 fn settings(args: &ServeArgs) -> Result<Settings, Vec<Mistake>> {
     let mut settings = args.policy.settings(Settings::default())?;
-    if !args.listen.is_empty() {
-        settings.listen.explicit = args.listen.iter().copied().map(Listener::from).collect();
-    }
-    if !args.transparent.is_empty() {
-        settings.listen.transparent = args.transparent.iter().copied().map(Listener::from).collect();
-    }
-    if !args.dns.is_empty() {
-        settings.listen.dns = args.dns.iter().copied().map(Listener::from).collect();
-    }
-    settings.listen.admin = args.admin.or(settings.listen.admin);
+    args.doors.over(&mut settings.listen);
     match &args.policy.config {
         Some(file) => settings.no_door(file).map_or(Ok(settings), |mistake| Err(vec![mistake])),
         None => Ok(settings),

@@ -14,7 +14,9 @@ pub enum StartError {
     Policy(Vec<Mistake>),
     #[error("can't start threads: {0}")]
     Threads(io::Error),
-    #[error("there may be {limit} open files, and one flow needs {needed}: raise the limit (ulimit -n), or have fewer threads")]
+    #[error(
+        "there may be {limit} open files, and one flow needs {needed}: raise the limit (ulimit -n), or have fewer threads"
+    )]
     Files { limit: usize, needed: usize },
     #[error("the settings of parent proxies have mistakes")]
     Parents(Vec<Mistake>),
