@@ -460,6 +460,29 @@ fn aviatrix_and_the_policy_made_of_its_tags_decide_alike() {
 }
 
 #[test]
+fn what_an_aviatrix_black_list_leaves_open_is_tls_on_443_and_http_on_80() {
+    let options = aviatrix::Options { black: true, ..aviatrix::Options::default() };
+    let tag = "*.bad.example,tcp,443\ngood.bad.example,tcp,8443,Allow\n*.worse.example,all,all\n";
+    let client = "10.1.2.3";
+    compare(
+        &aviatrix::import(Path::new("b.csv"), tag, &options).unwrap(),
+        &[
+            row(client, "CONNECT", "a.example:443", true),
+            row(client, "GET", "a.example:80", true),
+            row(client, "GET", "a.example:443", false),
+            row(client, "CONNECT", "a.example:80", false),
+            row(client, "CONNECT", "x.bad.example:443", false),
+            row(client, "GET", "x.bad.example:443", false),
+            row(client, "GET", "x.bad.example:80", true),
+            row(client, "CONNECT", "x.worse.example:443", false),
+            row(client, "GET", "x.worse.example:80", false),
+            row(client, "CONNECT", "good.bad.example:443", false),
+            row(client, "TCP", "good.bad.example:8443", true),
+        ],
+    );
+}
+
+#[test]
 fn what_can_not_be_read_of_an_aviatrix_tag_opens_nothing() {
     let import = |file: &str, text: &str| {
         aviatrix::import(Path::new(file), text, &aviatrix::Options::default()).unwrap()

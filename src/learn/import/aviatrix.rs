@@ -34,7 +34,7 @@ pub struct Options {
 
 /// What becomes of one rule.
 enum Meaning {
-    Area(Area),
+    Region(Region),
     /// It has no effect on anything that passes exeat; why, and what to do.
     Nothing(&'static str, &'static str),
     /// Nobody here knows what it means, and why.
@@ -159,15 +159,15 @@ fn lines(tags: &[&Tag], options: &Options, remarks: &mut Remarks) -> Vec<Line> {
         }
     }
     if tags.iter().any(|tag| tag.mode == Mode::Black) {
-        lines.push(Line { number: 0, allow: true, region: Region(vec![usual()]) });
+        lines.push(Line { number: 0, allow: true, region: looked_at(&Places::all(), true) });
     }
     lines
 }
 
 fn line(tag: &Tag, rule: &Rule, allow: bool, options: &Options, remarks: &mut Remarks) -> Option<Line> {
     let clients = tag.clients(options, allow).map_or_else(Clients::all, |own| Clients::new(&own));
-    let area = match meaning(rule) {
-        Meaning::Area(area) => area,
+    let Region(areas) = match meaning(rule, allow) {
+        Meaning::Region(region) => region,
         Meaning::Nothing(why, advice) => {
             remarks.lost(rule.line, &rule.text, why, advice);
             return None;
@@ -181,18 +181,30 @@ fn line(tag: &Tag, rule: &Rule, allow: bool, options: &Options, remarks: &mut Re
             let why = format!("{why}; the line denies all that it might mean");
             remarks.lost(rule.line, &rule.text, why, "write by hand what it denies, and leave the line out");
             let places = Place::parse(&rule.fqdn).map_or_else(Places::all, |place| Places::new(vec![place]));
-            Area { places, ..Area::all() }
+            one(Area { places, ..Area::all() })
         }
     };
-    Some(Line { number: rule.line, allow, region: Region(vec![Area { clients, ..area }]) })
+    let areas = areas.into_iter().map(|area| Area { clients: clients.clone(), ..area });
+    Some(Line { number: rule.line, allow, region: Region(areas.collect()) })
 }
 
-/// TLS on 443 and HTTP on 80: where Aviatrix looks at names itself.
-fn usual() -> Area {
-    Area { ports: Ports::new(vec![(80, 80), (443, 443)]), wires: Wires::readable(), ..Area::all() }
+fn one(area: Area) -> Region {
+    Region(vec![area])
 }
 
-fn meaning(rule: &Rule) -> Meaning {
+/// TLS on 443 and HTTP on 80: where Aviatrix looks at names itself. What is denied is denied on these ports whichever of
+/// the two is inside.
+fn looked_at(places: &Places, allow: bool) -> Region {
+    let looks = [(443, Wires::tls()), (80, Wires::http(Methods::all()))].map(|(port, wires)| Area {
+        places: places.clone(),
+        ports: Ports::new(vec![(port, port)]),
+        wires: if allow { wires } else { Wires::readable() },
+        ..Area::all()
+    });
+    Region(looks.into())
+}
+
+fn meaning(rule: &Rule, allow: bool) -> Meaning {
     if let Some(why) = &rule.bad {
         return Meaning::Unread(why.clone());
     }
@@ -207,26 +219,26 @@ fn meaning(rule: &Rule) -> Meaning {
         }
         ("icmp", _) => Meaning::Nothing("exeat passes no ICMP", ""),
         // What Aviatrix looks into is TLS on 443 and HTTP on 80; all else it knows by the addresses of a name alone.
-        ("all", None) if is_wildcard => Meaning::Area(Area { places, ..usual() }),
-        ("all" | "tcp", None) => Meaning::Area(Area { places, ..Area::all() }),
-        ("tcp", Some((443, 443))) => Meaning::Area(Area {
+        ("all", None) if is_wildcard => Meaning::Region(looked_at(&places, allow)),
+        ("all" | "tcp", None) => Meaning::Region(one(Area { places, ..Area::all() })),
+        ("tcp", Some((443, 443))) => Meaning::Region(one(Area {
             places,
             ports: Ports::new(vec![(443, 443)]),
             wires: Wires::tls(),
             ..Area::all()
-        }),
-        ("tcp", Some((80, 80))) => Meaning::Area(Area {
+        })),
+        ("tcp", Some((80, 80))) => Meaning::Region(one(Area {
             places,
             ports: Ports::new(vec![(80, 80)]),
             wires: Wires::http(Methods::all()),
             ..Area::all()
-        }),
+        })),
         ("tcp", Some(_)) if is_wildcard => Meaning::Nothing(
             "a wildcard means something on ports 80 and 443 alone: elsewhere Aviatrix looks names up, and there is none",
             "name the hosts",
         ),
         ("tcp", Some(ports)) => {
-            Meaning::Area(Area { places, ports: Ports::new(vec![*ports]), ..Area::all() })
+            Meaning::Region(one(Area { places, ports: Ports::new(vec![*ports]), ..Area::all() }))
         }
         ("all", Some(_)) => {
             Meaning::Unread("the protocol \"all\" has ports, and not the port \"all\"".to_owned())

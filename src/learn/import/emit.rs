@@ -120,7 +120,29 @@ fn cell(clients: &Clients, bodies: &[Body]) -> Cell {
             cell.take_away(gone, *line, body, &others);
         }
     }
+    join(&mut cell.allow);
     cell
+}
+
+/// By default a rule is for TLS on 443 and HTTP on 80, as two are of which each says one of them.
+fn join(allow: &mut Vec<Entry>) {
+    let with = |rule: &Rule, protocol| Entry::Rule { rule: Rule { protocol, ..rule.clone() }, comment: None };
+    let halves: Vec<Rule> = allow
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Rule { rule, .. } if rule.protocol == Some(Protocol::Tls) && rule.ports.is_empty() => {
+                Some(rule.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    for half in halves {
+        let (tls, http) = (with(&half, Some(Protocol::Tls)), with(&half, Some(Protocol::Http)));
+        if allow.contains(&http) {
+            allow.retain(|entry| *entry != http);
+            allow.iter_mut().filter(|entry| **entry == tls).for_each(|entry| *entry = with(&half, None));
+        }
+    }
 }
 
 impl Cell {
