@@ -19,7 +19,7 @@ pub use http::looks_like_http;
 pub use outcome::Sniff;
 pub use path::{decode_path, plain_path};
 pub use proxied::{Proxied, proxy_header};
-pub use server::{ServerHello, server_hello};
+pub use server::{ServerHello, second_server_hello, server_hello};
 
 /// What a client speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]

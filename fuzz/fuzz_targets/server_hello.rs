@@ -1,8 +1,8 @@
-//! Where the constant of a HelloRetryRequest does not occur, no retry is seen; where it stands, it is.
+//! Where the constant of a HelloRetryRequest does not occur, no retry is seen; where it stands, it is, once.
 
 #![no_main]
 
-use exeat::sniff::{ServerHello, Sniff, server_hello};
+use exeat::sniff::{ServerHello, Sniff, second_server_hello, server_hello};
 use libfuzzer_sys::fuzz_target;
 
 const RETRY: &[u8] =
@@ -16,6 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_ne!(bytes.get(11..43), Some(RETRY));
     }
     // The same bytes as what stands before and after the constant.
-    let asks = [b"\x16\x03\x03\x00\x2e\x02\x00\x00\x2a\x03\x03", RETRY, bytes].concat();
-    assert_eq!(exeat_fuzz::read(&asks, server_hello), Sniff::Found(ServerHello::Retry));
+    let asks = [b"\x16\x03\x03\x00\x2e\x02\x00\x00\x2a\x03\x03", RETRY, &[0; 8], bytes].concat();
+    assert_eq!(exeat_fuzz::read(&asks, server_hello), Sniff::Found(ServerHello::Retry { length: 51 }));
+    assert!(matches!(exeat_fuzz::read(&asks, second_server_hello), Sniff::Bad(_)));
 });

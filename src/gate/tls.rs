@@ -2,8 +2,9 @@
 //!
 //! A HelloRetryRequest lets a client send a second hello with another server name (RFC 8446 §4.1.2), so
 //! nothing more of the client passes until the server's first message is read: either it is a final
-//! ServerHello and both directions are free, or the second hello is held to the same rules. What the
-//! client sends meanwhile as early data says nothing: a server that retries skips it (§4.2.10).
+//! ServerHello and both directions are free, or the second hello is held to the same rules, and the server's
+//! answer to that has to be final. What the client sends meanwhile as early data says nothing: a server that
+//! retries skips it (§4.2.10).
 
 use std::io;
 use std::pin::pin;
@@ -21,7 +22,7 @@ use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
 use crate::relay::Ends;
 use crate::reply::TLS_ACCESS_DENIED;
-use crate::sniff::{ClientHello, ServerHello, Sniff, second_hello, server_hello};
+use crate::sniff::{ClientHello, ServerHello, Sniff, second_hello, second_server_hello, server_hello};
 use crate::stream::{Stream, YOUTH};
 
 /// The most of a server's answer that is read until it is clear what it is: a few records.
@@ -83,8 +84,23 @@ pub async fn refuse(flow: Flow, client: Stream, error: Error) {
 }
 
 impl Handshake {
-    /// Passes the first hello on, and nothing behind it until the server has answered.
+    /// Passes the first hello on, and nothing behind it until the server has answered; then the second, if it asks for one.
     async fn run(&mut self, length: usize) -> Result<(), Error> {
+        if let Some(ServerHello::Retry { length }) = self.answer_to(length, server_hello).await? {
+            let hello = self.second(length).await?;
+            // A server that asks once more (RFC 8446 §4.1.4 forbids it) would get a hello that nobody judges.
+            self.answer_to(hello.length, second_server_hello).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes a hello on and reads what the server answers. `None`: it is no TLS server, or the handshake is over, so
+    /// another hello would be of no use to the client.
+    async fn answer_to(
+        &mut self,
+        length: usize,
+        read: fn(&[u8]) -> Sniff<ServerHello>,
+    ) -> Result<Option<ServerHello>, Error> {
         let (now, silence) = (Instant::now(), self.proxy.bounds.silence);
         let (mut deadline, mut youth) = (now + silence.limit(false), now + YOUTH);
         let mut client_open = true;
@@ -97,10 +113,9 @@ impl Handshake {
         self.flow.counters().add_sent(hello.len());
         drop(hello);
         loop {
-            match server_hello(self.ends.upstream.head()) {
-                Sniff::Found(ServerHello::Retry) => return self.second().await,
-                // Final, or no TLS server at all: no second hello is of any use to the client.
-                Sniff::Found(ServerHello::Final) | Sniff::NotThis => return Ok(()),
+            match read(self.ends.upstream.head()) {
+                Sniff::Found(answer) => return Ok(Some(answer)),
+                Sniff::NotThis => return Ok(None),
                 Sniff::Bad(what) => return Err(Error::BadResponse(format!("the ServerHello {what}"))),
                 Sniff::Incomplete { .. } => match self.listen(client_open, deadline.min(youth)).await {
                     Ok(Heard::Server) => {}
@@ -108,7 +123,7 @@ impl Handshake {
                         client_open = false;
                         deadline = deadline.min(Instant::now() + silence.limit(true));
                     }
-                    Ok(Heard::Enough) => return Ok(()),
+                    Ok(Heard::Enough) => return Ok(None),
                     Err(Error::IdleTimeout) if youth < deadline => {
                         self.ends.upstream.keep_alive();
                         youth = deadline;
@@ -142,10 +157,10 @@ impl Handshake {
         within(&self.flow, alarm, deadline, Error::IdleTimeout, pin!(read)).await?
     }
 
-    /// Passes the HelloRetryRequest on and judges the hello that comes back.
-    async fn second(&mut self) -> Result<(), Error> {
+    /// Passes the HelloRetryRequest on, which has so many bytes, and judges the hello that comes back.
+    async fn second(&mut self, length: usize) -> Result<ClientHello, Error> {
         let deadline = Instant::now() + self.proxy.bounds.head;
-        self.pass_answer(deadline).await?;
+        self.pass_request(length, deadline).await?;
         let hello = loop {
             let need = match second_hello(self.ends.client.head()) {
                 Sniff::Found(hello) => break hello,
@@ -155,11 +170,10 @@ impl Handshake {
             };
             while self.ends.client.head().len() < need {
                 self.hear_more(deadline).await?;
-                // The request may come in pieces, and the client can't answer before it has them all.
-                self.pass_answer(deadline).await?;
             }
         };
-        self.pass(seen(&hello)).map(drop)
+        self.pass(seen(&hello))?;
+        Ok(hello)
     }
 
     /// Reads on in what the client sends, or in what the server adds, whose end is the handshake's.
@@ -178,18 +192,15 @@ impl Handshake {
         within(&self.flow, alarm, deadline, Error::HeadTimeout, pin!(read)).await?
     }
 
-    /// Passes on to the client what is here of the server's answer.
-    async fn pass_answer(&mut self, deadline: Instant) -> Result<(), Error> {
+    /// Passes on to the client what asks for another hello; what the server adds to it can wait for its answer to that.
+    async fn pass_request(&mut self, length: usize, deadline: Instant) -> Result<(), Error> {
         let Ends { client, upstream, alarm } = &mut *self.ends;
-        let answer = upstream.take_head(ANSWER_MAX);
-        if answer.is_empty() {
-            return Ok(());
-        }
-        let write = write_out(client, &answer);
+        let request = upstream.take_head(length);
+        let write = write_out(client, &request);
         within(&self.flow, alarm, deadline, Error::HeadTimeout, pin!(write))
             .await?
             .map_err(|_| Error::ClientReset)?;
-        self.flow.counters().add_received(answer.len());
+        self.flow.counters().add_received(request.len());
         Ok(())
     }
 

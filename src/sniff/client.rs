@@ -4,7 +4,7 @@ use tls_parser::{TlsHandshakeType, TlsRecordType};
 
 use crate::sniff::hello::{self, ClientHello};
 use crate::sniff::outcome::{Sniff, Stop};
-use crate::sniff::records::{self, Prefix, Record, framed};
+use crate::sniff::records::{self, MESSAGE_HEADER, Prefix, Record, framed};
 
 /// Bytes of the records that hold a ClientHello, at most.
 const HELLO_MAX: usize = 64 * 1024;
@@ -12,8 +12,6 @@ const HELLO_MAX: usize = 64 * 1024;
 const EARLY_MAX: usize = 64 * 1024;
 /// Records of them, at most, so that tiny ones don't make every further attempt a long walk.
 const EARLY_RECORDS_MAX: usize = 256;
-/// Type and length of a handshake message (RFC 8446 §4).
-const MESSAGE_HEADER: usize = 4;
 /// A handshake message with the shortest possible ClientHello: one cipher suite, no extensions.
 const SHORTEST: usize = MESSAGE_HEADER + 2 + 32 + 1 + 4 + 2;
 
@@ -106,6 +104,5 @@ fn message_length(header: &Prefix<MESSAGE_HEADER>) -> Result<Option<usize>, Stop
     if header.first().is_some_and(|kind| TlsHandshakeType(kind) != TlsHandshakeType::ClientHello) {
         return Err(Stop::Bad("does not come first"));
     }
-    let length = |[_, high, middle, low]: [u8; MESSAGE_HEADER]| u32::from_be_bytes([0, high, middle, low]);
-    Ok(header.whole().map(|header| MESSAGE_HEADER + length(header) as usize))
+    Ok(header.whole().map(records::message_length))
 }

@@ -1,4 +1,4 @@
-//! TLS records in plaintext.
+//! TLS records in plaintext, and the handshake messages in them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,6 +13,8 @@ const FRAGMENT_MAX: usize = 1 << 14;
 const EXPANSION_MAX: usize = 256;
 /// Type, version and length.
 const HEADER: usize = 5;
+/// Type and length of a handshake message (RFC 8446 §4).
+pub(super) const MESSAGE_HEADER: usize = 4;
 
 /// A record whose header has arrived, its fragment perhaps in part.
 #[derive(Debug)]
@@ -57,6 +59,11 @@ impl<'a> Record<'a> {
 /// Bytes that so much payload takes in the fewest records.
 pub(super) fn framed(payload: usize) -> usize {
     payload + payload.div_ceil(FRAGMENT_MAX) * HEADER
+}
+
+/// Length of a handshake message, its header included.
+pub(super) fn message_length([_, high, middle, low]: [u8; MESSAGE_HEADER]) -> usize {
+    MESSAGE_HEADER + u32::from_be_bytes([0, high, middle, low]) as usize
 }
 
 /// The payload of the whole records in `range`, without a copy when there is but one.

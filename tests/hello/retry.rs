@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use exeat::host::Name;
-use exeat::sniff::{ServerHello, Sniff, client_hello, second_hello, server_hello};
+use exeat::sniff::{ServerHello, Sniff, client_hello, second_hello, second_server_hello, server_hello};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
@@ -90,7 +90,13 @@ fn length_of(hello: Sniff<exeat::sniff::ClientHello>) -> usize {
     hello.length
 }
 
-/// Every prefix is incomplete up to the end of the random, and says from then on what the whole says.
+/// What comes behind a HelloRetryRequest.
+fn behind_request(answer: &[u8]) -> &[u8] {
+    let Sniff::Found(ServerHello::Retry { length }) = server_hello(answer) else { panic!("{answer:x?}") };
+    &answer[length..]
+}
+
+/// Every prefix is incomplete up to some length, and says from then on what the whole says.
 fn check_answer(bytes: &[u8], expected: ServerHello) {
     let mut known = false;
     for length in 0..=bytes.len() {
@@ -111,23 +117,27 @@ fn check_answer(bytes: &[u8], expected: ServerHello) {
 #[test]
 fn a_request_for_another_hello_is_told_from_the_final_answer() {
     let peers = Peers::new();
-    for (group, version, expected) in [
-        (ring::kx_group::X25519, &version::TLS13, ServerHello::Final),
-        (ring::kx_group::X25519, &version::TLS12, ServerHello::Final),
-        (ring::kx_group::SECP384R1, &version::TLS12, ServerHello::Final),
-        (ring::kx_group::SECP384R1, &version::TLS13, ServerHello::Retry),
+    for (group, version, asks) in [
+        (ring::kx_group::X25519, &version::TLS13, false),
+        (ring::kx_group::X25519, &version::TLS12, false),
+        (ring::kx_group::SECP384R1, &version::TLS12, false),
+        (ring::kx_group::SECP384R1, &version::TLS13, true),
     ] {
         let (mut client, mut server) = (peers.client(), peers.server(group, version));
         pass!(client => server);
         let answer = pass!(server => client);
-        check_answer(&answer, expected);
-
         let first = 5 + usize::from(u16::from_be_bytes([answer[3], answer[4]]));
+        let expected = |length| if asks { ServerHello::Retry { length } } else { ServerHello::Final };
+        check_answer(&answer, expected(first));
+
         for size in [1, 2, 7, 37, 38, 39] {
-            check_answer(&in_records(&answer[5..first], size), expected);
+            let cut = in_records(&answer[5..first], size);
+            check_answer(&cut, expected(cut.len()));
         }
         // A TLS 1.2 server that warns of the name (unrecognized_name) goes on.
-        check_answer(&[record(0x15, &[1, 112]), answer].concat(), expected);
+        let warning = record(0x15, &[1, 112]);
+        let length = warning.len() + first;
+        check_answer(&[warning, answer].concat(), expected(length));
     }
 }
 
@@ -137,12 +147,16 @@ fn the_second_hello_is_read_as_the_client_sends_it() {
     let (mut client, mut server) = (peers.client(), peers.server(ring::kx_group::SECP384R1, &version::TLS13));
     let first = pass!(client => server);
     assert_eq!(length_of(client_hello(&first)), first.len());
-    assert_eq!(server_hello(&pass!(server => client)), Sniff::Found(ServerHello::Retry));
+    let answer = pass!(server => client);
+    let behind = behind_request(&answer);
+    assert_eq!(behind, [0x14, 3, 3, 0, 1, 1], "a change_cipher_spec for middleboxes comes behind it");
 
     let second = pass!(client => server);
-    assert_eq!(second[0], 0x14, "a change_cipher_spec for middleboxes comes first");
+    assert_eq!(second[0], 0x14, "and one before it");
     assert_eq!(length_of(second_hello(&second)), second.len());
-    assert_eq!(server_hello(&pass!(server => client)), Sniff::Found(ServerHello::Final));
+    let last = [behind, &pass!(server => client)].concat();
+    assert_eq!(second_server_hello(&last), Sniff::Found(ServerHello::Final));
+    assert!(matches!(second_server_hello(&answer), Sniff::Bad(_)), "it may not ask once more");
 }
 
 #[test]
@@ -159,7 +173,7 @@ fn early_data_before_the_second_hello_is_skipped() {
     let flight = pass!(client => server);
     let first = length_of(client_hello(&flight));
     assert!(flight.len() > first + 5000, "early data follows the first hello");
-    assert_eq!(server_hello(&pass!(server => client)), Sniff::Found(ServerHello::Retry));
+    behind_request(&pass!(server => client));
 
     let second = pass!(client => server);
     let held = [&flight[first..], &second].concat();

@@ -1,12 +1,10 @@
 //! Between the first hello and the server's answer: a HelloRetryRequest lets the client name another server.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::support::tls::{
     ACCESS_DENIED, CHANGE_CIPHER_SPEC, extension, hello, hello_with, record, server_hello, server_name, split,
@@ -52,6 +50,16 @@ impl Scene {
     }
 }
 
+/// A server that asks for another hello, and answers with this once it has heard so many bytes.
+async fn asking(first: usize, all: usize, answer: Vec<u8>) -> Upstream {
+    Upstream::saying(move |heard| match heard.len() {
+        length if length == first => server_hello(true),
+        length if length == all => answer.clone(),
+        _ => Vec::new(),
+    })
+    .await
+}
+
 async fn receive(stream: &mut TcpStream, expected: &[u8]) {
     let mut bytes = vec![0; expected.len()];
     stream.read_exact(&mut bytes).await.unwrap();
@@ -75,15 +83,20 @@ async fn a_second_hello_with_the_same_name_passes_as_it_was_sent() {
     for front in fronts() {
         for size in [1, 50, 1000] {
             for eager in [false, true] {
-                let scene = Scene::new(server_hello(true)).await;
-                let flight = [front.clone(), split(&hello(&["a.example"]), size), b"more".to_vec()].concat();
+                let first = hello(&["a.example"]);
+                let flight = [front.clone(), split(&first, size)].concat();
+                let answer = [&CHANGE_CIPHER_SPEC[..], &server_hello(false)].concat();
+                let upstream = asking(first.len(), first.len() + flight.len(), answer.clone()).await;
+                let scene = Scene::before(upstream, |_| {}).await;
+                let flight = [&flight[..], b"more"].concat();
                 let mut tunnel = scene.tunnel(if eager { &flight } else { b"" }).await;
                 receive(&mut tunnel, &server_hello(true)).await;
                 if !eager {
                     tunnel.write_all(&flight).await.unwrap();
                 }
-                let all = [&scene.first[..], &flight].concat();
+                let all = [&first[..], &flight].concat();
                 assert!(scene.upstream.hears(all.len()).await == all);
+                receive(&mut tunnel, &answer).await;
                 drop(tunnel);
                 scene.gate.stop().await;
             }
@@ -124,24 +137,62 @@ async fn a_second_hello_is_judged_as_the_first_was() {
     }
 }
 
+/// RFC 8446 §4.1.4 forbids it: a client that answers it would send what nobody judges.
+#[tokio::test]
+async fn a_server_that_asks_twice_ends_it() {
+    let first = hello(&["a.example"]);
+    let all = 2 * first.len();
+    let (asks, early) = (server_hello(true), record(0x17, &[3; 400]));
+    for (answer, wrong) in [
+        (asks.clone(), "asks for a third ClientHello"),
+        (split(&asks, 1), "asks for a third ClientHello"),
+        ([&CHANGE_CIPHER_SPEC[..], &asks].concat(), "asks for a third ClientHello"),
+        ([record(0x15, &[1, 112]), asks.clone()].concat(), "asks for a third ClientHello"),
+        ([&early[..], &asks].concat(), "has a record of another type before or within it"),
+    ] {
+        let scene = Scene::before(asking(first.len(), all, answer).await, |_| {}).await;
+        let mut tunnel = scene.tunnel(&[&first[..], &hello(&["b.example"])].concat()).await;
+        receive(&mut tunnel, &asks).await;
+        assert_eq!(end(&mut tunnel).await, End { last: Vec::new(), reset: true });
+        let record = scene.gate.record().await;
+        assert_eq!((&record["reason"], &record["sent"]), (&"upstream_reset".into(), &all.into()));
+        assert!(record["error"].as_str().unwrap().contains(wrong), "{record}");
+        assert!(scene.upstream.heard() == [[&first[..], &first].concat()]);
+        scene.gate.stop().await;
+    }
+    // Both at once: the second can't be passed for a part of the first.
+    let together = record(0x16, &[&asks[5..], &asks[5..]].concat());
+    for (answer, first_passes) in [([&asks[..], &asks].concat(), true), (together, false)] {
+        let scene = Scene::new(answer).await;
+        let mut tunnel = scene.tunnel(&first).await;
+        if first_passes {
+            receive(&mut tunnel, &asks).await;
+        }
+        assert_eq!(end(&mut tunnel).await, End { last: Vec::new(), reset: true });
+        assert_eq!(scene.gate.record().await["reason"], "upstream_reset");
+        scene.gate.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_request_for_another_hello_passes_however_it_is_cut() {
-    // The last cut is within the change_cipher_spec that servers send after it.
+    // The last cut is within the change_cipher_spec that servers send after it, which waits for what it belongs to.
     let answer = [server_hello(true), CHANGE_CIPHER_SPEC.to_vec()].concat();
     for cut in [44, 46, answer.len() - 3] {
         let (first, rest) = (answer[..cut].to_vec(), answer[cut..].to_vec());
         let length = hello(&["a.example"]).len();
-        let heard_first = Arc::new(Notify::new());
-        let (sent, wanted) = ((first.clone(), rest.clone()), Arc::clone(&heard_first));
         let upstream = Upstream::start(move |mut stream, heard| {
-            let (sent, wanted) = (sent.clone(), Arc::clone(&wanted));
+            let sent = [first.clone(), rest.clone()];
             async move {
                 let mut hello = vec![0; length];
                 stream.read_exact(&mut hello).await.unwrap();
                 heard.add(&hello);
-                stream.write_all(&sent.0).await.unwrap();
-                wanted.notified().await;
-                stream.write_all(&sent.1).await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                for piece in sent {
+                    stream.write_all(&piece).await.unwrap();
+                    // Lets the piece go out, and be read, by itself.
+                    tokio::task::yield_now().await;
+                }
                 stream.read_exact(&mut hello).await.unwrap();
                 heard.add(&hello);
                 stream.write_all(&server_hello(false)).await.unwrap();
@@ -150,11 +201,9 @@ async fn a_request_for_another_hello_passes_however_it_is_cut() {
         .await;
         let scene = Scene::before(upstream, |_| {}).await;
         let mut tunnel = scene.tunnel(b"").await;
-        receive(&mut tunnel, &first).await;
-        heard_first.notify_one();
-        receive(&mut tunnel, &rest).await;
+        receive(&mut tunnel, &server_hello(true)).await;
         tunnel.write_all(&scene.first).await.unwrap();
-        receive(&mut tunnel, &server_hello(false)).await;
+        receive(&mut tunnel, &[&CHANGE_CIPHER_SPEC[..], &server_hello(false)].concat()).await;
         assert_eq!(end(&mut tunnel).await, End { last: Vec::new(), reset: false });
         drop(tunnel);
         let record = scene.gate.record().await;
@@ -219,6 +268,10 @@ async fn an_answer_that_can_be_read_in_two_ways_ends_it() {
         [&CHANGE_CIPHER_SPEC[..], &server_hello(true)].concat(),
         [record(0x16, &[]), server_hello(true)].concat(),
         [record(0x16, &[0, 0, 0, 0]), server_hello(true)].concat(),
+        // Two alerts in one record, one of an unknown level, and one within the message.
+        [record(0x15, &[1, 112, 1, 112]), server_hello(true)].concat(),
+        [record(0x15, &[3, 112]), server_hello(true)].concat(),
+        [record(0x16, &server_hello(true)[5..9]), record(0x15, &[1, 112])].concat(),
         b"\x16garbage".to_vec(),
     ] {
         let scene = Scene::new(answer).await;
