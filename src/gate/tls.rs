@@ -20,6 +20,7 @@ use crate::flow::Flow;
 use crate::gate::{HELLO_MAX, Passed, Tunnel, arrived, open, within};
 use crate::policy::{Passage, Question, Seen};
 use crate::proxy::{Proxy, Standing};
+use crate::reason::Reason;
 use crate::relay::Ends;
 use crate::reply::TLS_ACCESS_DENIED;
 use crate::sniff::{ClientHello, ServerHello, Sniff, second_hello, second_server_hello, server_hello};
@@ -204,10 +205,19 @@ impl Handshake {
         Ok(())
     }
 
+    /// Leave for the second hello to pass. That it is allowed is not told, since it would hide what report mode let pass
+    /// in the first.
     fn pass(&self, seen: Seen<'_>) -> Result<Passage, Error> {
-        self.flow.seen(seen);
         let question = Question { to: &self.to, seen, address: self.reached.ip() };
-        self.proxy.judge(&self.flow, &self.standing, &question).pass(self.reached.parent())
+        let verdict = self.standing.decide(&question);
+        let verdict = match verdict.reason {
+            Reason::Allowed => verdict,
+            _ => {
+                self.flow.seen(seen);
+                self.proxy.judge(&self.flow, &self.standing, &question)
+            }
+        };
+        verdict.pass(self.reached.parent())
     }
 }
 

@@ -175,6 +175,30 @@ async fn a_server_that_asks_twice_ends_it() {
 }
 
 #[tokio::test]
+async fn what_report_mode_let_pass_in_the_first_hello_is_not_hidden_by_the_second() {
+    for (nameless, would_deny) in [(true, true), (false, false)] {
+        let first = if nameless { hello(&[]) } else { hello(&["a.example"]) };
+        let second = hello(&["a.example"]);
+        let upstream = asking(first.len(), first.len() + second.len(), server_hello(false)).await;
+        let report = |setup: &mut Setup| {
+            setup.policy = setup.policy.replace("    allow:", "    mode: report\n    allow:");
+        };
+        let scene = Scene::before(upstream, report).await;
+        let mut tunnel = scene.gate.tunnel(&format!("a.example:{}", scene.upstream.port())).await;
+        tunnel.write_all(&first).await.unwrap();
+        receive(&mut tunnel, &server_hello(true)).await;
+        tunnel.write_all(&second).await.unwrap();
+        receive(&mut tunnel, &server_hello(false)).await;
+        drop(tunnel);
+        let record = scene.gate.record().await;
+        assert_eq!(record["would_deny"], would_deny, "{record}");
+        assert_eq!(record["reason"], if would_deny { "report_only" } else { "allowed" });
+        assert_eq!(record["server_name"].is_null(), nameless, "{record}");
+        scene.gate.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_request_for_another_hello_passes_however_it_is_cut() {
     // The last cut is within the change_cipher_spec that servers send after it, which waits for what it belongs to.
     let answer = [server_hello(true), CHANGE_CIPHER_SPEC.to_vec()].concat();
