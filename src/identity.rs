@@ -11,6 +11,6 @@ mod token;
 pub use self::accounts::{Account, Accounts};
 pub use self::credentials::{Credentials, CredentialsError, TOKEN_USER, is_token};
 pub use self::groups::Groups;
-pub use self::keys::{Algorithm, Key, Keys, KeysError};
+pub use self::keys::{Algorithm, BrokenKey, Key, Keys, KeysError};
 pub use self::password::Hash;
 pub use self::token::{Proven, TokenError, TokenRules, check};

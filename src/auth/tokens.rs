@@ -81,6 +81,7 @@ impl Tokens {
         let (source, keys) = match settings.keys {
             KeySource::File(path) => {
                 let keys = read(&path).map_err(|mistake| vec![mistake])?;
+                tell_broken(&keys);
                 (Source::File(path), keys)
             }
             KeySource::Url { url, ca, refresh } => {
@@ -202,9 +203,17 @@ impl Tokens {
         let older = self.keys.load();
         if keys.keep(&older) {
             tracing::info!(keys = keys.len(), "new keys of the issuer are in force");
+            tell_broken(&keys);
             self.keys.store(Arc::new(keys));
         }
         self.metrics.auth().reloaded_keys(true);
+    }
+}
+
+/// Says which keys no token can be proven by, once for each set.
+fn tell_broken(keys: &Keys) {
+    for key in keys.broken() {
+        tracing::warn!("{key}; it is left out");
     }
 }
 

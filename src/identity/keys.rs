@@ -33,7 +33,18 @@ pub struct Key {
 
 /// The keys that an issuer signs with.
 #[derive(Debug, Default)]
-pub struct Keys(Vec<Arc<Key>>);
+pub struct Keys {
+    usable: Vec<Arc<Key>>,
+    broken: Vec<BrokenKey>,
+}
+
+/// A key for signatures of ours that can't be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key {id}: {what}")]
+pub struct BrokenKey {
+    id: String,
+    what: &'static str,
+}
 
 /// Why a text is no set of keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,8 +55,8 @@ pub enum KeysError {
     TooMany,
     #[error("none of its {0} keys is for signatures by RS256, ES256 or EdDSA")]
     None(usize),
-    #[error("the key {id}: {what}")]
-    Key { id: String, what: &'static str },
+    #[error("none of its {keys} keys can be used: {first}")]
+    Broken { keys: usize, first: BrokenKey },
 }
 
 impl Algorithm {
@@ -62,7 +73,8 @@ impl Algorithm {
 }
 
 impl Keys {
-    /// Reads a set; keys that are for something else are left out, as RFC 7517 §5 has it.
+    /// Reads a set; keys that are for something else are left out, and those that can't be used (RFC 7517 §5): an issuer
+    /// may have keys for others than us.
     pub fn parse(text: &[u8]) -> Result<Self, KeysError> {
         signature::install();
         let set: Value = serde_json::from_slice(text).map_err(|error| KeysError::Shape(error.to_string()))?;
@@ -72,60 +84,71 @@ impl Keys {
         if written.len() > KEYS_MAX {
             return Err(KeysError::TooMany);
         }
-        let mut keys = Vec::new();
+        let mut keys = Self::default();
         for key in written {
-            keys.extend(Key::read(key)?.map(Arc::new));
+            match Key::read(key) {
+                Ok(Some(key)) => keys.usable.push(Arc::new(key)),
+                Ok(None) => {}
+                Err(broken) => keys.broken.push(broken),
+            }
         }
-        if keys.is_empty() {
-            return Err(KeysError::None(written.len()));
+        match (keys.is_empty(), keys.broken.first()) {
+            (false, _) => Ok(keys),
+            (true, None) => Err(KeysError::None(written.len())),
+            (true, Some(first)) => Err(KeysError::Broken { keys: written.len(), first: first.clone() }),
         }
-        Ok(Self(keys))
     }
 
     /// Keeps the keys of `older` that are still there, so that what rests on them goes on. Returns whether any
-    /// came or went.
+    /// came or went, be it one that can't be used.
     pub fn keep(&mut self, older: &Self) -> bool {
         let mut kept = 0;
-        for key in &mut self.0 {
-            if let Some(old) = older.0.iter().find(|old| old.is_same(key)) {
+        for key in &mut self.usable {
+            if let Some(old) = older.usable.iter().find(|old| old.is_same(key)) {
                 key.clone_from(old);
                 kept += 1;
             }
         }
-        kept < self.0.len() || kept < older.0.len()
+        kept < self.usable.len() || kept < older.usable.len() || self.broken != older.broken
     }
 
     /// Whether this very key is among them.
     pub fn holds(&self, key: &Arc<Key>) -> bool {
-        self.0.iter().any(|own| Arc::ptr_eq(own, key))
+        self.usable.iter().any(|own| Arc::ptr_eq(own, key))
     }
 
     /// The only key of that id for the algorithm, as keys of several algorithms may share one (RFC 7517 §4.5); where none of
     /// that id is for it, one that is not. Without an id, the only key for the algorithm.
     pub(super) fn find(&self, id: Option<&str>, algorithm: jsonwebtoken::Algorithm) -> Option<&Arc<Key>> {
         let is_meant = |key: &&Arc<Key>| id.is_none_or(|id| key.id.as_deref() == Some(id));
-        let mut fitting = self.0.iter().filter(is_meant).filter(|key| key.algorithm.as_jwt() == algorithm);
+        let mut fitting =
+            self.usable.iter().filter(is_meant).filter(|key| key.algorithm.as_jwt() == algorithm);
         match fitting.next() {
             Some(first) => fitting.next().is_none().then_some(first),
-            None => id.and_then(|_| self.0.iter().find(is_meant)),
+            None => id.and_then(|_| self.usable.iter().find(is_meant)),
         }
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.usable.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.usable.is_empty()
+    }
+
+    /// The keys that are left out although they are for signatures of ours.
+    pub fn broken(&self) -> &[BrokenKey] {
+        &self.broken
     }
 }
 
 impl Key {
     /// `None` for a key that is for something else.
-    fn read(key: &Value) -> Result<Option<Self>, KeysError> {
+    fn read(key: &Value) -> Result<Option<Self>, BrokenKey> {
         let text = |name: &str| key.get(name).and_then(Value::as_str);
         let id = text("kid");
-        let broken = |what| KeysError::Key { id: id.unwrap_or("without an id").to_owned(), what };
+        let broken = |what| BrokenKey { id: id.unwrap_or("without an id").to_owned(), what };
         let (algorithm, curve, members): (_, _, &[&str]) = match text("kty") {
             Some("RSA") => (Algorithm::Rs256, None, &["n", "e"]),
             Some("EC") => (Algorithm::Es256, Some("P-256"), &["x", "y"]),
