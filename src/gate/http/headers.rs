@@ -10,21 +10,26 @@ use crate::error::Error;
 /// Removes what must not be passed on: the headers that `Connection` names, and those that are
 /// hop-by-hop by definition. `Trailer` stays: hyper sends only the trailers that it announces.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let mut gone: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
-    if gone.contains(&header::CONNECTION) {
-        let named = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            // To name a header that frames or routes the message would let a client take it away.
-            .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::VIA));
-        gone.extend(named);
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    if gone.contains(&header::CONNECTION)
+        && let Entry::Occupied(connection) = headers.entry(header::CONNECTION)
+    {
+        let values: Vec<HeaderValue> = connection.remove_entry_mult().1.collect();
+        // A head has room for thousands: each is looked for as it is written, and nothing is kept of it.
+        for name in values.iter().flat_map(elements).filter(|name| !is_vital(name)) {
+            headers.remove(name);
+        }
     }
     for name in gone {
         headers.remove(name);
     }
+}
+
+/// Whether a header frames or routes the message: to name it in `Connection` would let a client take it away.
+fn is_vital(name: &str) -> bool {
+    [header::HOST, header::CONTENT_LENGTH, header::VIA]
+        .iter()
+        .any(|vital| name.eq_ignore_ascii_case(vital.as_str()))
 }
 
 /// Most messages have few headers and none of these: to look at each is less than to ask for each of these.
@@ -118,16 +123,17 @@ pub(super) fn set_chunked(headers: &mut HeaderMap) {
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut protocols = values(headers, header::UPGRADE);
     let protocol = protocols.next()?;
-    let named_by_connection = tokens(headers, header::CONNECTION).any(|token| token == "upgrade");
-    let hides_requests = tokens(headers, header::UPGRADE)
+    let named_by_connection = has_token(headers, header::CONNECTION, "upgrade");
+    let hides_requests = elements(protocol)
+        .map(str::to_ascii_lowercase)
         .any(|token| token.starts_with("h2") || token.starts_with("tls") || token.contains("http"));
     (named_by_connection && protocols.next().is_none() && !hides_requests).then(|| protocol.clone())
 }
 
 /// Whether a protocol is one of those that were offered.
 pub(super) fn is_offered(offered: &HeaderValue, protocol: &HeaderValue) -> bool {
-    let (Ok(offered), Ok(protocol)) = (offered.to_str(), protocol.to_str()) else { return false };
-    offered.split(',').any(|one| one.trim().eq_ignore_ascii_case(protocol.trim()))
+    let Ok(protocol) = protocol.to_str() else { return false };
+    elements(offered).any(|one| one.eq_ignore_ascii_case(protocol.trim()))
 }
 
 /// Makes the message switch protocols on the next hop too.
@@ -138,12 +144,12 @@ pub(super) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 /// Whether the sender ends the connection after this message.
 pub(super) fn closes(headers: &HeaderMap) -> bool {
-    tokens(headers, header::CONNECTION).any(|token| token == "close")
+    has_token(headers, header::CONNECTION, "close")
 }
 
 /// Whether the sender takes trailers; the word is about one hop, so it is said anew on the next.
 pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
-    tokens(headers, header::TE).any(|token| token == "trailers")
+    has_token(headers, header::TE, "trailers")
 }
 
 pub(super) fn set_takes_trailers(headers: &mut HeaderMap) {
@@ -153,11 +159,15 @@ pub(super) fn set_takes_trailers(headers: &mut HeaderMap) {
     }
 }
 
-fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = String> {
-    values(headers, name)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|token| token.trim().to_ascii_lowercase())
+/// Whether a header that is a list has this word in it, in whatever case.
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    values(headers, name).flat_map(elements).any(|element| element.eq_ignore_ascii_case(token))
+}
+
+/// The elements of a header that is a list (RFC 9110 §5.6.1). One that is no text hides none of the others.
+fn elements(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    let elements = value.as_bytes().split(|byte| *byte == b',');
+    elements.filter_map(|element| str::from_utf8(element).ok()).map(str::trim)
 }
 
 /// The values of a header. Most messages have few headers, and none of those that are asked for: to look at each is less
@@ -217,6 +227,17 @@ mod tests {
     }
 
     #[test]
+    fn every_name_counts_however_many_there_are() {
+        let many =
+            [&b"x-absent,".repeat(4000)[..], b"\xff, ,X-Private,".as_slice(), &b"x-absent,".repeat(4000)]
+                .concat();
+        let mut map = headers(&[("x-private", "1"), ("x-public", "1")]);
+        map.insert("connection", HeaderValue::from_bytes(&many).unwrap());
+        strip_hop_by_hop(&mut map);
+        assert_eq!(map.keys().collect::<Vec<_>>(), ["x-public"]);
+    }
+
+    #[test]
     fn a_cookie_in_pieces_is_one_header() {
         for (lines, expected) in [
             (&[][..], &[][..]),
@@ -246,5 +267,8 @@ mod tests {
         ] {
             assert!(upgrade(&headers(lines)).is_none(), "{lines:?}");
         }
+        let mut map = headers(&[("connection", "upgrade")]);
+        map.insert("upgrade", HeaderValue::from_bytes(b"\xff, h2c").unwrap());
+        assert!(upgrade(&map).is_none(), "{map:?}");
     }
 }
