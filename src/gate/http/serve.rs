@@ -11,7 +11,7 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::TokioIo;
 
 use crate::error::Error;
@@ -61,11 +61,16 @@ where
     let clock = &Clock::default();
     let clocked = Clocked::new(stream, bounds, clock);
     let answer = service_fn(|request: Request<Incoming>| {
+        let version = request.version();
         clock.head_read(*request.method() == Method::CONNECT || offered_upgrade(&request).is_some());
         let mut answer = service(request.map(RequestBody::Http1), clock);
         // By hand: each adapter of a future would copy the answer once more.
         poll_fn(move |cx| {
-            let response = ready!(answer.poll_unpin(cx));
+            let mut response = ready!(answer.poll_unpin(cx));
+            if version == Version::HTTP_10 {
+                // Said so, it ends the connection: a proxy keeps none with such a client, which may ask for it (RFC 9112 §9.3).
+                *response.version_mut() = version;
+            }
             if let Either::Left(_) = response.body() {
                 clock.answered();
             }
