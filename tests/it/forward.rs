@@ -247,7 +247,7 @@ async fn the_upstream_hears_one_reading() {
         ),
         (format!("GET {base} HTTP/1.1\r\n{host}\r\n"), format!("GET / HTTP/1.1\r\n{own}{via}\r\n")),
         (format!("GET {base}?x HTTP/1.1\r\n{host}\r\n"), format!("GET /?x HTTP/1.1\r\n{own}{via}\r\n")),
-        // A proxy can't tell `http://a` from `http://a/`, so no `*` is made of it (RFC 9112 §3.2.4).
+        // hyper reads `http://a` and `http://a/` as one, so that no `*` can be made of the former (RFC 9112 §3.2.4).
         (format!("OPTIONS {base} HTTP/1.1\r\n{host}\r\n"), format!("OPTIONS / HTTP/1.1\r\n{own}{via}\r\n")),
         // One framing: the chunks, written anew, without what stood beside them.
         (
@@ -298,6 +298,11 @@ async fn the_upstream_hears_one_reading() {
                 "POST {base}/ HTTP/1.1\r\n{host}Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx"
             ),
             format!("POST / HTTP/1.1\r\n{own}content-length: 1\r\n{via}\r\nx"),
+        ),
+        // Nor does HTTP/1.0 know of expectations.
+        (
+            format!("POST {base}/ HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx"),
+            format!("POST / HTTP/1.1\r\n{own}content-length: 1\r\nvia: 1.0 exeat\r\n\r\nx"),
         ),
         (
             format!("TRACE {base}/ HTTP/1.1\r\n{host}Max-Forwards: 10\r\n\r\n"),

@@ -234,6 +234,10 @@ impl Route {
         let protocol = headers::upgrade(&parts.headers);
         let trailers = headers::takes_trailers(&parts.headers);
         headers::strip_hop_by_hop(&mut parts.headers);
+        if parts.version == Version::HTTP_10 {
+            // It knows of no expectation (RFC 9110 §10.1.1), and the body comes whatever the upstream says.
+            parts.headers.remove(header::EXPECT);
+        }
         if let Some(protocol) = protocol {
             headers::set_upgrade(&mut parts.headers, protocol);
         }
