@@ -1,7 +1,9 @@
 //! Bounds the time until a request's head begins, and the time that it may take then, from its first byte to its last.
 //!
 //! hyper has one limit for both, which starts when the connection becomes idle and so has to be as long as an idle
-//! connection may live. These are two, and cost no timer where a head is there, whole, when it is looked for.
+//! connection may live. These are two, and cost no timer where a head is there, whole, when it is looked for. A part of a
+//! head that came along with the request before is hyper's already, and nobody else knows of it: until more of it comes, it
+//! has the time of an idle connection.
 
 use std::io;
 use std::pin::Pin;
