@@ -253,6 +253,11 @@ async fn what_is_no_request_to_a_proxy_is_refused_and_the_connection_goes_on() {
         assert!(!response.headers().contains_key("connection"));
         assert_eq!(gate.records(index + 1).await[index]["reason"], reason, "{said}");
     }
+    // A body that no header speaks of.
+    let (response, mut body) = client.send(request("TRACE", "http://a.example/"), false).await;
+    body.send_data(Bytes::from("x"), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 400);
+    assert_eq!(gate.records(count + 1).await[count]["reason"], "bad_request");
     // The h2 crate itself refuses what HTTP/2 has no room for.
     for (name, value) in [("connection", "close"), ("transfer-encoding", "chunked"), ("upgrade", "h2c")] {
         let mut request = get("http://a.example/");
@@ -263,7 +268,7 @@ async fn what_is_no_request_to_a_proxy_is_refused_and_the_connection_goes_on() {
         );
     }
     assert_eq!(client.get("http://x.example/").await.0, StatusCode::FORBIDDEN);
-    gate.stop_and_count(count + 1).await;
+    gate.stop_and_count(count + 2).await;
 }
 
 #[tokio::test]

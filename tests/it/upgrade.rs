@@ -57,7 +57,12 @@ async fn a_websocket_passes_with_early_bytes_on_both_sides() {
         stream.write_all((request(&page, &target, UPGRADE) + "ahead").as_bytes()).await.unwrap();
         let head = read_head(&mut stream).await;
         assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head}");
-        for line in ["connection: upgrade\r\n", "upgrade: WebSocket\r\n", "sec-websocket-accept: x\r\n"] {
+        for line in [
+            "connection: upgrade\r\n",
+            "upgrade: WebSocket\r\n",
+            "sec-websocket-accept: x\r\n",
+            "via: 1.1 exeat-",
+        ] {
             assert!(head.contains(line), "{head}");
         }
         let both = read_exactly(&mut stream, 10).await;

@@ -135,7 +135,8 @@ impl Exchanges {
             return self.pass_on(flow, answer, clock);
         }
         match switch(answer, offered).await {
-            Ok((response, upstream)) => {
+            Ok((mut response, upstream)) => {
+                self.route.proxy.via.stamp(response.version(), response.headers_mut());
                 flow.status(response.status().as_u16());
                 *lock(&self.switched) = Some(Switched { flow, upstream });
                 response

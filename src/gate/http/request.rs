@@ -39,7 +39,7 @@ pub fn connect_target<B>(request: &Request<B>) -> Result<Destination, Error> {
 }
 
 /// Reads the target of a request to a proxy: a whole `http` URI (RFC 9112 §3.2.2).
-pub fn forward_target<B>(request: &Request<B>) -> Result<Destination, Error> {
+pub fn forward_target<B: Body>(request: &Request<B>) -> Result<Destination, Error> {
     check_method(request)?;
     let uri = request.uri();
     let authority = match (uri.scheme(), uri.authority()) {
@@ -71,7 +71,7 @@ pub(super) fn offered_upgrade<B: Body>(request: &Request<B>) -> Option<HeaderVal
 
 /// Checks a request inside a tunnel to `tunnel`: it looks as if sent to the origin itself
 /// (RFC 9112 §3.2.1), and its Host must be where the tunnel leads.
-pub fn check_inside<B>(request: &Request<B>, tunnel: &Destination) -> Result<(), Error> {
+pub fn check_inside<B: Body>(request: &Request<B>, tunnel: &Destination) -> Result<(), Error> {
     check_method(request)?;
     let uri = request.uri();
     match (uri.scheme(), uri.authority()) {
@@ -90,7 +90,10 @@ pub fn check_inside<B>(request: &Request<B>, tunnel: &Destination) -> Result<(),
 
 /// Reads the target of a request on a connection that was redirected from `original`: it looks as if sent to the
 /// origin itself, whose name is in the Host header. HTTP/1.0 may do without one, and is taken at the address.
-pub(super) fn redirected_target<B>(request: &Request<B>, original: SocketAddr) -> Result<Destination, Error> {
+pub(super) fn redirected_target<B: Body>(
+    request: &Request<B>,
+    original: SocketAddr,
+) -> Result<Destination, Error> {
     let to = match request.headers().get(header::HOST) {
         Some(host) => {
             let host = text(host).ok_or_else(|| bad("the Host header is not ASCII"))?;
@@ -154,13 +157,13 @@ fn check_framing(headers: &HeaderMap) -> Result<bool, Error> {
 
 /// Methods are case-sensitive and every registered one is upper-case (RFC 9110 §9.1); a lower-case
 /// one is either a mistake or an attempt to slip past a `methods` rule.
-fn check_method<B>(request: &Request<B>) -> Result<(), Error> {
+fn check_method<B: Body>(request: &Request<B>) -> Result<(), Error> {
     let method = request.method();
     if *method == Method::CONNECT || method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
         return Err(bad("this method can't be forwarded"));
     }
-    // RFC 9110 §9.3.8
-    if *method == Method::TRACE && check_framing(request.headers()).unwrap_or(true) {
+    // RFC 9110 §9.3.8; over HTTP/2 no header has to say that there is one.
+    if *method == Method::TRACE && !request.body().is_end_stream() {
         return Err(bad("TRACE can't have a body"));
     }
     Ok(())
