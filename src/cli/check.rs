@@ -25,6 +25,7 @@ use crate::policy::lint::lint;
 /// policies can be used and pass their tests, with 2 if they can't be used, with 3 if a test fails.
 #[derive(Args, Clone, Debug)]
 #[command(
+    mut_group("DoorArgs", |doors| doors.requires("config")),
     after_help = "Example:\n  exeat check /etc/exeat/policies\n  exeat check --config /etc/exeat/exeat.yaml"
 )]
 pub(super) struct CheckArgs {
@@ -314,5 +315,19 @@ mod tests {
         assert!(text.ends_with("2 errors, 0 warnings\n"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
         assert_eq!((json["errors"].as_u64(), json["mistakes"][1]["line"].as_u64()), (Some(2), Some(2)));
+    }
+
+    #[test]
+    fn doors_are_of_settings_alone() {
+        #[derive(Debug, Parser)]
+        struct Check {
+            #[command(flatten)]
+            _args: CheckArgs,
+        }
+        let error = Check::try_parse_from(["check", "p.yaml", "--dns", "127.0.0.1:53"]).unwrap_err();
+        assert!(error.to_string().contains("--config <FILE>"), "{error}");
+        for good in [&["check", "p.yaml"][..], &["check", "--config", "f", "--dns", "127.0.0.1:53"]] {
+            Check::try_parse_from(good).unwrap();
+        }
     }
 }
