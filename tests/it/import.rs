@@ -483,6 +483,17 @@ fn what_an_aviatrix_black_list_leaves_open_is_tls_on_443_and_http_on_80() {
 }
 
 #[test]
+fn clients_of_an_aviatrix_tag_that_is_not_there_are_a_mistake() {
+    let clients = vec![("prod".to_owned(), "10.1.0.0/16".parse().unwrap())];
+    let options = aviatrix::Options { clients, black: false };
+    let mistakes = aviatrix::import(Path::new("tag.csv"), "a.example,tcp,443\n", &options).unwrap_err();
+    assert_eq!(
+        mistakes[0].to_string(),
+        "tag.csv:1:1: error: --client prod=… is for a tag that the file does not have\n  hint: its tags are tag"
+    );
+}
+
+#[test]
 fn what_can_not_be_read_of_an_aviatrix_tag_opens_nothing() {
     let import = |file: &str, text: &str| {
         aviatrix::import(Path::new(file), text, &aviatrix::Options::default()).unwrap()

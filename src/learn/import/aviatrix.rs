@@ -44,15 +44,23 @@ enum Meaning {
 /// Translates an export.
 pub fn import(file: &Path, text: &str, options: &Options) -> Result<Imported, Vec<Mistake>> {
     let found = read(file, text, options)?;
+    let place = || At { file: file.into(), line: 1, column: 1 };
     let mut remarks = Remarks::new(file);
     for (line, text, why) in &found.unread {
         remarks.lost(*line, text, why.clone(), "");
     }
     let tags: Vec<&Tag> = found.tags.iter().filter(|tag| is_in_force(tag, options, &mut remarks)).collect();
-    let place = || At { file: file.into(), line: 1, column: 1 };
     if found.tags.is_empty() {
         let hint = "give the export of a tag: Terraform, JSON, or CSV with fqdn,proto,port,action";
         return Err(vec![Mistake::error(place(), "it has no FQDN tag").hint(hint)]);
+    }
+    if let Some((name, _)) =
+        options.clients.iter().find(|(name, _)| found.tags.iter().all(|tag| tag.name != *name))
+    {
+        // Without its clients a tag may be for everybody.
+        let what = format!("--client {name}=… is for a tag that the file does not have");
+        let names: Vec<&str> = found.tags.iter().map(|tag| tag.name.as_str()).collect();
+        return Err(vec![Mistake::error(place(), what).hint(format!("its tags are {}", names.join(", ")))]);
     }
     let black = tags.iter().any(|tag| tag.mode == Mode::Black);
     if black && tags.iter().any(|tag| tag.mode == Mode::White) {
