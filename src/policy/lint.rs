@@ -14,7 +14,7 @@ use crate::mistake::{Mistake, Place};
 use crate::policy::Policy;
 use crate::policy::index::Span;
 use crate::policy::lint::compare::{Voided, denies_all, is_same};
-use crate::policy::lint::opened::{Shut, opens_within};
+use crate::policy::lint::opened::{Shut, opens_within, shut_to_names};
 use crate::policy::pattern::{Lead, Pattern};
 use crate::policy::rules::{Kind, Row, Rule, Rules};
 use crate::policy::terms::{Action, Terms, Way};
@@ -93,6 +93,11 @@ impl<'p> Lint<'p> {
         }
         if let Some(shut) = self.rules.network_of(row).and_then(Shut::of) {
             self.warn(row, "never allows anything:", &shut.to_string(), shut.hint());
+        }
+        if let Some(address) = shut_to_names(&terms.private) {
+            let what = "leads nowhere by its `private` network";
+            let hint = "only a `cidr` rule for the one address opens it, and only for clients on this host";
+            self.warn(row, what, &format!("{address}: it is a cloud metadata address"), hint);
         }
         if terms.is_narrowed() {
             self.narrowed(row);

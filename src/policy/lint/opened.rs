@@ -1,10 +1,12 @@
 //! What rules about addresses open of those that the guard screens.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::guard::{self, Special};
+use crate::policy::terms::Private;
 
 /// Every form carries its IPv4 address in at most 32 of the bits: a shorter prefix names none of them.
 const CARRYING: u8 = 96;
@@ -54,6 +56,13 @@ impl fmt::Display for Shut {
             Self::Carries => "its addresses carry special IPv4 ones",
         })
     }
+}
+
+/// The metadata address, if there is one, that a rule about names lists by itself: no name may lead there.
+pub(super) fn shut_to_names(private: &Private) -> Option<IpAddr> {
+    let Private::Networks(networks) = private else { return None };
+    let alone = networks.iter().filter(|network| network.prefix_len() == network.max_prefix_len());
+    alone.map(IpNet::addr).find(|&address| guard::special(address) == Some(Special::Metadata))
 }
 
 /// Whether a rule for a network opens whatever special addresses one within it opens.

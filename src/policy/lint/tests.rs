@@ -79,6 +79,13 @@ fn a_network_whose_addresses_the_guard_keeps_is_told() {
 }
 
 #[test]
+fn a_metadata_address_that_a_name_is_to_lead_to_is_told() {
+    let found = one(&["{ host: a.example, private: [10.0.0.0/8, 169.254.169.254] }"], &[]);
+    assert!(found.len() == 1 && found[0].contains("`private` network 169.254.169.254: it is"), "{found:?}");
+    assert_eq!(one(&["{ host: a.example, private: [169.254.0.0/16, 10.1.2.3] }"], &[]), [""; 0]);
+}
+
+#[test]
 fn each_warning_is_where_its_rule_is() {
     let places = |profiles: &str| {
         let found = warnings(profiles);
