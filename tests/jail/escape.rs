@@ -242,13 +242,10 @@ fn the_kernel_is_not_set_by_a_second_proc_or_sys() {
         let mount = format!(
             "mount -t proc none proc && mount -t proc none 'a proc' && mount -t sysfs none sys && \
              mount -t proc none beneath/proc && mount -t tmpfs none beneath && \
-             for kind in {below}; do mkdir $kind; mount -t $kind none $kind || rmdir $kind; done; exec \"$@\""
+             for kind in {below}; do mkdir $kind; mount -t $kind none $kind || rmdir $kind; done"
         );
         let exeat = world.exeat(who, &[], &["sh", "-c", &write]);
-        let mut outside = Command::new("unshare");
-        outside.args(["--mount", "sh", "-c", &mount, "sh"]).args(world::words(&exeat));
-        outside.current_dir(world.directory.path()).env_remove("XDG_RUNTIME_DIR");
-        let ran = Ran::new(outside.output().unwrap());
+        let ran = world.behind(&mount, "sh", &exeat);
         assert_eq!(ran.good(), "", "{ran:#?}");
         assert_eq!(fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(), before);
     });

@@ -185,11 +185,7 @@ fn a_socket_that_was_mounted_from_another_network_is_not_there() {
         let ask = |flags: &[&str]| {
             let inside = ["/usr/bin/python3", "-c", connect, mounted.to_str().unwrap()];
             let exeat = world.exeat(who, flags, &inside);
-            let mut outside = Command::new("unshare");
-            let mount = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
-            outside.args(["--mount", "sh", "-c", mount, "sh"]).args([&bound, &mounted]);
-            outside.arg(exeat.get_program()).args(exeat.get_args()).current_dir(world.directory.path());
-            crate::world::Ran::new(outside.env_remove("XDG_RUNTIME_DIR").output().unwrap())
+            world.behind("mount --bind bound.sock 'a mounted.sock'", "sh", &exeat)
         };
         assert_eq!(ask(&["--share", mounted.to_str().unwrap()]).good(), "outside");
         let ran = ask(&[]);
@@ -230,11 +226,7 @@ fn a_socket_is_found_by_no_path_at_all() {
         let hidden = "mount --bind seen again && mount -t tmpfs none seen/there && mount --bind again seen";
         for mounts in ["mount --bind seen again", hidden] {
             let exeat = world.exeat(who, &["--audit", "seen/records.jsonl"], &inside);
-            let mut outside = Command::new("unshare");
-            let script = format!("{mounts} && exec \"$@\"");
-            outside.args(["--mount", "sh", "-c", &script, "sh"]).args(world::words(&exeat));
-            outside.current_dir(world.directory.path()).env_remove("XDG_RUNTIME_DIR");
-            assert_eq!(world::Ran::new(outside.output().unwrap()).good(), "", "{mounts}");
+            assert_eq!(world.behind(mounts, "sh", &exeat).good(), "", "{mounts}");
             let records = fs::read_to_string(world.path("seen/records.jsonl")).unwrap();
             assert_eq!(records, "", "{mounts}");
         }

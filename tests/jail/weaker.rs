@@ -1,6 +1,5 @@
 //! Jails on machines that have less: no nft, no iptables, no namespaces at all; and what is said of it.
 
-use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -17,7 +16,7 @@ pub fn without(missing: &str, command: &Command, world: &World) -> Ran {
         "for tool in {missing}; do for path in /usr/sbin/$tool /sbin/$tool /usr/bin/$tool; do \
          test ! -e $path || mount --bind /dev/null $path; done; done"
     );
-    behind(&hide, "sh", command, world)
+    world.behind(&hide, "sh", command)
 }
 
 /// Runs a command where there is no `/run`, as in small images and in sandboxes of builds. It needs root.
@@ -25,21 +24,13 @@ fn without_run(command: &Command, world: &World) -> Ran {
     let pivot = "mount -t tmpfs none /mnt; for one in /*; do case $one in /mnt|/run) continue;; esac; \
                  if [ -h $one ]; then cp -a $one /mnt; elif [ -d $one ]; then mkdir /mnt$one; mount --rbind $one /mnt$one; fi; \
                  done; mkdir /mnt/old; cd /mnt; pivot_root . old; umount -l /old; rmdir /old; cd \"$0\"";
-    behind(pivot, world.directory.path(), command, world)
+    world.behind(pivot, world.directory.path(), command)
 }
 
 /// Runs a command where `/etc/resolv.conf` is a link. It needs root.
 fn with_resolv_conf(to: &Path, command: &Command, world: &World) -> Ran {
     let link = "mount -t tmpfs none /mnt && cp -a /etc/. /mnt && ln -sf \"$0\" /mnt/resolv.conf && mount --bind /mnt /etc";
-    behind(link, to, command, world)
-}
-
-/// Runs a command behind mounts that nobody else sees, laid by lines of a shell, to which `$0` is `given`. It needs root.
-fn behind(mounts: &str, given: impl AsRef<OsStr>, command: &Command, world: &World) -> Ran {
-    let mut unshare = Command::new("unshare");
-    let lines = format!("{mounts} && exec \"$@\"");
-    unshare.args(["--mount", "sh", "-c", &lines]).arg(given).args(world::words(command));
-    Ran::new(unshare.current_dir(world.directory.path()).output().unwrap())
+    world.behind(link, to, command)
 }
 
 /// A server of plain HTTP that the policy of this place allows, and one that it does not.
@@ -101,7 +92,7 @@ fn search_domains_that_can_not_be_read_are_told_to_be_lost() {
         }
         fs::write(world.path("resolv.conf"), b"search corp.example # f\xfcr alle\n").unwrap();
         let command = world.exeat(who, &[], &["grep", "search", "/etc/resolv.conf"]);
-        let ran = behind("mount --bind resolv.conf /etc/resolv.conf", "sh", &command, world);
+        let ran = world.behind("mount --bind resolv.conf /etc/resolv.conf", "sh", &command);
         assert_eq!(ran.code, Some(1), "{ran:?}");
         assert!(ran.error.contains("not UTF-8") && ran.error.contains("no search domains"), "{ran:?}");
     });
@@ -178,7 +169,7 @@ fn where_a_container_masks_a_part_of_proc_that_is_named() {
             return;
         }
         let command = world.exeat(who, &[], &["true"]);
-        let ran = behind("mount --bind /dev/null /proc/uptime", "sh", &command, world);
+        let ran = world.behind("mount --bind /dev/null /proc/uptime", "sh", &command);
         assert_eq!(ran.code, Some(1), "{ran:?}");
         for words in ["masks a part", "systempaths=unconfined", "--explicit-only"] {
             assert!(ran.error.contains(words), "{ran:?}");
