@@ -10,6 +10,7 @@ pub mod explain;
 mod index;
 mod judge;
 pub mod lint;
+mod method;
 pub mod outgoing;
 pub mod pattern;
 mod question;

@@ -9,6 +9,7 @@ use crate::client::{Client, User, check_name};
 use crate::mistake::Place;
 use crate::policy::Policy;
 use crate::policy::asked::{Asked, Inside};
+use crate::policy::method;
 use crate::reason::Reason;
 use crate::yaml::{Field, Fields, Reader, quoted};
 
@@ -52,15 +53,15 @@ pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Option<Expectation>
         .and_then(|field| reader.word(field, VERDICTS));
     let reasons: Vec<_> = Reason::ALL.iter().map(|reason| (reason.as_str(), *reason)).collect();
     let reason = fields.get("reason").map(|field| reader.word(field, &reasons));
-    let method = fields.get("method").map(|field| reader.text(field));
+    let method = fields.get("method").map(|field| read_method(reader, field));
     let mut asked = asked?;
-    if let Some(method) = method.flatten() {
+    if let Some(method) = method {
         let Inside::Http { method: own, .. } = &mut asked.inside else {
             let hint = "write `to` as an http:// URL: exeat sees no methods inside TLS";
             reader.error(fields.key_at("method"), "`method` in a test that is not about HTTP").hint(hint);
             return None;
         };
-        method.clone_into(own);
+        method?.clone_into(own);
     }
     Some(Expectation {
         place: reader.place(fields.at),
@@ -98,6 +99,16 @@ fn client(reader: &mut Reader, fields: &Fields<'_>) -> Option<Client> {
         }
     }
     Some(Client::supposed(address?).named(user.map(|user| User::supposed(user, &groups)), certificate))
+}
+
+/// Reads a method. What no request has would be denied by any policy, and the test would show nothing.
+fn read_method<'n>(reader: &mut Reader, field: Field<'n>) -> Option<&'n str> {
+    let text = reader.text(field)?;
+    if let Err((what, hint)) = method::check(text) {
+        reader.error(field.node.at, what).hint(hint);
+        return None;
+    }
+    Some(text)
 }
 
 fn name<'n>(reader: &mut Reader, field: Field<'n>) -> Option<&'n str> {

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use crate::policy::document::report;
 use crate::policy::document::written::{self, NETWORK};
+use crate::policy::method;
 use crate::policy::terms::{Ports, Private};
 use crate::sniff::plain_path;
 use crate::yaml::{Field, Reader, Value, quoted};
@@ -71,7 +72,7 @@ pub(super) fn network(reader: &mut Reader, field: Field<'_>, expected: &str) -> 
 
 /// Reads `methods: [GET, HEAD]`.
 pub(super) fn methods(reader: &mut Reader, field: Field<'_>) -> Option<Vec<String>> {
-    texts(reader, field, check_method)
+    texts(reader, field, method::check)
 }
 
 /// Reads `paths: ["/pub/**"]`.
@@ -103,21 +104,6 @@ fn texts(
         }
     }
     (!texts.is_empty()).then_some(texts)
-}
-
-fn check_method(text: &str) -> Result<(), (String, String)> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let never = || format!("the method {} would never match", quoted(text));
-    if text.is_empty() || !text.bytes().all(is_token) {
-        return Err((format!("{} is no HTTP method", quoted(text)), "write one like GET".to_owned()));
-    }
-    if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        return Err((never(), format!("methods are upper-case: {}", text.to_ascii_uppercase())));
-    }
-    if text == "CONNECT" {
-        return Err((never(), "CONNECT opens the tunnel; `methods` is about the requests inside".to_owned()));
-    }
-    Ok(())
 }
 
 fn port_range(text: &str) -> Result<(u16, u16), String> {
