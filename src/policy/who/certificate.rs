@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::client::{NameError, check_name};
+use crate::policy::pattern::label_matches;
 
 /// A pattern over the name of a certificate.
 ///
@@ -126,17 +127,7 @@ fn labels_match(pattern: &str, name: &str) -> bool {
 
 /// Whether a segment or label is what its part of a pattern says; a `*` that is all of it wants something there.
 fn part_matches(pattern: &str, text: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(start).filter(|_| !text.is_empty()) else { return false };
-    let Some((middle, end)) = rest.rsplit_once('*') else { return text.ends_with(rest) };
-    // The earliest place of each piece leaves the most for those behind it.
-    for piece in middle.split('*') {
-        match text.find(piece) {
-            Some(at) => text = &text[at + piece.len()..],
-            None => return false,
-        }
-    }
-    text.ends_with(end)
+    pattern.is_empty() == text.is_empty() && label_matches(pattern, text)
 }
 
 #[cfg(test)]
