@@ -14,7 +14,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::ingress::Ingress;
-use crate::metrics::register::Register;
+use crate::metrics::register::{Attempts, Register};
 use crate::reason::Reason;
 
 pub use self::auth::{AuthCounters, AuthEvent};
@@ -42,10 +42,8 @@ pub struct Metrics {
     sizes: [IntGauge; 2],
     policy_rules: IntGauge,
     policy_loaded: prometheus::Gauge,
-    reloads: IntCounter,
-    reloads_failed: IntCounter,
-    certificate_reloads: IntCounter,
-    certificate_reloads_failed: IntCounter,
+    reloads: Attempts,
+    certificate_reloads: Attempts,
     certificates_expire: prometheus::Gauge,
     records: RecordCounters,
     auth: AuthCounters,
@@ -61,8 +59,6 @@ impl Metrics {
         register.build()?;
         let (sent, received) = register.bytes()?;
         let (connections, connections_refused) = register.connections()?;
-        let (reloads, reloads_failed) = register.reloads()?;
-        let (certificate_reloads, certificate_reloads_failed) = register.certificate_reloads()?;
         Ok(Self {
             flows: register.flows()?,
             active: register.active()?,
@@ -97,10 +93,12 @@ impl Metrics {
                 "exeat_policy_loaded_timestamp_seconds",
                 "When the policy in force was loaded, in seconds since 1970; 0 before the first.",
             )?,
-            reloads,
-            reloads_failed,
-            certificate_reloads,
-            certificate_reloads_failed,
+            reloads: register
+                .attempts("exeat_policy_reloads_total", "Attempts to load a changed policy, by their result.")?,
+            certificate_reloads: register.attempts(
+                "exeat_tls_reloads_total",
+                "Attempts to put changed certificates or keys in force, by their result.",
+            )?,
             certificates_expire: register.time(
                 "exeat_tls_certificate_expiry_timestamp_seconds",
                 "When the first of the listeners' certificates expires, in seconds since 1970; 0 without TLS.",
@@ -202,12 +200,12 @@ impl Metrics {
 
     /// Counts an attempt to load a changed policy.
     pub fn reloaded(&self, success: bool) {
-        if success { self.reloads.inc() } else { self.reloads_failed.inc() }
+        self.reloads.count(success);
     }
 
     /// Counts an attempt to put changed certificates in force.
     pub fn certificates_reloaded(&self, success: bool) {
-        if success { self.certificate_reloads.inc() } else { self.certificate_reloads_failed.inc() }
+        self.certificate_reloads.count(success);
     }
 
     /// Notes when the first certificate of a listener expires.

@@ -2,7 +2,7 @@
 
 use prometheus::IntCounter;
 
-use crate::metrics::register::Register;
+use crate::metrics::register::{Attempts, Register};
 
 /// What became of the credentials of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ const EVENTS: [(AuthEvent, [&str; 2]); 10] = [
 #[derive(Debug)]
 pub struct AuthCounters {
     events: Vec<IntCounter>,
-    passwords: [IntCounter; 2],
-    keys: [IntCounter; 2],
+    passwords: Attempts,
+    keys: Attempts,
 }
 
 impl AuthCounters {
@@ -59,12 +59,12 @@ impl AuthCounters {
 
     /// Counts an attempt to read the file of users anew.
     pub fn reloaded_passwords(&self, success: bool) {
-        self.passwords[usize::from(!success)].inc();
+        self.passwords.count(success);
     }
 
     /// Counts an attempt to get an issuer's keys anew.
     pub fn reloaded_keys(&self, success: bool) {
-        self.keys[usize::from(!success)].inc();
+        self.keys.count(success);
     }
 }
 

@@ -2,14 +2,13 @@
 
 use prometheus::IntCounter;
 
-use crate::metrics::register::Register;
+use crate::metrics::register::{Attempts, Register};
 
 /// The counters of records; a copy counts the same.
 #[derive(Clone, Debug)]
 pub struct RecordCounters {
     lost: IntCounter,
-    reopened: IntCounter,
-    reopening_failed: IntCounter,
+    reopened: Attempts,
 }
 
 impl RecordCounters {
@@ -18,8 +17,11 @@ impl RecordCounters {
             "exeat_records_lost_total",
             "Audit records that could not be kept because the sink stalled.",
         )?;
-        let (reopened, reopening_failed) = register.audit_reopens()?;
-        Ok(Self { lost, reopened, reopening_failed })
+        let reopened = register.attempts(
+            "exeat_audit_reopens_total",
+            "Attempts to open the audit file anew, by their result.",
+        )?;
+        Ok(Self { lost, reopened })
     }
 
     /// The counter for records that could not be kept.
@@ -29,6 +31,6 @@ impl RecordCounters {
 
     /// Counts an attempt to open the file anew.
     pub fn reopened(&self, success: bool) {
-        if success { &self.reopened } else { &self.reopening_failed }.inc();
+        self.reopened.count(success);
     }
 }

@@ -11,6 +11,23 @@ use crate::reason::Reason;
 /// Makes metrics and registers them in one go.
 pub(super) struct Register<'a>(pub(super) &'a Registry);
 
+/// What was tried anew, by how it went; a copy counts the same.
+#[derive(Clone, Debug)]
+pub(super) struct Attempts {
+    succeeded: IntCounter,
+    failed: IntCounter,
+}
+
+impl Attempts {
+    fn new(with_result: impl Fn(&str) -> Result<IntCounter, Error>) -> Result<Self, Error> {
+        Ok(Self { succeeded: with_result("success")?, failed: with_result("failure")? })
+    }
+
+    pub(super) fn count(&self, success: bool) {
+        if success { &self.succeeded } else { &self.failed }.inc();
+    }
+}
+
 impl Register<'_> {
     pub(super) fn build(&self) -> Result<(), Error> {
         let opts = Opts::new("exeat_build_info", "Always 1; the labels tell the build.")
@@ -64,14 +81,15 @@ impl Register<'_> {
             "exeat_bytes_total",
             "Payload bytes moved: sent from client to upstream, received the other way.",
         );
-        self.pair(opts, "direction", ["sent", "received"])
+        let family = self.add(IntCounterVec::new(opts, &["direction"])?)?;
+        let count = |direction| family.get_metric_with_label_values(&[direction]);
+        Ok((count("sent")?, count("received")?))
     }
 
-    /// The counters for reloads that succeeded and failed.
-    pub(super) fn reloads(&self) -> Result<(IntCounter, IntCounter), Error> {
-        let opts =
-            Opts::new("exeat_policy_reloads_total", "Attempts to load a changed policy, by their result.");
-        self.pair(opts, "result", ["success", "failure"])
+    /// The counters for attempts that succeeded and failed.
+    pub(super) fn attempts(&self, name: &str, help: &str) -> Result<Attempts, Error> {
+        let family = self.add(IntCounterVec::new(Opts::new(name, help), &["result"])?)?;
+        Attempts::new(|result| family.get_metric_with_label_values(&[result]))
     }
 
     /// One counter for each pair of a scheme and a result.
@@ -84,30 +102,13 @@ impl Register<'_> {
         pairs.iter().map(|labels| family.get_metric_with_label_values(labels)).collect()
     }
 
-    /// The counters for files of users and for issuers' keys, each by success and failure.
-    pub(super) fn auth_reloads(&self) -> Result<[[IntCounter; 2]; 2], Error> {
+    /// The counters for files of users and for issuers' keys.
+    pub(super) fn auth_reloads(&self) -> Result<[Attempts; 2], Error> {
         let opts =
             Opts::new("exeat_auth_reloads_total", "Attempts to get users or keys anew, by their result.");
         let family = self.add(IntCounterVec::new(opts, &["of", "result"])?)?;
-        let one = |of, result| family.get_metric_with_label_values(&[of, result]);
-        let both = |of| Ok::<_, Error>([one(of, "success")?, one(of, "failure")?]);
-        Ok([both("users")?, both("keys")?])
-    }
-
-    /// The same for certificates.
-    pub(super) fn certificate_reloads(&self) -> Result<(IntCounter, IntCounter), Error> {
-        let opts = Opts::new(
-            "exeat_tls_reloads_total",
-            "Attempts to put changed certificates or keys in force, by their result.",
-        );
-        self.pair(opts, "result", ["success", "failure"])
-    }
-
-    /// The same for the audit file.
-    pub(super) fn audit_reopens(&self) -> Result<(IntCounter, IntCounter), Error> {
-        let opts =
-            Opts::new("exeat_audit_reopens_total", "Attempts to open the audit file anew, by their result.");
-        self.pair(opts, "result", ["success", "failure"])
+        let of = |of| Attempts::new(|result| family.get_metric_with_label_values(&[of, result]));
+        Ok([of("users")?, of("keys")?])
     }
 
     pub(super) fn rule_hits(&self) -> Result<IntCounterVec, Error> {
@@ -144,12 +145,6 @@ impl Register<'_> {
 
     pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
         self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
-    }
-
-    fn pair(&self, opts: Opts, label: &str, values: [&str; 2]) -> Result<(IntCounter, IntCounter), Error> {
-        let family = self.add(IntCounterVec::new(opts, &[label])?)?;
-        let [first, second] = values;
-        Ok((family.get_metric_with_label_values(&[first])?, family.get_metric_with_label_values(&[second])?))
     }
 
     fn add<C: Collector + Clone + 'static>(&self, metric: C) -> Result<C, Error> {
