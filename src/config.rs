@@ -209,8 +209,7 @@ impl Settings {
         Self::load_over(Self::default(), path)
     }
 
-    /// The same for a command that has defaults of its own: they hold where the file says nothing, and count as if they
-    /// stood in it.
+    /// The same for a command that has defaults of its own: they hold where the file says nothing.
     pub fn load_over(defaults: Self, path: &Path) -> Result<Self, Vec<Mistake>> {
         let text = file::read(path, SIZE_MAX);
         let text = text.map_err(|error| vec![Mistake::error(Place::start(path), error.to_string())])?;

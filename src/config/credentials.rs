@@ -1,7 +1,5 @@
 //! The settings below `auth`.
 
-use std::path::Path;
-
 use crate::auth::{KeySource, KeyUrl, PasswordFiles, Required, Settings, TokenSettings};
 use crate::config::values::{duration, each, path, seconds, url};
 use crate::identity::{Algorithm, TokenRules};
@@ -16,8 +14,8 @@ const LEEWAY_MAX: u64 = 300;
 const LEEWAY: u64 = 30;
 const REFRESH: std::time::Duration = std::time::Duration::from_secs(3600);
 
-/// Reads `auth`; paths are relative to `directory`.
-pub(super) fn read(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<Settings> {
+/// Reads `auth`.
+pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Option<Settings> {
     let fields = reader.map(field, KEYS)?;
     let settings = Settings {
         place: reader.place(fields.at),
@@ -33,8 +31,8 @@ pub(super) fn read(reader: &mut Reader, field: Field<'_>, directory: &Path) -> O
             .get("allow_plaintext_auth")
             .and_then(|field| reader.boolean(field))
             .unwrap_or_default(),
-        passwords: fields.get("basic").and_then(|field| basic(reader, field, directory)),
-        tokens: fields.get("jwt").and_then(|field| jwt(reader, field, directory)),
+        passwords: fields.get("basic").and_then(|field| basic(reader, field)),
+        tokens: fields.get("jwt").and_then(|field| jwt(reader, field)),
     };
     let is_known = |entries: &[(Key, Node)]| entries.iter().all(|(key, _)| KEYS.contains(&&*key.name));
     let is_whole = matches!(&field.node.value, Value::Map(entries) if is_known(entries));
@@ -69,22 +67,22 @@ fn required(reader: &mut Reader, field: Field<'_>) -> Option<Required> {
     }
 }
 
-fn basic(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<PasswordFiles> {
+fn basic(reader: &mut Reader, field: Field<'_>) -> Option<PasswordFiles> {
     let fields = reader.map(field, &["file", "groups"])?;
     let users =
         reader.required(&fields, "`basic`", "file", "users.htpasswd").and_then(|field| path(reader, field));
     let groups = fields.get("groups").and_then(|field| path(reader, field));
-    Some(PasswordFiles { users: directory.join(users?), groups: groups.map(|groups| directory.join(groups)) })
+    Some(PasswordFiles { users: users?, groups })
 }
 
-fn jwt(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<TokenSettings> {
+fn jwt(reader: &mut Reader, field: Field<'_>) -> Option<TokenSettings> {
     let fields = reader.map(field, JWT_KEYS)?;
     let text = |reader: &mut Reader, key: &str| fields.get(key).and_then(|field| named(reader, field));
-    let ca = fields.get("ca").and_then(|field| path(reader, field)).map(|ca| directory.join(ca));
+    let ca = fields.get("ca").and_then(|field| path(reader, field));
     let refresh = duration(reader, &fields, "refresh").unwrap_or(REFRESH);
     let keys = reader.required(&fields, "`jwt`", "jwks", "https://issuer.example/jwks").and_then(|field| {
         if !field.node.text.contains("://") {
-            return path(reader, field).map(|file| KeySource::File(directory.join(file)));
+            return path(reader, field).map(KeySource::File);
         }
         let expected = "a file, or a URL like https://issuer.example/jwks";
         let hint = "leave them out: whoever asks an issuer for its keys needs none";

@@ -1,7 +1,5 @@
 //! Where exeat listens, and what comes before the first request there.
 
-use std::path::PathBuf;
-
 use ipnet::IpNet;
 
 use crate::config::values::{address, each, path};
@@ -32,15 +30,6 @@ pub(super) fn listen(reader: &mut Reader, field: Field<'_>, listen: &mut Listen)
             false => address(reader, field).or(listen.admin),
         };
     }
-}
-
-/// Every path that the listeners name.
-pub(super) fn paths(listen: &mut Listen) -> impl Iterator<Item = &mut PathBuf> {
-    listen.explicit.iter_mut().filter_map(|listener| listener.tls.as_mut()).flat_map(|files| {
-        let clients = files.clients.iter_mut();
-        let clients = clients.flat_map(|clients| clients.crl.iter_mut().chain([&mut clients.ca]));
-        [&mut files.certificate, &mut files.key].into_iter().chain(clients)
-    })
 }
 
 /// An address, or a map with an address and more.

@@ -1,7 +1,5 @@
 //! The settings below `parents`.
 
-use std::path::Path;
-
 use crate::config::values::{each, path, url};
 use crate::parent::{Account, PasswordSource, Resolve, Settings, Url};
 use crate::policy::document::{DIRECT, NAME, is_name};
@@ -11,8 +9,8 @@ const KEYS: [&str; 6] = ["urls", "resolve", "username", "password_file", "passwo
 /// What a URL has to be, to whoever wrote something else.
 const URL: &str = "a URL of a proxy, like http://10.0.0.5:3128";
 
-/// Reads `parents`; paths are relative to `directory`.
-pub(super) fn read(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Vec<Settings> {
+/// Reads `parents`.
+pub(super) fn read(reader: &mut Reader, field: Field<'_>) -> Vec<Settings> {
     let Value::Map(entries) = &field.node.value else {
         reader
             .wrong(field, "a map from names to parents, like { corp: { urls: [\"http://10.0.0.5:3128\"] } }");
@@ -24,19 +22,19 @@ pub(super) fn read(reader: &mut Reader, field: Field<'_>, directory: &Path) -> V
             let what = format!("the parent's name {} can't be used", quoted(&key.name));
             reader.error(key.at, what).hint(format!("{NAME}, and not `{DIRECT}`"));
         }
-        parents.extend(parent(reader, Field { key: &key.name, node }, directory));
+        parents.extend(parent(reader, Field { key: &key.name, node }));
     }
     parents
 }
 
-fn parent(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<Settings> {
+fn parent(reader: &mut Reader, field: Field<'_>) -> Option<Settings> {
     let fields = reader.map(field, &KEYS)?;
     let urls = reader
         .required(&fields, "a parent", "urls", r#"["http://proxy.example:3128"]"#)
         .map(|field| urls(reader, field));
     let words = [("here", Resolve::Here), ("parent", Resolve::Parent)];
     let resolve = fields.get("resolve").and_then(|field| reader.word(field, &words));
-    let ca = fields.get("ca").and_then(|field| path(reader, field)).map(|ca| directory.join(ca));
+    let ca = fields.get("ca").and_then(|field| path(reader, field));
     let urls = urls.unwrap_or_default();
     if ca.is_some() && urls.iter().all(|url| !url.tls) {
         let what = "`ca` is for parents over TLS, and none of the `urls` begins with https";
@@ -47,7 +45,7 @@ fn parent(reader: &mut Reader, field: Field<'_>, directory: &Path) -> Option<Set
         place: reader.place(fields.at),
         urls,
         resolve: resolve.unwrap_or_default(),
-        account: account(reader, &fields, directory),
+        account: account(reader, &fields),
         ca,
     })
 }
@@ -70,17 +68,14 @@ fn urls(reader: &mut Reader, field: Field<'_>) -> Vec<Url> {
 }
 
 /// The account at the parent: a name, and where the password is.
-fn account(reader: &mut Reader, fields: &Fields<'_>, directory: &Path) -> Option<Account> {
+fn account(reader: &mut Reader, fields: &Fields<'_>) -> Option<Account> {
     let (file, variable) = (fields.get("password_file"), fields.get("password_env"));
     let named = fields.get("username");
     if file.is_some() && variable.is_some() {
         reader.error(fields.key_at("password_env"), "there is both `password_file` and `password_env`");
     }
     let (source, key) = match (file, variable) {
-        (Some(field), _) => {
-            let file = path(reader, field).map(|file| PasswordSource::File(directory.join(file)));
-            (file, "password_file")
-        }
+        (Some(field), _) => (path(reader, field).map(PasswordSource::File), "password_file"),
         (None, Some(field)) => {
             (variable_name(reader, field).map(PasswordSource::Environment), "password_env")
         }

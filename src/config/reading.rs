@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::credentials;
@@ -22,15 +22,8 @@ const STDOUT: &str = "-";
 pub(super) fn settings(defaults: Settings, path: &Path, text: &str) -> Result<Settings, Vec<Mistake>> {
     let mut settings = defaults;
     let mut reader = Reader::new(Arc::from(path));
-    let directory = path.parent().unwrap_or(Path::new(""));
     if let Some(root) = reader.parse(text).filter(|root| !root.is_null()) {
-        read(&mut reader, Field::top("the settings", &root), directory, &mut settings);
-    }
-    let Settings { listen, policy, dns, audit, .. } = &mut settings;
-    let paths = policy.iter_mut().chain(&mut dns.hosts).chain(&mut dns.ca).chain([&mut audit.path]);
-    let paths = paths.chain(listeners::paths(listen));
-    for path in paths.filter(|path| path.as_os_str() != STDOUT) {
-        *path = directory.join(&path);
+        read(&mut reader, Field::top("the settings", &root), &mut settings);
     }
     let mistakes = reader.finish();
     if mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
@@ -39,7 +32,7 @@ pub(super) fn settings(defaults: Settings, path: &Path, text: &str) -> Result<Se
     Ok(settings)
 }
 
-fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Settings) {
+fn read(reader: &mut Reader, top: Field<'_>, settings: &mut Settings) {
     let known = [
         "listen",
         "policy",
@@ -80,10 +73,10 @@ fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Se
         settings.outgoing = outgoing(reader, field).map(Arc::new);
     }
     if let Some(field) = fields.get("parents") {
-        settings.parents = parents::read(reader, field, directory);
+        settings.parents = parents::read(reader, field);
     }
     if let Some(field) = fields.get("auth") {
-        settings.auth = credentials::read(reader, field, directory);
+        settings.auth = credentials::read(reader, field);
     }
     if let Some(field) = fields.get("admin_expose") {
         let words = [("metrics", Expose::Metrics), ("all", Expose::All)];
@@ -98,9 +91,13 @@ fn read(reader: &mut Reader, top: Field<'_>, directory: &Path, settings: &mut Se
 
 fn audit(reader: &mut Reader, field: Field<'_>, audit: &mut Audit) {
     let Some(fields) = reader.map(field, &["path", "opened", "required"]) else { return };
-    set(&mut audit.path, fields.get("path").and_then(|field| path(reader, field)));
+    set(&mut audit.path, fields.get("path").and_then(|field| audit_path(reader, field)));
     set(&mut audit.opened, fields.get("opened").and_then(|field| reader.boolean(field)));
     set(&mut audit.required, fields.get("required").and_then(|field| reader.boolean(field)));
+}
+
+fn audit_path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {
+    if &*field.node.text == STDOUT { Some(STDOUT.into()) } else { path(reader, field) }
 }
 
 fn limits(reader: &mut Reader, field: Field<'_>, limits: &mut Limits) {

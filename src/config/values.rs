@@ -83,11 +83,12 @@ pub(super) fn url<T, E: Display>(
     reader.parsed(field, expected, read)
 }
 
+/// Reads a path, which is relative to the file.
 pub(super) fn path(reader: &mut Reader, field: Field<'_>) -> Option<PathBuf> {
     let text = reader.text(field)?;
     if text.is_empty() {
         reader.wrong(field, "a path");
         return None;
     }
-    Some(PathBuf::from(text))
+    Some(reader.beside(text))
 }

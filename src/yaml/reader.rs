@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::mistake::{Mistake, Place};
@@ -50,6 +50,11 @@ impl Reader {
 
     pub fn file(&self) -> &Arc<Path> {
         &self.mistakes.file
+    }
+
+    /// The path of what a text in the file names: relative to the file's directory.
+    pub fn beside(&self, path: &str) -> PathBuf {
+        self.file().parent().unwrap_or(Path::new("")).join(path)
     }
 
     pub fn place(&self, at: At) -> Place {

@@ -1,6 +1,5 @@
 //! One profile: who it is for, and its rules.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::policy::document::keys::PROFILE;
@@ -77,7 +76,7 @@ impl Loader {
     fn list(&mut self, reader: &mut Reader, field: Field<'_>, profile: ProfileId, action: Action) {
         let Some(written) = reader.text(field) else { return };
         let Some(terms) = self.terms(reader, field.node.at, Spec::plain(action)) else { return };
-        let path = reader.file().parent().unwrap_or(Path::new("")).join(written);
+        let path = reader.beside(written);
         self.watched.add(&path);
         let text = match list::read(&path) {
             Ok(text) => text,
