@@ -34,6 +34,15 @@ pub enum Severity {
     Warning,
 }
 
+impl Severity {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 /// One mistake in a settings file, a policy or a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -54,6 +63,11 @@ impl Mistake {
         Self { severity: Severity::Warning, place, what: what.into(), hint: None }
     }
 
+    /// Whether its file is refused.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -63,11 +77,7 @@ impl Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        write!(f, "{}: {severity}: {}", self.place, self.what)?;
+        write!(f, "{}: {}: {}", self.place, self.severity.as_str(), self.what)?;
         match &self.hint {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::client::User;
 use crate::file;
 use crate::identity::{Accounts, Groups};
-use crate::mistake::{Mistake, Place, Severity};
+use crate::mistake::{Mistake, Place};
 use crate::yaml::Reader;
 
 /// Largest file: a hundred thousand users have 10 MB.
@@ -99,7 +99,7 @@ impl PasswordFiles {
             accounts = Accounts::read(&mut reader, &text, &groups);
             mistakes.extend(reader.finish());
         }
-        match mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
+        match mistakes.iter().any(Mistake::is_error) {
             true => Err(mistakes),
             false => Ok(accounts),
         }

@@ -155,10 +155,7 @@ impl Report {
 
     fn json(&self) -> String {
         let mistakes = self.mistakes.iter().map(|mistake| MistakeShown {
-            severity: match mistake.severity {
-                Severity::Error => "error",
-                Severity::Warning => "warning",
-            },
+            severity: mistake.severity.as_str(),
             file: mistake.place.file.display().to_string(),
             line: mistake.place.line,
             column: mistake.place.column,

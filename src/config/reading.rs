@@ -10,7 +10,7 @@ use crate::config::values::{duration, each, number, path};
 use crate::config::{Audit, Dns, Expose, Limits, Settings, Timeouts, listeners, parents};
 use crate::dns::{Denied, Https};
 use crate::host::Name;
-use crate::mistake::{Mistake, Severity};
+use crate::mistake::Mistake;
 use crate::policy::document::outgoing;
 use crate::resolve::Server;
 use crate::yaml::{Field, Reader};
@@ -26,7 +26,7 @@ pub(super) fn settings(defaults: Settings, path: &Path, text: &str) -> Result<Se
         read(&mut reader, Field::top("the settings", &root), &mut settings);
     }
     let mistakes = reader.finish();
-    if mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
+    if mistakes.iter().any(Mistake::is_error) {
         return Err(mistakes);
     }
     Ok(settings)

@@ -221,7 +221,7 @@ impl Loader {
             let hint = "add `profiles` with a `name` and `allow` to one of the policy's files";
             self.mistakes.push(Mistake::error(place, "the policy has no profile").hint(hint));
         }
-        if self.mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
+        if self.mistakes.iter().any(Mistake::is_error) {
             return Err(self.mistakes);
         }
         Ok(Loaded {
