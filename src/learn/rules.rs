@@ -25,17 +25,8 @@ pub(super) struct Inside {
 pub(super) enum Terms {
     /// TLS on 443 and HTTP on 80, as a pattern alone says.
     Usual,
-    /// TLS, HTTP or (`None`) either of them on these ports.
-    On(Option<Wire>, BTreeSet<u16>),
-    /// Anything, without a look.
-    Blind(BTreeSet<u16>),
-}
-
-/// What can be read, in an order for printing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Wire {
-    Tls,
-    Http,
+    /// This, or (`None`) TLS and HTTP, on these ports.
+    On(Option<Protocol>, BTreeSet<u16>),
 }
 
 impl Inside {
@@ -78,10 +69,9 @@ pub(super) fn terms(ports: &BTreeMap<u16, Inside>, denied: impl Fn(u16) -> bool)
     let may_open = |port| ports.contains_key(&port) || !denied(port);
     let opens_both = may_open(443) && may_open(80);
     let mut usual = Count::default();
-    let mut blind = (BTreeSet::new(), Count::default());
-    let mut on: BTreeMap<Option<Wire>, (BTreeSet<u16>, Count)> = BTreeMap::new();
-    let mut take = |wire, port, count| {
-        let (ports, sum) = on.entry(wire).or_default();
+    let mut on: BTreeMap<Option<Protocol>, (BTreeSet<u16>, Count)> = BTreeMap::new();
+    let mut take = |protocol, port, count| {
+        let (ports, sum) = on.entry(protocol).or_default();
         ports.insert(port);
         sum.merge(count);
     };
@@ -92,62 +82,39 @@ pub(super) fn terms(ports: &BTreeMap<u16, Inside>, denied: impl Fn(u16) -> bool)
         }
         if !inside.other.is_zero() {
             // Such a rule lets TLS and HTTP pass as well.
-            blind.0.insert(port);
-            blind.1.merge(total);
+            take(Some(Protocol::Tcp), port, total);
             continue;
         }
-        let readable: Count = [inside.tls, inside.unknown].into_iter().collect();
         match (port, inside.reads(port)) {
-            (443, (tls, http)) => {
-                match tls {
-                    true if opens_both => usual.merge(readable),
-                    true => take(Some(Wire::Tls), port, readable),
-                    false => {}
-                }
-                if http {
-                    take(Some(Wire::Http), port, inside.http);
-                }
-            }
-            (80, (tls, http)) => {
-                let readable = [inside.http, inside.unknown].into_iter().collect();
-                match http {
-                    true if opens_both => usual.merge(readable),
-                    true => take(Some(Wire::Http), port, readable),
-                    false => {}
-                }
-                if tls {
-                    take(Some(Wire::Tls), port, inside.tls);
+            (443 | 80, (tls, http)) => {
+                for (reads, protocol, seen, at) in
+                    [(tls, Protocol::Tls, inside.tls, 443), (http, Protocol::Http, inside.http, 80)]
+                {
+                    let seen = if at == port { [seen, inside.unknown].into_iter().collect() } else { seen };
+                    match reads {
+                        true if at == port && opens_both => usual.merge(seen),
+                        true => take(Some(protocol), port, seen),
+                        false => {}
+                    }
                 }
             }
             (_, (true, true)) => take(None, port, total),
-            (_, (true, false)) => take(Some(Wire::Tls), port, total),
-            (_, (false, _)) => take(Some(Wire::Http), port, total),
+            (_, (true, false)) => take(Some(Protocol::Tls), port, total),
+            (_, (false, _)) => take(Some(Protocol::Http), port, total),
         }
     }
     let usual = (!usual.is_zero()).then_some((Terms::Usual, usual));
-    let on = on.into_iter().map(|(wire, (ports, count))| (Terms::On(wire, ports), count));
-    let blind = (!blind.0.is_empty()).then_some((Terms::Blind(blind.0), blind.1));
-    usual.into_iter().chain(on).chain(blind).collect()
+    let on = on.into_iter().map(|(protocol, (ports, count))| (Terms::On(protocol, ports), count));
+    usual.into_iter().chain(on).collect()
 }
 
 impl Terms {
     /// The rule that says so.
     pub(super) fn rule(&self, on: On) -> Rule {
-        let ports = |ports: &BTreeSet<u16>| ports.iter().map(|&port| (port, port)).collect();
         let mut rule = Rule::new(on);
-        match self {
-            Self::Usual => {}
-            Self::On(wire, on) => {
-                rule.ports = ports(on);
-                rule.protocol = wire.map(|wire| match wire {
-                    Wire::Tls => Protocol::Tls,
-                    Wire::Http => Protocol::Http,
-                });
-            }
-            Self::Blind(on) => {
-                rule.ports = ports(on);
-                rule.protocol = Some(Protocol::Tcp);
-            }
+        if let Self::On(protocol, ports) = self {
+            rule.ports = ports.iter().map(|&port| (port, port)).collect();
+            rule.protocol = *protocol;
         }
         rule
     }

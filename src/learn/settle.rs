@@ -17,6 +17,7 @@ use crate::learn::unusual::{Refused, Why, domain, is_flood, is_long};
 use crate::plural::plural;
 use crate::policy::document::has_one_owner;
 use crate::policy::pattern::Pattern;
+use crate::policy::terms::Protocol;
 use crate::reason::Reason;
 
 /// How much of what is set apart for one reason is shown.
@@ -170,7 +171,7 @@ impl<'g> Settled<'g> {
         let mut rules = Vec::new();
         for (terms, names) in by_terms {
             // Whoever may speak anything to a host had better name it.
-            let siblings = siblings.filter(|_| !matches!(terms, Terms::Blind(_)));
+            let siblings = siblings.filter(|_| !matches!(terms, Terms::On(Some(Protocol::Tcp), _)));
             for one in collapse(names, self.barred.iter().copied(), siblings) {
                 let comment = match one.names {
                     0 => one.count.to_string(),

@@ -36,7 +36,7 @@ pub enum Way {
 }
 
 /// What must be inside a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// A ClientHello whose server name is the destination.
     Tls,
