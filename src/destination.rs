@@ -30,6 +30,11 @@ impl Destination {
         Ok(Self::new(Host::parse(host)?, port.unwrap_or(default_port)))
     }
 
+    /// Writes `host`, or `host:port` where the port is not the default one.
+    pub fn authority(&self, default_port: u16) -> String {
+        if self.port == default_port { self.host.to_string() } else { self.to_string() }
+    }
+
     /// Whether `authority` is this destination in its canonical form, and so needs no parser to tell; others may
     /// mean it too. The port may be left out if it is the default one.
     pub fn is_written(&self, authority: &str, default_port: u16) -> bool {
@@ -135,5 +140,18 @@ mod tests {
         let to = Destination::parse_or_default("example.com", 80);
         assert_eq!(to, Ok(Destination::new(Host::parse("example.com").unwrap(), 80)));
         assert_eq!(Destination::parse_or_default("example.com:", 80), Err(HostError::BadPort));
+    }
+
+    #[test]
+    fn a_default_port_is_left_out() {
+        for (to, authority) in [
+            ("a.example:80", "a.example"),
+            ("a.example:443", "a.example:443"),
+            ("[2001:db8::1]:80", "[2001:db8::1]"),
+        ] {
+            let to = Destination::parse(to).unwrap();
+            assert_eq!(to.authority(80), authority);
+            assert_eq!(Destination::parse_or_default(authority, 80), Ok(to));
+        }
     }
 }

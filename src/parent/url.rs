@@ -52,10 +52,7 @@ fn default_port(tls: bool) -> u16 {
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
-        match self.to.port == default_port(self.tls) {
-            true => write!(f, "{scheme}://{}", self.to.host),
-            false => write!(f, "{scheme}://{}", self.to),
-        }
+        write!(f, "{scheme}://{}", self.to.authority(default_port(self.tls)))
     }
 }
 

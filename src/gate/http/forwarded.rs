@@ -10,11 +10,10 @@ use crate::gate::http::request::HTTP_PORT;
 /// Makes a request to the upstream one to the parent: in absolute-form (RFC 9112 §3.2.2), with what the parent wants to
 /// see. What a client sent for its own proxy has been taken out before.
 pub(super) fn address<B>(request: &mut Request<B>, to: &Destination, authorization: Option<HeaderValue>) {
-    let authority = if to.port == HTTP_PORT { to.host.to_string() } else { to.to_string() };
     // `*` asks about the server as a whole, which no URI names; the root comes closest.
     let path = request.uri().path_and_query().filter(|path| path.as_str() != "*").cloned();
     let path = path.unwrap_or(PathAndQuery::from_static("/"));
-    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path);
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(to.authority(HTTP_PORT)).path_and_query(path);
     // A host is always an authority.
     if let Ok(uri) = uri.build() {
         *request.uri_mut() = uri;

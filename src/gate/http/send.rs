@@ -245,9 +245,7 @@ impl Route {
             headers::set_takes_trailers(&mut parts.headers);
         }
         // The name that was judged is the name that is sent (RFC 9112 §3.2.2).
-        let is_usual = authority.port == HTTP_PORT;
-        let host = if is_usual { authority.host.to_string() } else { authority.to_string() };
-        if let Ok(host) = HeaderValue::try_from(host) {
+        if let Ok(host) = HeaderValue::try_from(authority.authority(HTTP_PORT)) {
             parts.headers.insert(header::HOST, host);
         }
         self.proxy.via.stamp(parts.version, &mut parts.headers);
