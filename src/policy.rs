@@ -41,7 +41,7 @@ pub use crate::policy::question::{Question, Seen};
 pub use crate::policy::reach::{Inquiry, Listed};
 pub use crate::policy::rules::{Rule, RuleId};
 pub use crate::policy::verdict::{Admission, Passage, Verdict};
-pub use crate::policy::wish::{Grant, Wish};
+pub use crate::policy::wish::{ASKED, Grant, Wish};
 
 /// An immutable set of rules. A look-up costs the labels of the name times the client's own profiles,
 /// whatever the number of rules, profiles and clients.

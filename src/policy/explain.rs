@@ -16,7 +16,7 @@ use crate::policy::terms::{Private, Protocol, Terms};
 use crate::policy::{Policy, Rule, Verdict};
 use crate::reason::Reason;
 
-pub(super) use crate::policy::explain::remedy::{ASKED, line};
+pub(super) use crate::policy::explain::remedy::line;
 pub use crate::policy::explain::remedy::{Denial, Remedy, remedy};
 
 /// The answer to "may this client go there, and why?".

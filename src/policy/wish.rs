@@ -22,6 +22,9 @@ use crate::reason::Reason;
 /// The ports of a rule that names none.
 const USUAL: [u16; 2] = [80, 443];
 
+/// How rules are shown that a person was asked about, and that stand in no file.
+pub const ASKED: &str = "--ask";
+
 /// A destination that somebody may be asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wish {
@@ -116,8 +119,8 @@ impl Builder {
         let mut profile = |clients| {
             self.profile(Profile {
                 // Its name can't be that of a profile in a file.
-                name: explain::ASKED.to_owned(),
-                place: Place::start(Path::new(explain::ASKED)),
+                name: ASKED.to_owned(),
+                place: Place::start(Path::new(ASKED)),
                 clients,
                 // Whether silence denies is for the others to say: all of a client's profiles have to report.
                 mode: Mode::Report,
@@ -212,7 +215,7 @@ mod tests {
         .enumerate()
         {
             let line = u32::try_from(number).unwrap();
-            let grant = Grant { wish, leave: *leave, file: Path::new("--ask"), line };
+            let grant = Grant { wish, leave: *leave, file: Path::new(ASKED), line };
             builder.grant(&grant, &mut everyones);
         }
         let policy = builder.finish(2);
@@ -235,7 +238,7 @@ mod tests {
         let text = POLICY.replace("- name: all\n", "- name: all\n    mode: report\n");
         let mut builder = load_text(Path::new("policy.yaml"), &text).unwrap().builder;
         let wish = wish("run.example:443", Seen::Unknown);
-        builder.grant(&Grant { wish: &wish, leave: None, file: Path::new("--ask"), line: 1 }, &mut None);
+        builder.grant(&Grant { wish: &wish, leave: None, file: Path::new(ASKED), line: 1 }, &mut None);
         let policy = builder.finish(3);
         assert_eq!(decide(&policy, None, "new.example:443", Seen::Unknown).0, Reason::ReportOnly);
     }

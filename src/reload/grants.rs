@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use crate::client::Leave;
 use crate::lock::lock;
-use crate::policy::{Builder, Grant, ProfileId, Wish};
+use crate::policy::{ASKED, Builder, Grant, ProfileId, Wish};
 use crate::reload::in_force::InForce;
 
 /// The policy as it was loaded, and what was said yes to since. Nobody else may change the policy beside it.
@@ -24,9 +24,6 @@ struct Granted {
     count: u32,
 }
 
-/// How rules are shown that stand in no file; the line is the position among them.
-const NOWHERE: &str = "--ask";
-
 impl Grants {
     /// The builder is the one that the policy in force came from.
     pub fn new(in_force: InForce, builder: Builder) -> Self {
@@ -39,15 +36,16 @@ impl Grants {
         granted.count += 1;
         let leave = Leave(NonZeroU32::MIN.saturating_add(granted.count));
         let number = granted.count;
-        self.put(&mut granted, Grant { wish, leave: Some(leave), file: Path::new(NOWHERE), line: number });
+        self.put(&mut granted, Grant { wish, leave: Some(leave), file: Path::new(ASKED), line: number });
         leave
     }
 
-    /// A rule for everyone, for as long as exeat runs. It stands in a file's line, or nowhere.
+    /// A rule for everyone, for as long as exeat runs. It stands in a file's line, or nowhere: its line is then
+    /// the position among those.
     pub fn always(&self, wish: &Wish, written: Option<(&Path, u32)>) {
         let mut granted = lock(&self.granted);
         granted.count += 1;
-        let (file, line) = written.unwrap_or((Path::new(NOWHERE), granted.count));
+        let (file, line) = written.unwrap_or((Path::new(ASKED), granted.count));
         self.put(&mut granted, Grant { wish, leave: None, file, line });
     }
 

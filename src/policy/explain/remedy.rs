@@ -106,9 +106,6 @@ pub fn remedy(
     }
 }
 
-/// How rules are shown that a person was asked about.
-pub(in crate::policy) const ASKED: &str = "--ask";
-
 /// The line of a policy that allows a destination, whatever is inside or not.
 pub(in crate::policy) fn line(to: &Destination, unread: bool) -> String {
     Line { to, terms: Extras { tcp: unread, ..Extras::default() } }.to_string()
