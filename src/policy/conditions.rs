@@ -20,6 +20,12 @@ pub(super) struct Screened {
     pub(super) special: Special,
 }
 
+impl Screened {
+    pub(super) fn new(address: IpAddr) -> Option<Self> {
+        guard::special(address).map(|special| Self { address, special })
+    }
+}
+
 /// Why an allow rule does not accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {

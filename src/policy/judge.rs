@@ -42,7 +42,7 @@ pub(super) fn judge<'r>(
         return Finding { reason: Reason::NoProfile, row: None, special: None };
     }
     let address = address_of(question);
-    let screened = screen(address);
+    let screened = address.and_then(Screened::new);
     let mut tally = Tally { denies: None, allows: None, refuses: None, reports: subject.reports() };
     let weigh = |row: &'r Row| {
         let terms = rules.terms_of(row);
@@ -50,10 +50,10 @@ pub(super) fn judge<'r>(
             return;
         }
         match terms.action {
-            Action::Deny if conditions::denies(terms, question.seen) => keep_closest(&mut tally.denies, row),
+            Action::Deny if conditions::denies(terms, question.seen) => row.keep_closest(&mut tally.denies),
             Action::Deny => {}
             Action::Allow => match conditions::accepts(rules, row, subject, question, screened) {
-                Ok(()) => keep_closest(&mut tally.allows, row),
+                Ok(()) => row.keep_closest(&mut tally.allows),
                 Err(refusal) => tally.refuse(row, refusal),
             },
         }
@@ -79,7 +79,8 @@ pub(super) fn judge_address<'r>(
     allows: &'r Row,
 ) -> Finding<'r> {
     let address = address_of(question);
-    let is_allowed = conditions::accepts(rules, allows, subject, question, screen(address)).is_ok();
+    let is_allowed =
+        conditions::accepts(rules, allows, subject, question, address.and_then(Screened::new)).is_ok();
     if is_allowed && denied_beside(rules, subject, question, address, today).is_none() {
         return Finding { reason: Reason::Allowed, row: Some(allows), special: None };
     }
@@ -94,14 +95,9 @@ fn address_of(question: &Question<'_>) -> Option<IpAddr> {
     }
 }
 
-fn screen(address: Option<IpAddr>) -> Option<Screened> {
-    let address = address?;
-    guard::special(address).map(|special| Screened { address, special })
-}
-
 /// Whether a rule takes part at all.
 fn holds(terms: &Terms, port: u16, today: Date) -> bool {
-    terms.ports.contains(port) && terms.until.is_none_or(|last| today <= last)
+    terms.ports.contains(port) && terms.hold(today)
 }
 
 /// The deny rule, if there is one, for what stands beside the destination: the address its name led to, one that an address
@@ -120,7 +116,7 @@ fn denied_beside<'r>(
             && holds(terms, question.to.port, today)
             && conditions::denies(terms, question.seen);
         if denies {
-            keep_closest(&mut closest, row);
+            row.keep_closest(&mut closest);
         }
     };
     let is_weighed = |address| question.to.host == Host::Ip(address) && guard::carried(address).is_none();
@@ -177,11 +173,5 @@ impl<'r> Tally<'r> {
         if is_closer {
             self.refuses = Some((row, refusal));
         }
-    }
-}
-
-fn keep_closest<'r>(closest: &mut Option<&'r Row>, row: &'r Row) {
-    if closest.is_none_or(|closest| row.is_closer_than(closest)) {
-        *closest = Some(row);
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use jiff::civil::Date;
 
-use crate::guard::{self, Special};
+use crate::guard::Special;
 use crate::host::Name;
 use crate::policy::clients::Subject;
 use crate::policy::conditions::{Screened, opens};
@@ -91,13 +91,12 @@ pub(super) fn inquire<'r>(
     today: Date,
 ) -> Inquiry<'r> {
     let address = address.map(|address| address.to_canonical());
-    let screened =
-        address.and_then(|address| guard::special(address).map(|special| Screened { address, special }));
+    let screened = address.and_then(Screened::new);
     let (mut denies, mut allows, mut screens) = (None, None, None);
     let mut weigh = |row: &'r Row| {
         let terms = rules.terms_of(row);
         let closest = match terms.action {
-            _ if terms.until.is_some_and(|last| today > last) => return,
+            _ if !terms.hold(today) => return,
             Action::Deny if covers_all(terms) => &mut denies,
             Action::Deny => return,
             Action::Allow if screened.is_none_or(|screened| opens(terms, None, subject, screened)) => {
@@ -105,9 +104,7 @@ pub(super) fn inquire<'r>(
             }
             Action::Allow => &mut screens,
         };
-        if closest.is_none_or(|closest| row.is_closer_than(closest)) {
-            *closest = Some(row);
-        }
+        row.keep_closest(closest);
     };
     rules.each_for_name(name, subject.profiles(), &mut weigh);
     if let Some(address) = address {

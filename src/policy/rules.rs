@@ -148,8 +148,15 @@ impl Rules {
 
 impl Row {
     /// Whether this rule describes a destination more closely than the other, or as closely and stands earlier.
-    pub(super) fn is_closer_than(&self, other: &Self) -> bool {
+    fn is_closer_than(&self, other: &Self) -> bool {
         (self.depth, other.order) > (other.depth, self.order)
+    }
+
+    /// Takes the place of one that is not as close.
+    pub(super) fn keep_closest<'r>(&'r self, closest: &mut Option<&'r Self>) {
+        if closest.is_none_or(|closest| self.is_closer_than(closest)) {
+            *closest = Some(self);
+        }
     }
 }
 

@@ -163,6 +163,11 @@ pub struct Profile {
 }
 
 impl Terms {
+    /// Whether the rule still holds on a day.
+    pub fn hold(&self, today: Date) -> bool {
+        self.until.is_none_or(|last| today <= last)
+    }
+
     /// What an allow rule wants inside on a port; `None`: TLS or HTTP.
     pub fn wants(&self, port: u16) -> Option<Protocol> {
         self.protocol.or(match port {

@@ -11,7 +11,6 @@ use crate::destination::Destination;
 use crate::guard::{self, Special};
 use crate::host::Host;
 use crate::policy::document::{BUILT_IN_NAME, FLAG};
-use crate::policy::rules::Row;
 use crate::policy::terms::{Action, Private, Profile, Protocol, Way};
 use crate::policy::{Policy, Subject, Verdict};
 use crate::reason::Reason;
@@ -128,19 +127,16 @@ impl<'p> Extras<'p> {
         let Host::Name(name) = &to.host else { return present };
         // Of what only one can say, the closest that says anything.
         let (mut opens, mut leads) = (None, None);
-        let closer = |known: Option<&'p Row>, row: &'p Row| {
-            known.filter(|known| !row.is_closer_than(known)).or(Some(row))
-        };
         rules.each_for_name(name, subject.profiles(), |row| {
             let terms = rules.terms_of(row);
             if terms.action == Action::Allow && terms.ports.contains(to.port) {
                 present.tcp |= terms.protocol == Some(Protocol::Tcp);
                 present.ech_outer |= terms.ech_outer;
                 if terms.private != Private::No {
-                    opens = closer(opens, row);
+                    row.keep_closest(&mut opens);
                 }
                 if terms.way.is_some() {
-                    leads = closer(leads, row);
+                    row.keep_closest(&mut leads);
                 }
             }
         });
