@@ -21,7 +21,7 @@ use crate::counters::Counters;
 use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::open::{Facts, Open};
-use crate::flow::registry::{Cursor, Key};
+use crate::flow::registry::Key;
 use crate::flow::words::{Words, tell};
 use crate::ingress::Ingress;
 use crate::policy::{Inquiry, Rule, Seen, Verdict};
@@ -62,10 +62,8 @@ impl Ledger {
     /// Ends every flow that is still open, when exeat can wait no longer: what their connections do after this
     /// is in no record. Returns how many there were.
     pub fn end_all(&self) -> usize {
-        let (mut cursor, mut step, mut ended) = (Cursor::default(), Vec::new(), 0);
-        while self.registry().step(&mut cursor, &mut step) {
-            ended += step.iter().filter(|open| self.close(open, |_| Err(Error::Draining))).count();
-        }
+        let mut ended = 0;
+        self.registry().each(|open| ended += usize::from(self.close(open, |_| Err(Error::Draining))));
         ended
     }
 

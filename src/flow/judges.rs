@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 
 use crate::client::Client;
 use crate::flow::open::{Facts, Open};
-use crate::flow::registry::{Cursor, Registry};
+use crate::flow::registry::Registry;
 use crate::flow::stop::Stop;
 use crate::ingress::Ingress;
 use crate::lock;
@@ -36,10 +36,8 @@ impl Judges {
         // Before the walk: a flow that learns its verdict after the walk has passed it sees the new number.
         self.epoch.fetch_add(1, Ordering::AcqRel);
         drop(place);
-        let (mut revoked, mut cursor, mut step) = (0, Cursor::default(), Vec::new());
-        while registry.step(&mut cursor, &mut step) {
-            revoked += step.iter().filter(|open| is_revoked_by(&*judge, open)).count();
-        }
+        let mut revoked = 0;
+        registry.each(|open| revoked += usize::from(is_revoked_by(&*judge, open)));
         revoked
     }
 

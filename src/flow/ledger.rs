@@ -9,7 +9,7 @@ use crate::destination::Destination;
 use crate::flow::judges::Judges;
 use crate::flow::open::Open;
 use crate::flow::places::{Limits, Places};
-use crate::flow::registry::{Cursor, Key, Registry};
+use crate::flow::registry::{Key, Registry};
 use crate::flow::stop::Stop;
 use crate::flow::words::{Citation, Citations};
 use crate::ingress::Ingress;
@@ -61,12 +61,9 @@ impl Ledger {
     /// Tells every open flow, and any that still begins, to end because exeat stops.
     pub fn stop_all(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        let (mut cursor, mut step) = (Cursor::default(), Vec::new());
-        while self.registry.step(&mut cursor, &mut step) {
-            for open in &step {
-                open.switch.throw(Stop::Draining);
-            }
-        }
+        self.registry.each(|open| {
+            open.switch.throw(Stop::Draining);
+        });
     }
 
     /// Judges the open flows by a policy that is already in force: those that `keeps` does not keep are revoked, and
