@@ -41,8 +41,9 @@ pub fn add_rule(path: &Path, profile: &str, item: &str) -> Result<u32, AdditionE
 /// The text with the rule, and its line; `None` if the text is not one that it could be added to.
 fn added(path: &Path, text: &str, profile: &str, item: &str) -> Option<(String, u32)> {
     let root = Reader::new(path.into()).parse(text)?;
-    let allow = key(list(key(&root, "profiles")?)?.iter().find(|one| name(one) == Some(profile))?, "allow")?;
-    let items = list(allow)?;
+    let is_it = |one: &&Node| one.get("name").is_some_and(|name| &*name.text == profile);
+    let allow = root.get("profiles")?.items().iter().find(is_it)?.get("allow")?;
+    let Value::List(items) = &allow.value else { return None };
     let (place, line, piece) = match byte_at(text, allow.at).map(|at| (at, text.as_bytes()[at])) {
         Some((at, b'[')) => within(text, at, items.is_empty(), item)?,
         _ => below(text, items.last()?.at, item)?,
@@ -132,20 +133,6 @@ fn write(new: &Path, text: &str, like: &fs::Metadata) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(like.mode()))?;
     file.write_all(text.as_bytes())?;
     File::sync_all(&file)
-}
-
-fn key<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
-    let Value::Map(entries) = &node.value else { return None };
-    entries.iter().find(|(key, _)| &*key.name == name).map(|(_, node)| node)
-}
-
-fn list(node: &Node) -> Option<&[Node]> {
-    let Value::List(items) = &node.value else { return None };
-    Some(items)
-}
-
-fn name(profile: &Node) -> Option<&str> {
-    key(profile, "name").map(|name| &*name.text)
 }
 
 /// Where a place in the file is in its text.
