@@ -24,6 +24,15 @@ pub fn parse(text: &str) -> Result<IpNet, NetworkError> {
     }
 }
 
+/// A network without bits behind its prefix, and of IPv4 in its plain form as addresses are, or it would hold none.
+pub fn canonical(network: IpNet) -> IpNet {
+    let plain = match network {
+        IpNet::V6(v6) => dressed(v6),
+        IpNet::V4(_) => None,
+    };
+    plain.map_or(network.trunc(), IpNet::V4)
+}
+
 /// The network of IPv4 that one of IPv6 holds alone.
 fn dressed(network: Ipv6Net) -> Option<Ipv4Net> {
     let prefix = network.prefix_len().checked_sub(96)?;

@@ -11,9 +11,10 @@ use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
 use crate::client::{Client, Leave};
+use crate::network;
 use crate::policy::clients::membership::Membership;
 use crate::policy::clients::named::ByName;
-use crate::policy::index::{canonical_network, number};
+use crate::policy::index::number;
 use crate::policy::terms::Profile;
 use crate::policy::who::Who;
 
@@ -72,7 +73,7 @@ impl Clients {
             for (which, entry) in entries.iter().enumerate() {
                 match entry {
                     Who::Network(network) => {
-                        networks.entry(canonical_network(*network)).or_default().push(index);
+                        networks.entry(network::canonical(*network)).or_default().push(index);
                     }
                     Who::Named(entry) => named.insert(entry, index, number(which)),
                     Who::Leave(leave) => drop(leaves.insert(*leave, index)),

@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
+use crate::network;
 use crate::policy::pattern::{Lead, Pattern, label_matches, split_last};
 
 /// The rules of one place in an index, as a range of the array that holds them all.
@@ -187,7 +188,7 @@ impl Names {
 impl Networks {
     /// The place of a network, made if it is new.
     pub(super) fn insert(&mut self, network: IpNet) -> u32 {
-        let network = canonical_network(network);
+        let network = network::canonical(network);
         if let Some(known) = self.tree.get(&network) {
             return *known;
         }
@@ -250,17 +251,6 @@ impl Text {
     fn of(self, arena: &str) -> &str {
         let start = self.at as usize;
         &arena[start..start + usize::from(self.len)]
-    }
-}
-
-/// A network without host bits, and of IPv4 in its plain form as addresses are, or it would match none.
-pub(super) fn canonical_network(network: IpNet) -> IpNet {
-    let network = network.trunc();
-    match (network, network.addr().to_canonical()) {
-        (IpNet::V6(v6), IpAddr::V4(v4)) if v6.prefix_len() >= 96 => {
-            Ipv4Net::new(v4, v6.prefix_len() - 96).map_or(network, IpNet::V4)
-        }
-        _ => network,
     }
 }
 

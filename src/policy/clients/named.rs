@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
 use crate::client::Client;
+use crate::network;
 use crate::policy::clients::network_of;
-use crate::policy::index::canonical_network;
 use crate::policy::terms::Profile;
 use crate::policy::who::{CertificatePattern, Lead, Named, UserPattern, Who};
 
@@ -47,7 +47,7 @@ impl ByName {
             _ if named.from.is_empty() => return self.anyone.push(entry),
             _ => {
                 for network in &named.from {
-                    self.networks.entry(canonical_network(*network)).or_default().push(entry);
+                    self.networks.entry(network::canonical(*network)).or_default().push(entry);
                 }
                 return;
             }
