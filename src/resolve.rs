@@ -43,6 +43,11 @@ use servers::Servers;
 use turns::Turns;
 pub use turns::{Asker, SOCKETS};
 
+/// Where this host says whom it asks.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where systemd-resolved says whom it asks itself.
+pub const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
+
 /// For how long an answer of the hosts file holds: it may change at any time.
 const HOSTS_TTL: Duration = Duration::from_secs(10);
 
@@ -85,8 +90,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
-            resolv_conf: PathBuf::from("/etc/resolv.conf"),
-            behind_stub: PathBuf::from("/run/systemd/resolve/resolv.conf"),
+            resolv_conf: PathBuf::from(RESOLV_CONF),
+            behind_stub: PathBuf::from(BEHIND_STUB),
             ca: None,
             hosts: None,
             try_for: Duration::from_secs(3),

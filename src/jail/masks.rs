@@ -21,8 +21,8 @@ use crate::jail::addresses::DOOR_V4;
 use crate::jail::channel::Layout;
 use crate::jail::fault::{Fault, Step};
 use crate::jail::mounted::{Automatic, Mounts};
+use crate::resolve::RESOLV_CONF;
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// What lies over it for a moment keeps a file that is to lie over another: it is there in every jail.
 const KEEPER: &str = "/proc";
 const KEPT: &str = "/proc/resolv.conf";

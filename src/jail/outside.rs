@@ -20,7 +20,7 @@ use crate::jail::remains::Remains;
 use crate::jail::running::Running;
 use crate::jail::stage::{SELF, STAGE};
 use crate::jail::{identities, streams};
-use crate::resolve::RESOLV_CONF_MAX;
+use crate::resolve::{RESOLV_CONF, RESOLV_CONF_MAX};
 use crate::server::Doors;
 
 /// What is to run in the jail.
@@ -149,7 +149,7 @@ fn layout(plan: &Plan) -> Layout {
             empty.push(real);
         }
     }
-    let resolv_conf = Path::new("/etc/resolv.conf");
+    let resolv_conf = Path::new(RESOLV_CONF);
     let resolv_conf = file::read(resolv_conf, RESOLV_CONF_MAX).unwrap_or_else(|error| {
         let is_missing = matches!(&error, ReadError::Io(error) if error.kind() == io::ErrorKind::NotFound);
         if !is_missing {

@@ -6,11 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use crate::resolve::{FileError, read_servers_if_any};
-
-/// Where systemd-resolved writes the servers that it asks itself.
-const BEHIND_RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
-const SYSTEM: &str = "/etc/resolv.conf";
+use crate::resolve::{BEHIND_STUB, FileError, RESOLV_CONF, read_servers_if_any};
 
 /// A stub that exeat would ask.
 #[derive(Debug)]
@@ -22,7 +18,7 @@ pub struct Stub {
 
 /// Looks for a stub among the servers that exeat will ask: those of its settings, or the system's.
 pub fn find(settings: &[SocketAddr]) -> Result<Option<Stub>, FileError> {
-    find_in(settings, Path::new(SYSTEM), Path::new(BEHIND_RESOLVED))
+    find_in(settings, Path::new(RESOLV_CONF), Path::new(BEHIND_STUB))
 }
 
 fn find_in(settings: &[SocketAddr], system: &Path, behind: &Path) -> Result<Option<Stub>, FileError> {

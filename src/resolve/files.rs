@@ -9,12 +9,10 @@ use foldhash::fast::RandomState;
 
 use crate::file::{self, ReadError};
 use crate::host::Name;
-use crate::resolve::server::answering;
+use crate::resolve::server::{PORT, answering};
 
 /// The server of a machine whose `resolv.conf` names none (resolv.conf(5)).
-pub(super) const LOCAL_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DNS_PORT);
-
-const DNS_PORT: u16 = 53;
+pub(super) const LOCAL_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
 /// As many as libc heeds (`MAXNS`): whoever is listed behind them has never been asked.
 const SERVERS_MAX: usize = 3;
 
@@ -151,7 +149,7 @@ fn parse_servers(text: &str) -> Result<Vec<SocketAddr>, Unusable> {
 
 /// An address, or one with a port as OpenBSD writes it. A link-local one with its zone can't be asked.
 fn parse_server(word: &str) -> Option<SocketAddr> {
-    let address = word.parse().map(|ip| SocketAddr::new(ip, DNS_PORT)).ok();
+    let address = word.parse().map(|ip| SocketAddr::new(ip, PORT)).ok();
     address.or_else(|| word.parse().ok().filter(|server| !has_zone(server))).map(answering)
 }
 

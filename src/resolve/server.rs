@@ -10,7 +10,7 @@ use crate::host::{Host, HostError, Name};
 use crate::tls::trust::server_name;
 
 /// Where DNS servers listen when no port is named (RFC 1035 §4.2, RFC 7858 §3.1).
-const PORT: u16 = 53;
+pub(super) const PORT: u16 = 53;
 const TLS_PORT: u16 = 853;
 /// What a server over TLS begins with.
 const TLS: &str = "tls://";
