@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use exeat::auth::{KeySource, KeyUrl, Required, Settings, TokenSettings};
-use exeat::identity::{Algorithm, TokenRules};
-use exeat::mistake::Place;
+use exeat::auth::{KeySource, KeyUrl};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use socket2::{Domain, Socket, Type};
@@ -18,33 +16,12 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::signer::{Signer, jwks};
+use crate::support::signer::{Signer, jwks, settings};
 use crate::support::upstream::Upstream;
 use crate::support::{Gate, PATIENCE, Setup, ask, read_head, until};
 
 /// What counts the times that keys could not be had.
 const FAILURES: &str = "exeat_auth_reloads_total{of=\"keys\",result=\"failure\"}";
-
-fn settings(keys: KeySource) -> Settings {
-    Settings {
-        place: Place::start(Path::new("exeat.yaml")),
-        realm: "exeat".to_owned(),
-        required: Required::Everyone,
-        allow_plaintext: false,
-        passwords: None,
-        tokens: Some(TokenSettings {
-            rules: TokenRules {
-                issuer: "https://issuer.example".into(),
-                audience: vec!["exeat".into()],
-                algorithms: vec![Algorithm::EdDsa],
-                user_claim: "sub".into(),
-                groups_claim: Some("groups".into()),
-                leeway: 0,
-            },
-            keys,
-        }),
-    }
-}
 
 /// A gate that lets the group `ci` through to a port.
 async fn gate(port: u16, keys: KeySource) -> Gate {

@@ -1,17 +1,14 @@
 //! Programs that say who they are to a proxy that wants to know.
 
 use std::fs;
-use std::path::Path;
 
-use exeat::auth::{KeySource, PasswordFiles, Required, Settings, TokenSettings};
-use exeat::identity::{Algorithm, TokenRules};
-use exeat::mistake::Place;
+use exeat::auth::{KeySource, PasswordFiles, Settings};
 use tempfile::TempDir;
 
 use crate::programs::origin::{Authority, Origin};
 use crate::programs::stage::{Stage, run};
 use crate::support::Setup;
-use crate::support::signer::{Signer, jwks};
+use crate::support::signer::{Signer, jwks, settings};
 
 /// A stage whose gate knows alice, by `secret` or by a token.
 async fn stage(
@@ -34,24 +31,9 @@ async fn stage(
     let mut setup = Setup::new(&format!(
         "version: 1\nprofiles:\n  - name: alice\n    clients: [user:alice]\n    allow:\n{rules}"
     ));
-    setup.settings.auth = Some(Settings {
-        place: Place::start(Path::new("exeat.yaml")),
-        realm: "exeat".to_owned(),
-        required: Required::Everyone,
-        allow_plaintext: false,
-        passwords: Some(PasswordFiles { users: at("users"), groups: None }),
-        tokens: Some(TokenSettings {
-            rules: TokenRules {
-                issuer: "https://issuer.example".into(),
-                audience: vec!["exeat".into()],
-                algorithms: vec![Algorithm::EdDsa],
-                user_claim: "sub".into(),
-                groups_claim: None,
-                leeway: 0,
-            },
-            keys: KeySource::File(at("jwks.json")),
-        }),
-    });
+    let keys = KeySource::File(at("jwks.json"));
+    let passwords = Some(PasswordFiles { users: at("users"), groups: None });
+    setup.settings.auth = Some(Settings { passwords, ..settings(keys) });
     let home = tempfile::tempdir().unwrap();
     (Stage { gate: setup.start().await, authority, home }, signer, directory)
 }

@@ -1,9 +1,13 @@
 //! An issuer of tokens: its keys, and what it signs.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use exeat::auth::{KeySource, Required, Settings, TokenSettings};
+use exeat::identity::{Algorithm, TokenRules};
+use exeat::mistake::Place;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
@@ -43,4 +47,26 @@ impl Signer {
 /// What an issuer publishes.
 pub fn jwks(signers: &[&Signer]) -> String {
     json!({ "keys": signers.iter().map(|signer| signer.jwk()).collect::<Vec<_>>() }).to_string()
+}
+
+/// Settings of a door that asks everyone for a token with one of these keys.
+pub fn settings(keys: KeySource) -> Settings {
+    Settings {
+        place: Place::start(Path::new("exeat.yaml")),
+        realm: "exeat".to_owned(),
+        required: Required::Everyone,
+        allow_plaintext: false,
+        passwords: None,
+        tokens: Some(TokenSettings {
+            rules: TokenRules {
+                issuer: "https://issuer.example".into(),
+                audience: vec!["exeat".into()],
+                algorithms: vec![Algorithm::EdDsa],
+                user_claim: "sub".into(),
+                groups_claim: Some("groups".into()),
+                leeway: 0,
+            },
+            keys,
+        }),
+    }
 }
