@@ -138,7 +138,7 @@ impl Listen {
     }
 
     /// Whether clients could connect anywhere.
-    pub fn has_door(&self) -> bool {
+    fn has_door(&self) -> bool {
         !(self.explicit.is_empty() && self.transparent.is_empty() && self.dns.is_empty())
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// Longest name in text form, without the trailing dot (RFC 1035 §2.3.4).
 pub const NAME_MAX: usize = 253;
 /// Longest label (RFC 1035 §2.3.4).
-pub const LABEL_MAX: usize = 63;
+const LABEL_MAX: usize = 63;
 
 /// A destination host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

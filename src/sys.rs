@@ -148,7 +148,7 @@ pub fn is_local(address: IpAddr) -> bool {
 }
 
 /// The same; `None` when the answer can't be had.
-pub fn locality(address: IpAddr) -> Option<bool> {
+fn locality(address: IpAddr) -> Option<bool> {
     use io::ErrorKind::{AddrNotAvailable, InvalidInput, Unsupported};
     let Err(error) = UdpSocket::bind((address.to_canonical(), 0)) else { return Some(true) };
     // EINVAL: a link-local address without its interface, which can't be dialled either.

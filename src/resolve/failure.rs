@@ -82,7 +82,7 @@ impl From<ResponseCode> for Failure {
 
 impl Crowded {
     /// How hickory passes it on.
-    pub(super) const WORDS: &str = "too many questions are under way";
+    const WORDS: &str = "too many questions are under way";
 }
 
 /// Not hickory's own word for it, which would make it try for ever.
