@@ -1,5 +1,7 @@
 //! What an upstream may answer, and what the client gets of it.
 
+use jiff::fmt::rfc2822;
+use jiff::{Timestamp, ToSpan};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::upstream::{Upstream, read_request};
@@ -138,9 +140,35 @@ async fn each_framing_of_an_answer_arrives_whole() {
     }
 }
 
+/// RFC 9110 §6.6.1.
+#[tokio::test]
+async fn an_answer_without_a_date_gets_that_of_its_coming() {
+    let ancient = "Sun, 06 Nov 1994 08:49:37 GMT";
+    for (said, kept) in [(format!("Date: {ancient}\r\n"), true), (String::new(), false)] {
+        let page =
+            Upstream::closing(format!("HTTP/1.1 200 OK\r\n{said}Content-Length: 5\r\n\r\nhello")).await;
+        let gate = Gate::allowing(&[&rule(&page)]).await;
+        let mut stream = gate.connect().await;
+        let before = Timestamp::now() - 2.seconds(); // the time of day is kept for a second
+        let reply = ask(&mut stream, &request(&page, "GET", "1.1")).await;
+        let dates: Vec<&str> = reply.head.lines().filter_map(|line| line.strip_prefix("date: ")).collect();
+        let [date] = dates[..] else { panic!("{reply:?}") };
+        if kept {
+            assert_eq!(date, ancient);
+        } else {
+            let date = rfc2822::DateTimeParser::new().parse_timestamp(date).unwrap();
+            assert!(before <= date && date <= Timestamp::now(), "{reply:?}");
+        }
+        drop(stream);
+        gate.stop().await;
+    }
+}
+
 fn sorted(message: &str) -> Vec<&str> {
     let (head, body) = message.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{message:?}"));
-    let mut lines: Vec<&str> = head.split("\r\n").filter(|line| *line != "connection: close").collect();
+    // Of what exeat adds, the end of the connection and the date are of other tests.
+    let is_own = |line: &&str| *line == "connection: close" || line.starts_with("date: ");
+    let mut lines: Vec<&str> = head.split("\r\n").filter(|line| !is_own(line)).collect();
     lines[1..].sort_unstable();
     lines.push(body);
     lines

@@ -78,7 +78,6 @@ where
         })
     });
     let mut connection = http1::Builder::new()
-        .auto_date_header(false) // a proxy passes on the origin's Date (RFC 9110 §6.6.1)
         .half_close(true)
         .header_read_timeout(None) // the stream has limits of its own
         .max_buf_size(bounds.head_bytes.max(LEAST_BUFFER))
