@@ -146,7 +146,7 @@ async fn round_trip(reach: &Reach, to: &str) -> TcpStream {
 async fn with_few_file_descriptors_connections_wait_instead_of_failing() {
     let upstream = Upstream::echo().await;
     let to = format!("a.example:{}", upstream.port());
-    let exeat = Binary::start(Files::new("", &policy(&[&tcp(upstream.port())])), Some(64)).await;
+    let exeat = Binary::start(Files::new("threads: 2\n", &policy(&[&tcp(upstream.port())])), Some(64)).await;
     let clients: Vec<_> = (0..200)
         .map(|_| {
             let (address, request) = (exeat.address, connect(&to));
