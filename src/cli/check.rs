@@ -236,10 +236,10 @@ mod tests {
 
     use super::*;
 
-    #[derive(Parser)]
-    struct Doors {
+    #[derive(Debug, Parser)]
+    struct Typed {
         #[command(flatten)]
-        doors: DoorArgs,
+        args: CheckArgs,
     }
 
     fn report(text: &str) -> (Report, String) {
@@ -290,9 +290,9 @@ mod tests {
         ] {
             fs::write(&settings, text).unwrap();
             let report = |flags: &[&str]| {
-                let doors = Doors::parse_from([&["check"], flags].concat()).doors;
+                let Typed { args } = Typed::parse_from([&["check", "--config", "f"], flags].concat());
                 let today = jiff::civil::date(2026, 11, 22);
-                Report::with_settings(&settings, &doors, vec![policy.clone()], today)
+                Report::with_settings(&settings, &args.doors, vec![policy.clone()], today)
             };
             let alone = report(&[]);
             let shown = alone.text();
@@ -316,15 +316,10 @@ mod tests {
 
     #[test]
     fn doors_are_of_settings_alone() {
-        #[derive(Debug, Parser)]
-        struct Check {
-            #[command(flatten)]
-            _args: CheckArgs,
-        }
-        let error = Check::try_parse_from(["check", "p.yaml", "--dns", "127.0.0.1:53"]).unwrap_err();
+        let error = Typed::try_parse_from(["check", "p.yaml", "--dns", "127.0.0.1:53"]).unwrap_err();
         assert!(error.to_string().contains("--config <FILE>"), "{error}");
         for good in [&["check", "p.yaml"][..], &["check", "--config", "f", "--dns", "127.0.0.1:53"]] {
-            Check::try_parse_from(good).unwrap();
+            Typed::try_parse_from(good).unwrap();
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::address;
 use crate::config::{Listen, Listener};
 
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct DoorArgs {
     /// Where clients connect to; may be repeated
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]

@@ -44,14 +44,15 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn of(files: u64, workers: &Workers, listeners: usize) -> Result<Self, StartError> {
         let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let needed = ALWAYS + FILES_A_WORKER * workers.count() + listeners + ONE_FLOW;
+        let for_workers = FILES_A_WORKER * workers.count() + listeners;
+        let needed = ALWAYS + for_workers + ONE_FLOW;
         if files < needed {
             return Err(StartError::Files { limit: files, needed });
         }
         let part = files / PART;
         let (pipes, kept) = ((part / 2).min(Relay::PIPES), part.min(KEPT));
         let (reserved, look_ups) = (part.min(RESERVED_FILES), part.min(resolve::SOCKETS));
-        let taken = reserved + look_ups + 2 * pipes + kept + FILES_A_WORKER * workers.count() + listeners;
+        let taken = reserved + look_ups + 2 * pipes + kept + for_workers;
         // Each listener waits for its next connection with a permit in its hand.
         let flows = (files.saturating_sub(taken) / FILES_A_FLOW).max(1 + listeners);
         Ok(Self { pipes, kept, look_ups, flows })
