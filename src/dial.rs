@@ -29,6 +29,7 @@ use crate::policy::outgoing::Outgoing;
 use crate::policy::{Admission, Passage, Rule, Verdict};
 use crate::race::{ATTEMPT_DELAY, Begun, Race, Says, Setback};
 use crate::resolve::{Answers, Asker, Resolver};
+use crate::spares::Spares;
 use crate::stream::Stream;
 use screen::Screened;
 
@@ -44,6 +45,7 @@ pub struct Dialer {
     /// For profiles that say nothing of it.
     outgoing: Option<Arc<Outgoing>>,
     parents: Arc<Parents>,
+    spares: Arc<Spares>,
 }
 
 /// Where the addresses of a name come from.
@@ -90,7 +92,7 @@ impl Dialer {
         let mut own_ports: Vec<u16> = listeners.iter().map(SocketAddr::port).collect();
         own_ports.sort_unstable();
         own_ports.dedup();
-        Self { resolver, own_ports, timeout, outgoing: None, parents: Arc::default() }
+        Self { resolver, own_ports, timeout, outgoing: None, parents: Arc::default(), spares: Arc::default() }
     }
 
     /// The same, with how connections leave this host where the policy does not say it.
@@ -101,6 +103,11 @@ impl Dialer {
     /// The same, with parents to go through.
     pub fn with_parents(self, parents: Arc<Parents>) -> Self {
         Self { parents, ..self }
+    }
+
+    /// The same, with sockets that may be connected again.
+    pub fn with_spares(self, spares: Arc<Spares>) -> Self {
+        Self { spares, ..self }
     }
 
     /// How a connection that this verdict allows leaves this host; `None`: as the kernel likes.
@@ -132,7 +139,7 @@ impl Dialer {
         let attempt = |screened: Screened<'a>| -> Begun<'_, Won<'a>, Failed<'a>> {
             fits(screened.outgoing(), screened.address())?;
             Ok(boxed(|| async move {
-                let stream = connect(screened.address(), screened.outgoing()).await?;
+                let stream = self.connect(screened.address(), screened.outgoing()).await?;
                 Ok(screened.won(stream, None))
             }))
         };
@@ -164,6 +171,17 @@ impl Dialer {
             (upstream.dns, upstream.connect) = (looked_up - start, race.now() - looked_up);
             upstream.alarm = alarm;
             Ok((upstream, verdict))
+        }
+    }
+
+    async fn connect<E: From<Error>>(
+        &self,
+        address: SocketAddr,
+        outgoing: Option<&Arc<Outgoing>>,
+    ) -> Result<Stream, Setback<E>> {
+        match socket::connect(address, outgoing.map(Arc::as_ref), &self.spares).await {
+            Ok(stream) => Ok(Stream::new(stream)),
+            Err(error) => Err(Setback::connecting(address, error)),
         }
     }
 
@@ -228,16 +246,6 @@ impl Upstream {
     /// How long it took from there until the connection stood.
     pub fn connect(&self) -> Duration {
         self.connect
-    }
-}
-
-async fn connect<E: From<Error>>(
-    address: SocketAddr,
-    outgoing: Option<&Arc<Outgoing>>,
-) -> Result<Stream, Setback<E>> {
-    match socket::connect(address, outgoing.map(Arc::as_ref)).await {
-        Ok(stream) => Ok(Stream::new(stream)),
-        Err(error) => Err(Setback::connecting(address, error)),
     }
 }
 

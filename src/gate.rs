@@ -156,7 +156,8 @@ impl Tunnel {
 /// The ends of a tunnel that something may pass through now, and where it leads.
 fn open(client: Stream, upstream: Upstream, leave: &Passage) -> (Box<Ends>, Reached) {
     let (upstream, reached, alarm) = upstream.open_young(leave);
-    (in_box(|| Ends { client, upstream, alarm }), reached)
+    let again = reached.again();
+    (in_box(|| Ends { client, upstream, again, alarm }), reached)
 }
 
 /// Ends a flow whose first bytes are refused: TLS has a word for it.

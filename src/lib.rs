@@ -31,6 +31,7 @@ pub mod parent;
 pub mod race;
 pub mod relay;
 pub mod resolve;
+pub mod spares;
 pub mod stream;
 pub mod tls;
 pub mod via;

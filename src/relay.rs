@@ -11,7 +11,9 @@ mod pipes;
 mod splice;
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use crate::alarm::Alarm;
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::silence::Silence;
+use crate::spares::Spares;
 use crate::stream::{Stream, YOUTH};
 
 /// What all tunnels share.
@@ -31,6 +34,7 @@ use crate::stream::{Stream, YOUTH};
 pub struct Relay {
     silence: Silence,
     pipes: Pipes,
+    spares: Arc<Spares>,
 }
 
 /// The two connections of a tunnel, and how long they are waited for.
@@ -38,6 +42,8 @@ pub struct Relay {
 pub struct Ends {
     pub client: Stream,
     pub upstream: Stream,
+    /// Where the upstream's socket may be connected again once it is over.
+    pub again: Option<SocketAddr>,
     /// The timer of the steps before.
     pub alarm: Alarm,
 }
@@ -45,7 +51,7 @@ pub struct Ends {
 impl Ends {
     /// Two connections that were not waited for yet.
     pub fn new(client: Stream, upstream: Stream) -> Self {
-        Self { client, upstream, alarm: Alarm::default() }
+        Self { client, upstream, again: None, alarm: Alarm::default() }
     }
 }
 
@@ -62,7 +68,12 @@ impl Relay {
             idle: silence.idle.min(Self::LONGEST),
             half_closed: silence.half_closed.min(Self::LONGEST),
         };
-        Self { silence, pipes: Pipes::new(pipes) }
+        Self { silence, pipes: Pipes::new(pipes), spares: Arc::default() }
+    }
+
+    /// The same, which keeps sockets that may be connected again.
+    pub fn with_spares(self, spares: Arc<Spares>) -> Self {
+        Self { spares, ..self }
     }
 
     /// Moves bytes, the heads first, until both sides have ended and all has been delivered, and
@@ -99,11 +110,14 @@ impl Relay {
             })
             .await
         };
-        if let Err(error) = &end
-            && let Some(peer) = tunnel.close(error)
-        {
-            // Boxed, as it is rare and would make every tunnel's future larger.
-            Box::pin(peer.close_lingering(&[])).await;
+        match &end {
+            Ok(()) => tunnel.retire(&self.spares),
+            Err(error) => {
+                if let Some(peer) = tunnel.close(error) {
+                    // Boxed, as it is rare and would make every tunnel's future larger.
+                    Box::pin(peer.close_lingering(&[])).await;
+                }
+            }
         }
         end
     }
@@ -161,6 +175,15 @@ impl Tunnel<'_> {
             self.ends.upstream.keep_alive();
         }
         self.ends.alarm.poll(due, cx)
+    }
+
+    /// Closes both sides, which have ended. What may be connected again is kept.
+    fn retire(self, spares: &Spares) {
+        let Ends { client, upstream, again, .. } = *self.ends;
+        drop(client);
+        if let (Some(address), Some(socket)) = (again, upstream.into_bare()) {
+            spares.keep(socket, address);
+        }
     }
 
     /// Closes both sides as the error demands. A peer that is to be told of a reset, but has been

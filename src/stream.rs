@@ -105,6 +105,14 @@ impl Stream {
         }
     }
 
+    /// The same for good; whatever was read ahead is dropped.
+    pub fn into_bare(self) -> Option<TcpStream> {
+        match self.transport {
+            Transport::Bare(socket) => Some(socket),
+            Transport::Layered(_) => None,
+        }
+    }
+
     /// Has the kernel find out when the peer is gone while the connection is silent. What carries a layer was kept alive
     /// before there was one.
     pub fn keep_alive(&self) {

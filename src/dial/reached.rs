@@ -49,6 +49,12 @@ impl Reached {
         self.through.as_ref().map(|through| &**through.parent())
     }
 
+    /// Where its socket may be connected again ([`Spares`](crate::spares::Spares)), if it goes straight there as the
+    /// kernel likes.
+    pub fn again(&self) -> Option<SocketAddr> {
+        if self.through.is_none() && self.outgoing.is_none() { self.address } else { None }
+    }
+
     pub fn course(&self) -> Course {
         let parent = self.through.as_ref().map(|through| Arc::clone(through.parent()));
         Course { parent, outgoing: self.outgoing.clone() }

@@ -11,14 +11,22 @@ use tokio::net::TcpStream;
 
 use crate::families::Families;
 use crate::policy::outgoing::Outgoing;
+use crate::spares::Spares;
 use crate::sys;
 
 /// Connects. What was told holds from the first packet on, or there is none. It is left to others to keep it alive.
-pub(super) async fn connect(address: SocketAddr, outgoing: Option<&Outgoing>) -> io::Result<TcpStream> {
-    let socket = match outgoing {
-        None => socket(address.ip()),
-        Some(outgoing) => socket_leaving(address.ip(), outgoing),
-    }?;
+pub(super) async fn connect(
+    address: SocketAddr,
+    outgoing: Option<&Outgoing>,
+    spares: &Spares,
+) -> io::Result<TcpStream> {
+    let spare = if outgoing.is_none() { spares.take(address) } else { None };
+    let sends_at_once = spare.is_some();
+    let socket = match (spare, outgoing) {
+        (Some(spare), _) => spare,
+        (None, None) => socket(address.ip())?,
+        (None, Some(outgoing)) => socket_leaving(address.ip(), outgoing)?,
+    };
     match socket.connect(&address.into()) {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
         begun => begun?,
@@ -28,7 +36,9 @@ pub(super) async fn connect(address: SocketAddr, outgoing: Option<&Outgoing>) ->
     if let Some(error) = failure(&stream)? {
         return Err(error);
     }
-    sys::send_at_once(&stream)?;
+    if !sends_at_once {
+        sys::send_at_once(&stream)?;
+    }
     Ok(stream)
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::boxed::boxed;
 use crate::destination::Destination;
 use crate::dial::screen::Screened;
-use crate::dial::{Dialer, Failed, Reached, Source, Through, Upstream, Won, connect, fits};
+use crate::dial::{Dialer, Failed, Reached, Source, Through, Upstream, Won, fits};
 use crate::error::{Error, ParentFailure, ParentFault};
 use crate::families::Families;
 use crate::host::Host;
@@ -155,7 +155,7 @@ impl Dialer {
         let attempt = |address| -> Begun<'_, Stream, Error> {
             self.screen_own(address)?;
             fits(outgoing, address)?;
-            Ok(boxed(|| connect(address, outgoing)))
+            Ok(boxed(|| self.connect(address, outgoing)))
         };
         let answers = self.answers(to, (Asker::Exeat, Source::LookUp), families);
         let times = (Instant::now(), ATTEMPT_DELAY);

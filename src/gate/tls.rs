@@ -105,7 +105,7 @@ impl Handshake {
         let (now, silence) = (Instant::now(), self.proxy.bounds.silence);
         let (mut deadline, mut youth) = (now + silence.limit(false), now + YOUTH);
         let mut client_open = true;
-        let Ends { client, upstream, alarm } = &mut *self.ends;
+        let Ends { client, upstream, alarm, .. } = &mut *self.ends;
         let hello = client.take_head(length);
         let write = write_out(upstream, &hello);
         within(&self.flow, alarm, deadline, Error::IdleTimeout, pin!(write))
@@ -137,7 +137,7 @@ impl Handshake {
 
     /// Reads on in the server's answer. What the client sends meanwhile is kept.
     async fn listen(&mut self, client_open: bool, deadline: Instant) -> Result<Heard, Error> {
-        let Ends { client, upstream, alarm } = &mut *self.ends;
+        let Ends { client, upstream, alarm, .. } = &mut *self.ends;
         let read = async {
             loop {
                 tokio::select! {
@@ -179,7 +179,7 @@ impl Handshake {
 
     /// Reads on in what the client sends, or in what the server adds, whose end is the handshake's.
     async fn hear_more(&mut self, deadline: Instant) -> Result<(), Error> {
-        let Ends { client, upstream, alarm } = &mut *self.ends;
+        let Ends { client, upstream, alarm, .. } = &mut *self.ends;
         let read = async {
             tokio::select! {
                 biased;
@@ -195,7 +195,7 @@ impl Handshake {
 
     /// Passes on to the client what asks for another hello; what the server adds to it can wait for its answer to that.
     async fn pass_request(&mut self, length: usize, deadline: Instant) -> Result<(), Error> {
-        let Ends { client, upstream, alarm } = &mut *self.ends;
+        let Ends { client, upstream, alarm, .. } = &mut *self.ends;
         let request = upstream.take_head(length);
         let write = write_out(client, &request);
         within(&self.flow, alarm, deadline, Error::HeadTimeout, pin!(write))

@@ -12,6 +12,7 @@ use crate::relay::Relay;
 use crate::resolve;
 use crate::server::StartError;
 use crate::server::workers::Workers;
+use crate::spares::Spares;
 
 /// File descriptors kept for all but connections and look-ups: listeners, records, the admin door, and attempts to
 /// connect, which have several for a moment.
@@ -26,7 +27,7 @@ const FILES_A_FLOW: usize = 2;
 /// Of a worker's event loop.
 const FILES_A_WORKER: usize = 4;
 /// At most this part of the file descriptors is reserved, this part goes to look-ups, this part to pipes, which have
-/// two each, and this part to idle connections to upstreams.
+/// two each, and this part to idle connections to upstreams. A quarter of it goes to sockets that may be connected again.
 const PART: usize = 8;
 /// More idle connections than that do not make it faster.
 const KEPT: usize = 4096;
@@ -34,6 +35,8 @@ const KEPT: usize = 4096;
 /// What the limit on open files leaves room for.
 pub(super) struct Room {
     pub(super) pipes: usize,
+    /// Sockets that may be connected again.
+    pub(super) spares: Arc<Spares>,
     /// Idle connections to upstreams.
     pub(super) kept: usize,
     /// Sockets of questions to DNS servers.
@@ -51,11 +54,12 @@ impl Room {
         }
         let part = files / PART;
         let (pipes, kept) = ((part / 2).min(Relay::PIPES), part.min(KEPT));
+        let spares = (part / 4).min(Spares::MOST);
         let (reserved, look_ups) = (part.min(RESERVED_FILES), part.min(resolve::SOCKETS));
-        let taken = reserved + look_ups + 2 * pipes + kept + for_workers;
+        let taken = reserved + look_ups + 2 * pipes + spares + kept + for_workers;
         // Each listener waits for its next connection with a permit in its hand.
         let flows = (files.saturating_sub(taken) / FILES_A_FLOW).max(1 + listeners);
-        Ok(Self { pipes, kept, look_ups, flows })
+        Ok(Self { pipes, spares: Arc::new(Spares::new(spares)), kept, look_ups, flows })
     }
 
     /// The limits of the settings, as far as there are file descriptors for them.

@@ -102,11 +102,11 @@ impl Server {
         });
         let proxy = Arc::new(Proxy {
             ledger: Arc::clone(&ledger),
-            dialer: dialer(settings, Arc::clone(&resolver), &listeners).with_parents(parents),
+            dialer: dialer(settings, Arc::clone(&resolver), &listeners, &room).with_parents(parents),
             auth,
             consent,
             policy: Arc::clone(&reload.in_force().policy),
-            relay: Relay::new(silence(settings), room.pipes),
+            relay: Relay::new(silence(settings), room.pipes).with_spares(room.spares),
             bounds: bounds(settings),
             via,
         });
@@ -143,12 +143,12 @@ impl Given {
 }
 
 /// An address or an interface may come later, so exeat starts without; until then what would leave by it fails.
-fn dialer(settings: &Settings, resolver: Arc<Resolver>, listeners: &Listeners) -> Dialer {
+fn dialer(settings: &Settings, resolver: Arc<Resolver>, listeners: &Listeners, room: &Room) -> Dialer {
     if let Some(Err(error)) = settings.outgoing.as_deref().map(dial::try_out) {
         tracing::warn!("`outgoing` of the settings: {error}; until that changes, connections fail");
     }
     let dialer = Dialer::new(resolver, &listeners.addresses(), settings.timeouts.dial);
-    dialer.leaving(settings.outgoing.clone())
+    dialer.leaving(settings.outgoing.clone()).with_spares(Arc::clone(&room.spares))
 }
 
 /// Starts the workers, each with its sockets.

@@ -35,6 +35,7 @@ mod reload;
 mod report;
 mod retry;
 mod smoke;
+mod spares;
 mod stalled;
 mod suggest;
 mod support;
