@@ -20,13 +20,10 @@ pub(super) async fn connect(
     outgoing: Option<&Outgoing>,
     spares: &Spares,
 ) -> io::Result<TcpStream> {
-    let spare = if outgoing.is_none() { spares.take(address) } else { None };
-    let sends_at_once = spare.is_some();
-    let socket = match (spare, outgoing) {
-        (Some(spare), _) => spare,
-        (None, None) => socket(address.ip())?,
-        (None, Some(outgoing)) => socket_leaving(address.ip(), outgoing)?,
-    };
+    let socket = match outgoing {
+        None => spares.take(address).map_or_else(|| socket(address.ip()), Ok),
+        Some(outgoing) => socket_leaving(address.ip(), outgoing),
+    }?;
     match socket.connect(&address.into()) {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
         begun => begun?,
@@ -35,9 +32,6 @@ pub(super) async fn connect(
     poll_fn(|cx| stream.poll_write_ready(cx)).await?;
     if let Some(error) = failure(&stream)? {
         return Err(error);
-    }
-    if !sends_at_once {
-        sys::send_at_once(&stream)?;
     }
     Ok(stream)
 }
@@ -64,10 +58,12 @@ pub fn try_out(outgoing: &Outgoing) -> io::Result<()> {
     }
 }
 
-/// A socket for a connection to an address of this family.
+/// A socket for a connection to an address of this family, which will send at once.
 fn socket(to: IpAddr) -> io::Result<Socket> {
     let domain = if to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-    Socket::new(domain, Type::STREAM.nonblocking(), None)
+    let socket = Socket::new(domain, Type::STREAM.nonblocking(), None)?;
+    sys::send_at_once(&socket)?;
+    Ok(socket)
 }
 
 /// The same, for one that leaves this host as it was told to.

@@ -27,7 +27,7 @@ const FILES_A_FLOW: usize = 2;
 /// Of a worker's event loop.
 const FILES_A_WORKER: usize = 4;
 /// At most this part of the file descriptors is reserved, this part goes to look-ups, this part to pipes, which have
-/// two each, and this part to idle connections to upstreams. A quarter of it goes to sockets that may be connected again.
+/// two each, and this part to idle connections to upstreams and, a quarter of it, to sockets that may be connected again.
 const PART: usize = 8;
 /// More idle connections than that do not make it faster.
 const KEPT: usize = 4096;
@@ -53,8 +53,8 @@ impl Room {
             return Err(StartError::Files { limit: files, needed });
         }
         let part = files / PART;
-        let (pipes, kept) = ((part / 2).min(Relay::PIPES), part.min(KEPT));
-        let spares = (part / 4).min(Spares::MOST);
+        let (pipes, spares) = ((part / 2).min(Relay::PIPES), (part / 4).min(Spares::MOST));
+        let kept = (part - spares).min(KEPT);
         let (reserved, look_ups) = (part.min(RESERVED_FILES), part.min(resolve::SOCKETS));
         let taken = reserved + look_ups + 2 * pipes + spares + kept + for_workers;
         // Each listener waits for its next connection with a permit in its hand.

@@ -61,9 +61,7 @@ async fn upstreams_see_the_address_of_the_tenant() {
     {
         let mut stream = gate.connect_from(client).await;
         assert_eq!(body(&mut stream, get(port, "/")).await, source);
-        let mut tunnel = gate.connect_from(client).await;
-        let connect = format!("CONNECT a.example:{port} HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n");
-        assert_eq!(ask(&mut tunnel, connect).await.status, 200);
+        let mut tunnel = gate.tunnel_from(client, &format!("a.example:{port}")).await;
         let request = format!("GET / HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n");
         assert_eq!(body(&mut tunnel, request).await, source, "inside a tunnel");
     }

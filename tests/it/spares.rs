@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::upstream::{Upstream, send_back};
-use crate::support::{End, Gate, Setup, ask, end};
+use crate::support::{End, Gate, Setup, end};
 
 /// Says first from which port it was connected to, then what it hears.
 async fn named() -> Upstream {
@@ -24,10 +24,7 @@ fn rule(upstream: &Upstream) -> String {
 
 /// A tunnel that carries this word there and back, and the socket of this process that it leaves by.
 async fn tunnel(gate: &Gate, client: &str, upstream: &Upstream, word: &[u8]) -> (TcpStream, String) {
-    let to = format!("a.example:{}", upstream.port());
-    let mut stream = gate.connect_from(client).await;
-    let connect = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
-    assert_eq!(ask(&mut stream, connect).await.status, 200);
+    let mut stream = gate.tunnel_from(client, &format!("a.example:{}", upstream.port())).await;
     let port = stream.read_u16().await.unwrap();
     stream.write_all(word).await.unwrap();
     let mut echo = vec![0; word.len()];

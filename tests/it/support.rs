@@ -158,12 +158,12 @@ impl Reach {
 
     /// Opens a tunnel; panics unless the answer is 200.
     pub async fn tunnel(&self, to: &str) -> TcpStream {
-        let mut stream = self.connect().await;
-        let request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let head = read_head(&mut stream).await;
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        stream
+        open_tunnel(self.connect().await, to).await
+    }
+
+    /// The same from this loopback address.
+    pub async fn tunnel_from(&self, source: &str, to: &str) -> TcpStream {
+        open_tunnel(self.connect_from(source).await, to).await
     }
 
     /// Waits until this many records are written, and returns them all in the order in which their flows began.
@@ -233,4 +233,13 @@ fn one_file(directory: &Path, policy: &str) {
 /// The file `name` of the fixtures.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// Asks for a tunnel on a connection; panics unless the answer is 200.
+async fn open_tunnel(mut stream: TcpStream, to: &str) -> TcpStream {
+    let request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    stream
 }
